@@ -1,0 +1,81 @@
+# Every target sets up what it needs, so that each of them works in a fresh clone.
+#   make demo     the whole way once: cluster, incident, diagnosis, repair, proof
+#   make test     everything that has to be green (needs root: the lab is made of network namespaces)
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+PYTHON ?= python3
+PY := .venv/bin/python
+HOUSE := build/collections/ansible_collections/podnet/doctor
+PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
+TESTED := lint unit docs sanity galaxy integration matrix
+
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
+export ANSIBLE_HOME ?= $(CURDIR)/build/ansible
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHON
+
+.PHONY: help demo test $(TESTED) property bench format setup setup-lab setup-dev clean distclean
+help:
+	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
+	@echo "  one by one: $(TESTED) property bench galaxy clean distclean"
+	@echo "  make matrix FAULT=node_ip_wrong_nic MODE=ipip      a part of the fault matrix"
+
+# ---- what people run
+demo: setup-lab
+	@$(PY) -m lab.demo
+
+test: setup
+	@tests/tools/stages.sh $(TESTED)
+
+# ---- the stages of `make test`
+unit: .venv/.dev $(HOUSE)
+	@tests/tools/pytest_dirs.sh tests/unit
+
+property: .venv/.dev $(HOUSE)
+	@tests/tools/pytest_dirs.sh tests/unit -k property
+
+integration: setup
+	@tests/tools/pytest_dirs.sh tests/lab tests/integration
+
+matrix: setup
+	@if [ -f tests/matrix.py ]; then $(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE)); \
+	  else echo "no fault matrix yet"; fi
+
+sanity: setup-dev
+	@$(PY) tests/tools/sanity.py
+
+lint: setup-dev
+	@tests/tools/lint.sh
+
+docs: .venv/.dev $(HOUSE)
+	@.venv/bin/antsibull-changelog lint
+	@cd $(HOUSE) && $(CURDIR)/.venv/bin/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self .
+
+galaxy: .venv/.dev
+	@tests/tools/galaxy.sh
+
+bench: setup
+	@$(PY) -m bench $(BENCH_ARGS)
+
+# ---- what they need
+setup: setup-lab setup-dev
+setup-lab: .venv/.lab $(HOUSE)
+	@tests/tools/packages.sh lab/packages.txt
+setup-dev: .venv/.dev $(HOUSE)
+	@tests/tools/packages.sh tests/tools/packages.txt
+
+.venv/.lab: requirements.txt requirements-lab.txt
+	@tests/tools/venv.sh requirements-lab.txt
+	@touch $@
+.venv/.dev: requirements.txt requirements-lab.txt requirements-dev.txt
+	@tests/tools/venv.sh requirements-dev.txt
+	@touch $@
+
+$(HOUSE):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output
+distclean: clean
+	rm -rf .venv

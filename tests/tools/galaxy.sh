@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Build the collection as a release would, and let the importer of Ansible Galaxy look at it.
+set -euo pipefail
+work=build/galaxy
+rm -rf "$work"
+mkdir -p "$work"
+tests/tools/copy_collection.sh "$work/source"
+.venv/bin/ansible-galaxy collection build --force --output-path "$work" "$work/source"
+artifact=$(echo "$work"/podnet-doctor-*.tar.gz)
+printf '%s: %d KB, %d files\n' "$artifact" $(($(stat -c %s "$artifact") / 1024)) "$(tar -tzf "$artifact" | wc -l)"
+
+cat >"$work/importer.cfg" <<CONFIG
+[galaxy-importer]
+LOG_LEVEL_MAIN = INFO
+RUN_ANSIBLE_DOC = True
+RUN_ANSIBLE_LINT = True
+RUN_FLAKE8 = False
+RUN_ANSIBLE_TEST = False
+CHECK_REQUIRED_TAGS = True
+CHECK_CHANGELOG = True
+CONFIG
+log=$work/importer.log
+if ! (cd "$work" && GALAXY_IMPORTER_CONFIG=importer.cfg "$OLDPWD/.venv/bin/python" -m galaxy_importer.main "${artifact##*/}") \
+  >"$log" 2>&1; then
+  cat "$log"
+  exit 1
+fi
+if grep -E '^(WARNING|ERROR)|ERROR:|WARNING:' "$log"; then
+  echo "galaxy-importer has warnings; the whole log is $log"
+  exit 1
+fi
+echo "galaxy-importer: no warnings"

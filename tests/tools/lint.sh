@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# All linters; every one runs, also after another found something.
+set -uo pipefail
+failed=()
+run() {
+  local name=$1
+  shift
+  local began=$SECONDS
+  if "$@"; then printf 'ok      %s (%d s)\n' "$name" $((SECONDS - began)); else
+    failed+=("$name")
+    printf 'FAILED  %s (%d s)\n' "$name" $((SECONDS - began))
+  fi
+}
+
+house=build/collections/ansible_collections/podnet/doctor
+# mypy reads the collection under the name that Ansible gives it; tests themselves are not typed, their helpers are.
+typed=("$house/plugins")
+for folder in lab bench tests/tools tests/support; do
+  if [ -n "$(find $folder -name '*.py' -print -quit 2>/dev/null)" ]; then typed+=("$folder"); fi
+done
+[ -f tests/matrix.py ] && typed+=(tests/matrix.py)
+mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' .ci/run)
+
+run ruff .venv/bin/ruff check --quiet .
+run mypy .venv/bin/mypy --no-error-summary "${typed[@]}"
+run yamllint .venv/bin/yamllint --strict .
+run shellcheck shellcheck "${scripts[@]}"
+run ansible-lint .venv/bin/ansible-lint -q --offline --nocolor
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "lint failed: ${failed[*]}"
+  exit 1
+fi
