@@ -10,7 +10,7 @@ type: stdout
 short_description: Shows the reports of this collection, and of Ansible only what went wrong
 version_added: 1.0.0
 author:
-  - The podnet.doctor contributors
+  - podnet.doctor contributors (@podnet)
 description:
   - A report is worth nothing if it has to be found between task banners. This callback prints what the actions of this
     collection want to show (the result key C(podnet_screen), a list of lines) and nothing around it.
