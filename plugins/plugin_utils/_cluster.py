@@ -1,0 +1,380 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: the typed view of the cluster document (docs/documents.md).
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ._json import IPNetwork, Json, NotCollected, as_list, as_mapping, objects, parse_address, parse_network, section_of
+
+CALICO = "projectcalico.org/"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod as the API tells it; `address` is its first IPv4 (or else first) address, None before it has one."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str | None
+    phase: str
+    host_network: bool
+    addresses: tuple[str, ...]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owner: str | None
+    deleting: bool
+    created: str | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def address(self) -> str | None:
+        for text in self.addresses:
+            if "." in text:
+                return text
+        return self.addresses[0] if self.addresses else None
+
+    @property
+    def running(self) -> bool:
+        return self.phase == "Running" and not self.deleting
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Json]) -> Pod:
+        metadata, spec, status = (as_mapping(raw.get(part)) for part in ("metadata", "spec", "status"))
+        annotations = {str(k): str(v) for k, v in as_mapping(metadata.get("annotations")).items()}
+        found = [str(entry["ip"]) for entry in objects(status.get("podIPs")) if parse_address(entry.get("ip"))]
+        if not found and parse_address(status.get("podIP")):
+            found = [str(status["podIP"])]
+        if not found:
+            for name in ("podIPs", "podIP"):
+                texts = annotations.get(f"cni.{CALICO}{name}", "").split(",")
+                found = [text.split("/")[0] for text in texts if parse_address(text.split("/")[0])]
+                if found:
+                    break
+        if status.get("phase") in ("Succeeded", "Failed"):
+            found = []
+        owners = objects(metadata.get("ownerReferences"))
+        return cls(
+            namespace=str(metadata.get("namespace", "")),
+            name=str(metadata.get("name", "")),
+            uid=str(metadata.get("uid", "")),
+            node=spec.get("nodeName") if isinstance(spec.get("nodeName"), str) else None,
+            phase=str(status.get("phase", "")),
+            host_network=bool(spec.get("hostNetwork")),
+            addresses=tuple(dict.fromkeys(found)),
+            labels={str(k): str(v) for k, v in as_mapping(metadata.get("labels")).items()},
+            annotations=annotations,
+            owner=str(owners[0].get("kind")) if owners else None,
+            deleting=bool(metadata.get("deletionTimestamp")),
+            created=metadata.get("creationTimestamp") if isinstance(metadata.get("creationTimestamp"), str) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Kubernetes Node with Calico's annotations (calico.md section 4.2)."""
+
+    name: str
+    uid: str
+    internal_ips: tuple[str, ...]
+    annotations: Mapping[str, str]
+    labels: Mapping[str, str]
+    ready: bool | None
+    machine_id: str | None
+    system_uuid: str | None
+    pod_cidrs: tuple[str, ...]
+
+    @property
+    def internal_ip(self) -> str | None:
+        for text in self.internal_ips:
+            if "." in text:
+                return text
+        return self.internal_ips[0] if self.internal_ips else None
+
+    def annotation(self, name: str) -> str | None:
+        return self.annotations.get(CALICO + name) or None
+
+    @property
+    def calico_interface(self) -> ipaddress.IPv4Interface | None:
+        try:
+            return ipaddress.IPv4Interface(self.annotation("IPv4Address") or "")
+        except ValueError:
+            return None
+
+    @property
+    def calico_address(self) -> str | None:
+        """Host part of the annotation projectcalico.org/IPv4Address: what the node announces."""
+        interface = self.calico_interface
+        return str(interface.ip) if interface else None
+
+    @cached_property
+    def listed_interfaces(self) -> Mapping[str, tuple[str, ...]]:
+        """Annotation projectcalico.org/Interfaces: interface name -> its addresses, as calico-node saw them."""
+        try:
+            raw = json.loads(self.annotation("Interfaces") or "[]")
+        except ValueError:
+            return {}
+        return {
+            str(entry.get("name")): tuple(str(a) for a in as_list(entry.get("addresses")))
+            for entry in objects(raw)
+        }
+
+    def interface_of(self, address: str | None) -> str | None:
+        return next((name for name, held in self.listed_interfaces.items() if address in held), None)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Json]) -> Node:
+        metadata, spec, status = (as_mapping(raw.get(part)) for part in ("metadata", "spec", "status"))
+        ready: bool | None = None
+        for condition in objects(status.get("conditions")):
+            if condition.get("type") == "Ready":
+                ready = condition.get("status") == "True"
+        info = as_mapping(status.get("nodeInfo"))
+        return cls(
+            name=str(metadata.get("name", "")),
+            uid=str(metadata.get("uid", "")),
+            internal_ips=tuple(
+                str(entry["address"])
+                for entry in objects(status.get("addresses"))
+                if entry.get("type") == "InternalIP" and parse_address(entry.get("address"))
+            ),
+            annotations={str(k): str(v) for k, v in as_mapping(metadata.get("annotations")).items()},
+            labels={str(k): str(v) for k, v in as_mapping(metadata.get("labels")).items()},
+            ready=ready,
+            machine_id=info.get("machineID") or None,
+            system_uuid=info.get("systemUUID") or None,
+            pod_cidrs=tuple(str(c) for c in as_list(spec.get("podCIDRs"))),
+        )
+
+
+@dataclass(frozen=True)
+class Pool:
+    name: str
+    cidr: IPNetwork
+    ipip: str  # Never | Always | CrossSubnet
+    vxlan: str
+    disabled: bool
+    nat_outgoing: bool
+    bgp_export: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    cidr: IPNetwork
+    node: str | None  # owner, from the block's affinity "host:NODE"
+    allocated: frozenset[str]
+
+
+@dataclass
+class Cluster:
+    """The cluster document. Every accessor raises NotCollected where its section could not be read."""
+
+    document: Mapping[str, Json]
+    _cache: dict[str, t.Any] = field(default_factory=dict, repr=False)
+
+    def section(self, name: str) -> list[Mapping[str, Json]]:
+        return objects(section_of(self.document, name, "Kubernetes API"))
+
+    def _once(self, key: str, make: t.Callable[[], t.Any]) -> t.Any:
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def is_whole(self, section: str) -> bool:
+        """False where the section was narrowed to the question, so that absence proves nothing."""
+        return section not in as_list(self.document.get("narrowed"))
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        return t.cast(
+            "Mapping[str, Node]",
+            self._once("nodes", lambda: {node.name: node for node in map(Node.of, self.section("nodes"))}),
+        )
+
+    @property
+    def pods(self) -> Mapping[str, Pod]:
+        return t.cast(
+            "Mapping[str, Pod]",
+            self._once("pods", lambda: {pod.key: pod for pod in map(Pod.of, self.section("pods"))}),
+        )
+
+    @property
+    def workloads(self) -> list[Pod]:
+        """Running pods with an address and a network namespace of their own."""
+        return [pod for pod in self.pods.values() if pod.running and not pod.host_network and pod.address and pod.node]
+
+    def workloads_on(self, node: str) -> list[Pod]:
+        def by_node() -> dict[str, list[Pod]]:
+            result: dict[str, list[Pod]] = {}
+            for pod in self.workloads:
+                result.setdefault(str(pod.node), []).append(pod)
+            return result
+
+        return t.cast("dict[str, list[Pod]]", self._once("workloads_by_node", by_node)).get(node, [])
+
+    @property
+    def pools(self) -> list[Pool]:
+        def read() -> list[Pool]:
+            result = []
+            for raw in self.section("ippools"):
+                spec = as_mapping(raw.get("spec"))
+                cidr = parse_network(spec.get("cidr"))
+                if cidr is not None:
+                    result.append(
+                        Pool(
+                            name=str(as_mapping(raw.get("metadata")).get("name", "")),
+                            cidr=cidr,
+                            ipip=str(spec.get("ipipMode") or "Never"),
+                            vxlan=str(spec.get("vxlanMode") or "Never"),
+                            disabled=bool(spec.get("disabled")),
+                            nat_outgoing=bool(spec.get("natOutgoing")),
+                            bgp_export=not spec.get("disableBGPExport"),
+                        )
+                    )
+            return result
+
+        return t.cast("list[Pool]", self._once("pools", read))
+
+    def pool_of(self, address: str | IPNetwork) -> Pool | None:
+        network = address if not isinstance(address, str) else parse_network(address)
+        if network is None:
+            return None
+        for pool in self.pools:
+            if pool.cidr.version == network.version and network.subnet_of(pool.cidr):  # type: ignore[arg-type]
+                return pool
+        return None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """IPAM blocks that a node owns and that are not deleted (calico.md section 4.1)."""
+
+        def read() -> list[Block]:
+            result = []
+            for raw in self.section("ipamblocks"):
+                spec = as_mapping(raw.get("spec"))
+                cidr = parse_network(spec.get("cidr"))
+                if cidr is None or str(spec.get("deleted", "")).lower() == "true":
+                    continue
+                affinity = str(spec.get("affinity") or "")
+                slots = as_list(spec.get("allocations"))
+                taken = frozenset(str(cidr[i]) for i, slot in enumerate(slots) if slot is not None and i < cidr.num_addresses)
+                result.append(Block(cidr, affinity[5:] if affinity.startswith("host:") else None, taken))
+            return result
+
+        return t.cast("list[Block]", self._once("blocks", read))
+
+    def block_of(self, address: str) -> Block | None:
+        parsed = parse_address(address)
+        return next((block for block in self.blocks if parsed is not None and parsed in block.cidr), None)
+
+    @property
+    def confirmed_affinities(self) -> set[tuple[str, str]]:
+        """(node, cidr) of the BlockAffinity objects that count: confirmed and not deleted."""
+
+        def read() -> set[tuple[str, str]]:
+            result = set()
+            for raw in self.section("blockaffinities"):
+                spec = as_mapping(raw.get("spec"))
+                if str(spec.get("deleted", "")).lower() == "true" or spec.get("state") != "confirmed":
+                    continue
+                if str(spec.get("type") or "host") == "host":
+                    result.add((str(spec.get("node", "")), str(parse_network(spec.get("cidr")) or spec.get("cidr"))))
+            return result
+
+        return t.cast("set[tuple[str, str]]", self._once("affinities", read))
+
+    # ------------------------------------------------------------- settings of Calico
+
+    @property
+    def calico_daemonset(self) -> Mapping[str, Json] | None:
+        for raw in self.section("daemonsets"):
+            template = as_mapping(as_mapping(raw.get("spec")).get("template"))
+            labels = as_mapping(as_mapping(template.get("metadata")).get("labels"))
+            if labels.get("k8s-app") in ("calico-node", "canal") or as_mapping(raw.get("metadata")).get("name") == "calico-node":
+                return raw
+        return None
+
+    @property
+    def calico_environment(self) -> Mapping[str, str]:
+        """Environment of the calico-node container, as far as the document holds it."""
+
+        def read() -> dict[str, str]:
+            daemonset = self.calico_daemonset
+            if daemonset is None:
+                return {}
+            spec = as_mapping(as_mapping(as_mapping(daemonset.get("spec")).get("template")).get("spec"))
+            result: dict[str, str] = {}
+            for container in objects(spec.get("containers")):
+                if container.get("name") == "calico-node":
+                    for entry in objects(container.get("env")):
+                        if isinstance(entry.get("value"), str):
+                            result[str(entry.get("name"))] = entry["value"]
+            return result
+
+        return t.cast("Mapping[str, str]", self._once("environment", read))
+
+    @property
+    def interface_prefix(self) -> str:
+        """First entry of FELIX_INTERFACEPREFIX, `cali` by default."""
+        try:
+            return self.calico_environment.get("FELIX_INTERFACEPREFIX", "cali").split(",")[0] or "cali"
+        except NotCollected:
+            return "cali"
+
+    @property
+    def backend(self) -> str:
+        """CALICO_NETWORKING_BACKEND: bird (also when unset), vxlan or none; "" where no Calico runs."""
+        if self.calico_daemonset is None:
+            return ""
+        return self.calico_environment.get("CALICO_NETWORKING_BACKEND") or "bird"
+
+    @property
+    def autodetection(self) -> str:
+        """The IPv4 autodetection method in calico-node's words, `first-found` by default; "" when autodetection is off."""
+        environment = self.calico_environment
+        if environment.get("IP", "autodetect") != "autodetect":
+            return ""
+        return environment.get("IP_AUTODETECTION_METHOD") or "first-found"
+
+    @property
+    def monitor_interval(self) -> float:
+        """Seconds between two looks of calico-node's address monitor (AUTODETECT_POLL_INTERVAL, 60 s by default)."""
+        text = self.calico_environment.get("AUTODETECT_POLL_INTERVAL", "")
+        try:
+            return float(text[:-1] if text.endswith("s") else text)
+        except ValueError:
+            return 60.0
+
+    def bgp_configuration(self) -> Mapping[str, Json]:
+        for raw in self.section("bgpconfigurations"):
+            if as_mapping(raw.get("metadata")).get("name") == "default":
+                return as_mapping(raw.get("spec"))
+        return {}
+
+    @property
+    def mesh(self) -> bool:
+        return self.bgp_configuration().get("nodeToNodeMeshEnabled") is not False
+
+    @property
+    def calico_version(self) -> str | None:
+        for raw in self.section("clusterinformations"):
+            version = as_mapping(raw.get("spec")).get("calicoVersion")
+            if isinstance(version, str):
+                return version
+        return None
+
+    def dns_pods(self) -> list[Pod]:
+        """Pods behind the cluster's DNS Service, found by the label k8s-app=kube-dns."""
+        return [pod for pod in self.workloads if pod.labels.get("k8s-app") == "kube-dns"]

@@ -1,0 +1,69 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: what has to be asked of which node, so that the checks can judge (waves; design.md section 8).
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ._cluster import Cluster
+from ._json import Json, NotCollected
+from ._question import Question, Scope
+from ._topology import peer_addresses
+
+FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "sysctls", "bird", "calico", "sandboxes", "lookups", "counters")
+WITNESS = ("identity", "links", "addresses", "routes", "neighbours", "bird", "calico", "lookups")
+MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
+LINK_LOCAL_GATEWAY = "169.254.1.1"
+
+
+@dataclass
+class Wanted:
+    """One node to be asked. flows: route look-ups; reachability: small live tests; pods: whose namespaces to look into."""
+
+    node: str
+    subset: tuple[str, ...]
+    why: str
+    flows: list[dict[str, Json]] = field(default_factory=list)
+    pods: list[dict[str, Json]] = field(default_factory=list)
+    reachability: list[dict[str, Json]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Json]:
+        return {"node": self.node, "subset": list(self.subset), "flows": self.flows, "pods": self.pods, "reachability": self.reachability, "why": self.why}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Wanted:
+        return cls(raw["node"], tuple(raw["subset"]), raw["why"], raw["flows"], raw["pods"], raw["reachability"])
+
+
+def first_wave(cluster: Cluster, question: Question) -> list[Wanted]:
+    """The nodes on the path."""
+    scope = Scope(question, question.nodes)
+    return [Wanted(node, FULL, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+
+
+def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
+    """Route look-ups for one node: the asked packet both ways with its real source and input interface, its peers, DNS."""
+    question = scope.question
+    result: list[dict[str, Json]] = [{"dst": LINK_LOCAL_GATEWAY}]
+    for source, destination in ((question.source, question.destination), (question.destination, question.source)):
+        if source.kind == "pod" and source.node == node:
+            result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
+        elif not (destination.kind == "node" and destination.node == node):
+            result.append({"dst": destination.address})
+    result += [{"dst": address} for name, address in peer_addresses(cluster).items() if name != node and name in scope.asked_nodes]
+    try:
+        result += [{"dst": str(pod.address)} for pod in cluster.dns_pods() if pod.node != node]
+        method, _equals, argument = cluster.autodetection.partition("=")
+        if method == "can-reach":
+            result.append({"dst": argument})
+    except NotCollected:
+        pass
+    return list({tuple(sorted(flow.items())): flow for flow in result}.values())
+
+
+def pods(scope: Scope, node: str) -> list[dict[str, Json]]:
+    return [{"ifname": pod.ifname, "uid": pod.uid, "ip": pod.address} for pod in scope.pods if pod.node == node]

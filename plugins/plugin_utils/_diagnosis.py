@@ -1,0 +1,297 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: from documents to a report. Pure: nothing here reads, and every incident can be replayed from files.
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ._catalogue import Cause, Remedy, catalogue
+from ._collection import FULL, MOST_WITNESSES, WITNESS, Wanted, flows
+from ._documents import Documents
+from ._graph import Explanation, Fact, FactId, Finding, Judged, closure, explain, judge
+from ._json import Json, NotCollected, as_mapping, objects
+from ._path import Path, settle, walk
+from ._question import Question, Scope
+from ._topology import peer_addresses
+
+SCHEMA = "podnet.doctor/report/1"
+OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
+
+
+@dataclass
+class Diagnosis:
+    """One run over one set of documents."""
+
+    question: Question
+    documents: Documents
+    witnesses: tuple[str, ...] = ()
+    judged: dict[FactId, Judged] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scope = Scope(self.question, self.question.nodes, self.witnesses)
+        self.facts: dict[FactId, Fact] = {}
+        self.path = Path()
+        try:
+            expected = catalogue().expect(self.documents.cluster, self.scope)
+            self.path = walk(self.documents.cluster, self.question)
+        except NotCollected as exc:
+            self.blind: str | None = exc.reason
+            return
+        self.blind = None
+        self.facts = {fact.id: fact for fact in expected}
+        judged = judge(expected, catalogue().checks, self.documents, self.scope)
+        self.judged = {fact_id: verdict for fact_id, verdict in judged.items() if self._counts(verdict)}
+        self._mark_not_reached()
+        settle(self.path.forward, self.judged, self.documents.evidence, "forward")
+        settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
+
+    def _counts(self, verdict: Judged) -> bool:
+        """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked."""
+        asked = verdict.fact.node in self.scope.core or (verdict.fact.node in self.witnesses and "was not asked for" not in verdict.reason)
+        return verdict.outcome != "not_checked" or asked
+
+    def _mark_not_reached(self) -> None:
+        for hops in (self.path.forward, self.path.reverse):
+            dead = False
+            for hop in hops:
+                verdicts = [(fact, self.judged[fact]) for fact in hop.facts if fact in self.judged]
+                if dead:
+                    for fact, verdict in verdicts:
+                        if verdict.outcome == "not_checked" and verdict.fact.node in self.scope.core:
+                            self.judged[fact] = Judged(verdict.fact, verdict.check, "not_reached", reason=verdict.reason)
+                dead = dead or any(v.finding is not None and v.finding.severity == "critical" for _fact, v in verdicts)
+
+    # ------------------------------------------------------------------ what is wrong
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        return explain(self.judged)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        return [verdict.finding for verdict in self.judged.values() if verdict.finding is not None]
+
+    @cached_property
+    def on_path(self) -> set[FactId]:
+        """Facts that the packet's way rests on, directly or through what they need."""
+        hops = self.path.forward + self.path.reverse
+        start = [fact for hop in hops for fact in hop.facts] + [fact for fact in self.facts if fact.kind == "probe"]
+        return closure(start, self.facts)
+
+    @cached_property
+    def causes(self) -> list[Cause]:
+        roots = [t.cast(Finding, self.judged[root].finding) for root in self.explanation.roots]
+        found: list[Cause] = []
+        for checks, rule in catalogue().causes:
+            mine = [finding for finding in roots if finding.check in checks]
+            if mine:
+                found += rule(mine, self)
+        absorbed = {finding.id for cause in found for finding in cause.also}
+        found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots)]
+        return sorted(found, key=lambda c: (not self.affects_path(c), -len(self.explained_by(c)), c.node, c.id))
+
+    def explained_by(self, cause: Cause) -> list[Finding]:
+        ids: set[FactId] = set()
+        for root in cause.roots:
+            ids |= self.explanation.explains.get(root.fact.id, frozenset())
+        return [t.cast(Finding, self.judged[fact_id].finding) for fact_id in ids]
+
+    def affects_path(self, cause: Cause) -> bool:
+        return any(finding.fact.id in self.on_path for finding in cause.roots)
+
+    def confidence(self, cause: Cause) -> str:
+        """certain: two independent sources agree and nothing that the root needs was left unread; possible: a pattern only."""
+        if cause.heuristic:
+            return "possible"
+        sources: set[str] = set()
+        for finding in [*cause.roots, *self.explained_by(cause)]:
+            sources.update(finding.sources)
+        unread = any(
+            self.explanation.unread_above.get(root.fact.id) for root in cause.roots
+        )
+        return "certain" if len(sources) >= 2 and not unread else "likely"
+
+    @cached_property
+    def unexplained(self) -> list[Finding]:
+        named = {finding.id for cause in self.causes for finding in [*cause.roots, *cause.also, *self.explained_by(cause)]}
+        return [finding for finding in self.findings if finding.id not in named]
+
+    # ------------------------------------------------------------------ the verdict
+
+    @cached_property
+    def outcome(self) -> str:
+        evidence = self.documents.evidence
+        directions = {direction: evidence.arrived(direction) for direction in ("forward", "reverse")}
+        if self.blind is not None:
+            return "unknown"
+        if any(arrived is False for arrived in directions.values()):
+            return "broken"
+        if all(directions.values()):
+            return "healthy"
+        hops = self.path.forward + self.path.reverse
+        if any(v.finding is not None and v.finding.severity == "critical" for hop in hops for f in hop.facts if (v := self.judged.get(f))):
+            return "broken"
+        healthy = all(
+            hop.outcome in ("ok", "not_applicable") or (hop.outcome == "not_checked" and directions[direction])
+            for direction, way in (("forward", self.path.forward), ("reverse", self.path.reverse))
+            for hop in way
+        )
+        return "healthy" if hops and healthy else "unknown"
+
+    @cached_property
+    def summary(self) -> str:
+        ends = f"{self.question.source.label} to {self.question.destination.label}"
+        if self.blind is not None:
+            return f"{ends}: nothing could be judged, because {self.blind}"
+        if self.outcome == "healthy":
+            seen = all(self.documents.evidence.arrived(d) for d in ("forward", "reverse"))
+            text = "marked packets crossed both ways" if seen else "every hop of both directions is as it must be"
+            return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
+        if self.outcome == "unknown":
+            reasons = list(dict.fromkeys(entry["reason"] for entry in self.not_checked()))
+            return f"{ends}: no fault found; not checked: {'; '.join(reasons[:3]) or 'nothing was looked at'}"
+        if self.causes and self.affects_path(self.causes[0]):
+            return f"{ends}: {self.causes[0].summary}"
+        first = next((f for f in self.unexplained if f.fact.id in self.on_path), None)
+        return f"{ends}: broken, without a named cause" + (f"; first sign: {first.evidence}" if first else "")
+
+    def not_checked(self) -> list[dict[str, str]]:
+        entries = [
+            {"check": v.check, "node": v.fact.node, "object": v.fact.object, "reason": v.reason}
+            for v in self.judged.values()
+            if v.outcome == "not_checked"
+        ]
+        if self.blind is not None:
+            entries.append({"check": "everything", "node": "", "object": "", "reason": self.blind})
+        return entries
+
+    # ------------------------------------------------------------------ whom to ask next
+
+    def wanted(self) -> list[Wanted]:
+        """Nodes that the findings point to and that were not asked yet: peers of dead sessions, possible origins of wrong routes."""
+        if self.blind is not None:
+            return []
+        addresses = peer_addresses(self.documents.cluster)
+        votes: dict[str, str] = {}
+        dead: dict[str, list[str]] = {}
+        for finding in self.findings:
+            if finding.fact.kind == "bgp.session":
+                peer = finding.fact.object
+                votes.setdefault(peer, f"{finding.fact.node} has no session with it")
+                dead.setdefault(finding.fact.node, []).append(peer)
+                dead.setdefault(peer, []).append(finding.fact.node)
+            elif finding.fact.kind == "route.block":
+                votes.setdefault(str(finding.fact.value["owner"]), f"{finding.fact.node} has a wrong route to its block")
+                if finding.check == "route.block.different":
+                    for name in addresses:
+                        votes.setdefault(name, f"the wrong route on {finding.fact.node} may begin there")
+        explained = {f.fact.id for cause in self.causes for f in self.explained_by(cause)} | {r.fact.id for c in self.causes for r in c.roots}
+        unexplained_sessions = any(f.fact.kind == "bgp.session" and f.fact.id not in explained for f in self.findings)
+        result = []
+        fresh = [name for name in votes if name in addresses and name not in self.scope.asked_nodes][:MOST_WITNESSES]
+        scope = Scope(self.question, self.scope.core, (*self.witnesses, *fresh))
+        for name in fresh:
+            result.append(Wanted(name, WITNESS, votes[name], flows(self.documents.cluster, scope, name)))
+        if unexplained_sessions:
+            for name, peers in dead.items():
+                tests = [{"dst": addresses[p], "port": 179, "protocol": "tcp"} for p in dict.fromkeys(peers) if p in addresses][:MOST_WITNESSES]
+                target = next((w for w in result if w.node == name), None)
+                if target is not None:
+                    target.reachability = tests
+                elif name in self.scope.asked_nodes and not self._was_tried(name):
+                    again = Wanted(name, WITNESS if name in self.witnesses else FULL, "its sessions are dead and nothing read so far says why")
+                    again.flows = flows(self.documents.cluster, scope, name)
+                    again.pods = [{"ifname": p.ifname, "uid": p.uid, "ip": p.address} for p in scope.pods if p.node == name]
+                    again.reachability = tests
+                    result.append(again)
+        return result
+
+    def _was_tried(self, node: str) -> bool:
+        try:
+            return bool(self.documents.node(node).section("reachability"))
+        except NotCollected:
+            return not self.documents.node(node).collected
+
+    # ------------------------------------------------------------------ the report
+
+    def report(self, collected: Sequence[Mapping[str, Json]] = (), created_at: str | None = None, version: str = "") -> dict[str, Json]:
+        """The document podnet.doctor/report/1."""
+        counts = dict.fromkeys(OUTCOMES, 0)
+        compared: dict[tuple[str, str], int] = {}
+        for verdict in self.judged.values():
+            counts[verdict.outcome] += 1
+            key = (verdict.check, verdict.outcome)
+            compared[key] = compared.get(key, 0) + 1
+        created = created_at or datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body: dict[str, Json] = {
+            "schema": SCHEMA,
+            "id": "",
+            "created_at": created,
+            "tool": {"name": "podnet.doctor", "version": version},
+            "question": self.question.to_json(),
+            "verdict": {
+                "outcome": self.outcome,
+                "summary": self.summary,
+                "unexplained": [finding.id for finding in self.unexplained],
+                "causes": [self._cause_json(cause) for cause in self.causes],
+            },
+            "path": {"forward": [hop.to_json() for hop in self.path.forward], "reverse": [hop.to_json() for hop in self.path.reverse]},
+            "findings": [self._finding_json(finding) for finding in self.findings],
+            "checks": counts,
+            "check_list": [{"check": name, "outcome": outcome, "compared": number} for (name, outcome), number in sorted(compared.items())],
+            "not_checked": self.not_checked(),
+            "collected": [dict(entry) for entry in collected],
+            "wanted": [entry.to_json() for entry in self.wanted()],
+            "probes": [dict(probe) for probe in self.documents.evidence.probes],
+        }
+        body["id"] = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        return body
+
+    def _finding_json(self, finding: Finding) -> dict[str, Json]:
+        return {
+            "id": finding.id, "check": finding.check, "node": finding.fact.node, "object": finding.fact.object, "expected": finding.fact.value,
+            "actual": finding.actual, "evidence": finding.evidence, "severity": finding.severity, "sources": list(finding.sources),
+            "docs": f"docs/findings/{finding.check}.md",
+        }  # fmt: skip
+
+    def _cause_json(self, cause: Cause) -> dict[str, Json]:
+        return {
+            "id": cause.id, "fault": cause.fault, "confidence": self.confidence(cause), "node": cause.node, "objects": list(cause.objects),
+            "summary": cause.summary, "why": list(cause.why), "affects_path": self.affects_path(cause),
+            "roots": [finding.id for finding in cause.roots],
+            "explains": sorted({finding.id for finding in [*cause.also, *self.explained_by(cause)]}),
+            "remedies": [remedy_json(remedy) for remedy in cause.remedies],
+        }  # fmt: skip
+
+
+def remedy_json(remedy: Remedy) -> dict[str, Json]:
+    return {
+        "id": remedy.id, "class": remedy.risk, "action": remedy.action, "way_back": remedy.way_back, "node": remedy.node, "object": remedy.object,
+        "change": {"before": remedy.change[0], "after": remedy.change[1]}, "parameters": dict(remedy.parameters), "verify": remedy.verify,
+        "blast_radius": remedy.blast_radius, "preconditions": list(remedy.preconditions), "wait_seconds": remedy.wait_seconds, "only_if": remedy.only_if,
+    }  # fmt: skip
+
+
+def node_summary(host: str, node: str, document: Mapping[str, Json] | None, reason: str) -> dict[str, Json]:
+    """One entry of a report's `collected`."""
+    if document is None:
+        return {"host": host, "node": node, "sections": [], "errors": [{"section": "everything", "error": reason}], "seconds": None}
+    errors = [
+        {"section": name, "error": value["error"]}
+        for name, value in document.items()
+        if isinstance(value, Mapping) and isinstance(value.get("error"), str)
+    ]
+    sections = sorted(k for k, v in document.items() if isinstance(v, (list, dict)) and not (isinstance(v, dict) and "error" in v))
+    return {"host": host, "node": node, "sections": sections, "errors": errors, "seconds": document.get("seconds")}
+
+
+__all__ = ["Diagnosis", "Wanted", "as_mapping", "node_summary", "objects"]

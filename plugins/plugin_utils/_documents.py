@@ -1,0 +1,132 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: the typed views of node and evidence documents, and all documents of one question (docs/documents.md).
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ._cluster import Cluster
+from ._json import Json, NotCollected, as_mapping, objects, section_of
+
+MAIN_TABLE = 254  # RT_TABLE_MAIN
+
+
+@dataclass
+class NodeFacts:
+    """What one node said, or why it said nothing."""
+
+    name: str
+    document: Mapping[str, Json] | None
+    reason: str = "not asked"
+
+    def section(self, name: str) -> Json:
+        if self.document is None:
+            raise NotCollected(f"{self.name} {self.reason}")
+        return section_of(self.document, name, self.name)
+
+    @property
+    def collected(self) -> bool:
+        return self.document is not None
+
+    @property
+    def links(self) -> dict[str, Mapping[str, Json]]:
+        return {str(link.get("ifname")): link for link in objects(self.section("links"))}
+
+    @property
+    def addresses(self) -> list[Mapping[str, Json]]:
+        return objects(self.section("addresses"))
+
+    def link_holding(self, address: str | None) -> str | None:
+        return next((str(a.get("ifname")) for a in self.addresses if a.get("local") == address), None)
+
+    def address_on_node(self, address: str | None) -> Mapping[str, Json] | None:
+        return next((a for a in self.addresses if a.get("local") == address), None)
+
+    @property
+    def routes(self) -> list[Mapping[str, Json]]:
+        return objects(self.section("routes"))
+
+    def routes_to(self, prefix: str, table: int = MAIN_TABLE) -> list[Mapping[str, Json]]:
+        return [r for r in self.routes if r.get("dst") == prefix and r.get("table") == table]
+
+    @property
+    def neighbours(self) -> list[Mapping[str, Json]]:
+        return objects(self.section("neighbours"))
+
+    @property
+    def rules(self) -> list[Mapping[str, Json]]:
+        return objects(self.section("rules"))
+
+    def sysctl(self, path: str) -> str:
+        values = as_mapping(self.section("sysctls"))
+        value = values.get(path)
+        if not isinstance(value, str):
+            raise NotCollected(f"{self.name}: sysctl {path} could not be read")
+        return value
+
+    def bird(self, family: str = "ipv4") -> Mapping[str, Json]:
+        daemons = as_mapping(self.section("bird"))
+        return as_mapping(section_of(daemons, family, f"{self.name}: bird"))
+
+    def bird_part(self, part: str, family: str = "ipv4") -> Json:
+        return section_of(self.bird(family), part, f"{self.name}: bird {family}")
+
+    @property
+    def bgp_protocols(self) -> list[Mapping[str, Json]]:
+        return [p for p in objects(self.bird_part("protocols")) if p.get("proto") == "BGP"]
+
+    def process(self, name: str) -> Mapping[str, Json]:
+        """Liveness of felix, confd, bird or bird6 as the `calico` section tells it."""
+        return as_mapping(section_of(as_mapping(self.section("calico")), name, f"{self.name}: calico"))
+
+    def sandbox_behind(self, ifname: str) -> Mapping[str, Json]:
+        """The pod's namespace that the host interface leads into, with its network facts."""
+        for sandbox in objects(self.section("sandboxes")):
+            if sandbox.get("ifname") == ifname:
+                return sandbox
+        raise NotCollected(f"{self.name}: no process was found in the network namespace behind {ifname}")
+
+    def lookup(self, **wanted: str) -> Mapping[str, Json]:
+        """The kernel's answer to a route look-up that was asked for; its `route` may hold an error."""
+        for entry in objects(self.section("lookups")):
+            if all(entry.get(key) == value for key, value in wanted.items()):
+                if all(not entry.get(key) for key in ("src", "iif", "mark") if key not in wanted):
+                    return as_mapping(entry.get("route"))
+        raise NotCollected(f"{self.name}: the kernel was not asked for a route to {wanted.get('dst')}")
+
+
+@dataclass
+class Evidence:
+    """Live packets: the evidence document, or nothing."""
+
+    document: Mapping[str, Json] | None = None
+
+    @property
+    def probes(self) -> list[Mapping[str, Json]]:
+        return objects((self.document or {}).get("probes"))
+
+    def arrived(self, direction: str) -> bool | None:
+        """True if any probe of that direction was captured at its far end, False if a working capture saw none of them."""
+        outcomes = [probe.get("arrived") for probe in self.probes if probe.get("direction") == direction]
+        if any(outcome is True for outcome in outcomes):
+            return True
+        return False if any(outcome is False for outcome in outcomes) else None
+
+
+@dataclass
+class Documents:
+    """Everything that was collected for one question."""
+
+    cluster: Cluster
+    nodes: Mapping[str, NodeFacts]
+    evidence: Evidence = field(default_factory=Evidence)
+
+    def node(self, name: str) -> NodeFacts:
+        return self.nodes.get(name) or NodeFacts(name, None)
+
+    def collected(self) -> Iterator[NodeFacts]:
+        return (facts for facts in self.nodes.values() if facts.collected)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: reading untrusted JSON without ever raising anything but NotCollected.
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from collections.abc import Mapping
+
+Json = t.Any
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class NotCollected(Exception):
+    """What a check asked for could not be read; `reason` is one sentence for the report."""
+
+    def __init__(self, reason: str, errno: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.errno = errno
+
+
+def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
+    """A section's value; NotCollected where it is absent or carries an error."""
+    if name not in document:
+        raise NotCollected(f"{whose}: {name} was not asked for")
+    value = document[name]
+    if isinstance(value, Mapping) and isinstance(value.get("error"), str):
+        errno = value.get("errno")
+        raise NotCollected(f"{whose}: {name}: {value['error']}", errno if isinstance(errno, str) else None)
+    return value
+
+
+def parse_address(text: Json) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def parse_network(text: Json) -> IPNetwork | None:
+    try:
+        return ipaddress.ip_network(text, strict=False) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def as_mapping(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def objects(value: Json) -> list[Mapping[str, Json]]:
+    return [item for item in as_list(value) if isinstance(item, Mapping)]

@@ -1,0 +1,162 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: the hops of a packet, and which facts each of them rests on.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ._cluster import Cluster
+from ._documents import Evidence
+from ._graph import FactId, Judged
+from ._json import Json, NotCollected, parse_network
+from ._question import Endpoint, Question
+from ._topology import TUNNEL_DEVICE, encapsulation
+
+ORDER = ("finding", "not_checked", "not_reached", "ok", "not_applicable")
+
+
+@dataclass
+class Hop:
+    """One place that the packet passes. kind: pod, veth, node, tunnel, wire or beyond."""
+
+    id: str
+    kind: str
+    node: str | None
+    device: str | None
+    facts: tuple[FactId, ...] = ()
+    outcome: str = "not_checked"
+    checks: tuple[str, ...] = ()
+    seen: bool | None = None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        shape: dict[str, Json] = {
+            "id": self.id, "kind": self.kind, "node": self.node, "device": self.device, "outcome": self.outcome, "checks": list(self.checks), "seen": self.seen,
+        }  # fmt: skip
+        return {**shape, "note": self.note} if self.note else shape
+
+
+@dataclass
+class Path:
+    forward: list[Hop] = field(default_factory=list)
+    reverse: list[Hop] = field(default_factory=list)
+
+
+def walk(cluster: Cluster, question: Question) -> Path:
+    return Path(_one_way(cluster, question.source, question.destination), _one_way(cluster, question.destination, question.source))
+
+
+def _tunnel(cluster: Cluster, source: Endpoint, destination: Endpoint) -> str | None:
+    """Device that carries packets from the source's node to the destination, None where they go as they are."""
+    if destination.kind != "pod" or not source.node or not destination.node:
+        return None
+    network = parse_network(destination.address)
+    try:
+        how = encapsulation(cluster, network, source.node, destination.node) if network is not None else None
+    except NotCollected:
+        return None
+    return TUNNEL_DEVICE.get(how or "")
+
+
+def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
+    return FactId("fib", local, f"{source.address}>{destination.address}")
+
+
+def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId | None:
+    """The route on node `local` that should carry a packet for the destination."""
+    if destination.kind != "pod":
+        return None
+    if destination.node == local:
+        return FactId("route.local", local, destination.label)
+    try:
+        block = cluster.block_of(destination.address)
+    except NotCollected:
+        return None
+    if block is None:
+        return None
+    prefix = str(block.cidr) if block.node == destination.node else f"{destination.address}/32"
+    return FactId("route.block", local, prefix)
+
+
+def _pod_hops(pod: Endpoint, sending: bool) -> list[Hop]:
+    node = str(pod.node)
+    inner = [FactId("pod.link", node, pod.label), FactId("pod.route", node, pod.label), FactId("pod.gateway", node, pod.label)]
+    veth = [FactId("veth", node, pod.label)]
+    if sending:
+        veth += [FactId("route.gateway", node), FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label)]
+    else:
+        veth += [FactId("neighbour.pod", node, pod.label)]
+        inner = inner[:1]
+    hops = [
+        Hop(f"pod:{pod.label}", "pod", node, "eth0", tuple(inner)),
+        Hop(f"veth:{node}:{pod.ifname}", "veth", node, pod.ifname, tuple(veth)),
+    ]
+    return hops if sending else hops[::-1]
+
+
+def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[Hop]:
+    hops = _pod_hops(source, True) if source.kind == "pod" else []
+    tunnel = _tunnel(cluster, source, destination)
+    first, last = source.node, destination.node
+    if first is not None:
+        facts = _node_facts(cluster, first, source, destination)
+        hops.append(Hop(f"node:{first}", "node", first, None, tuple(facts)))
+    if first != last:
+        if tunnel and first:
+            hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, (FactId("tunnel.device", first),)))
+        if first and last:
+            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, last),)))
+        if tunnel and last:
+            hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, (FactId("tunnel.device", last),)))
+        if last is not None:
+            hops.append(Hop(f"node:{last}", "node", last, None, tuple(_node_facts(cluster, last, source, destination))))
+        if first is None or last is None:
+            at = len(hops) if last is None else 0
+            hops.insert(at, Hop("beyond", "beyond", None, None, note="outside of the cluster: not looked at"))
+    if destination.kind == "pod":
+        hops += _pod_hops(destination, False)
+    return hops
+
+
+def _node_facts(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> list[FactId]:
+    facts = []
+    if source.kind == "pod" or (destination.kind == "pod" and destination.node == local):
+        facts.append(FactId("sysctl.ip_forward", local))
+    delivery = delivery_fact(cluster, local, destination)
+    if delivery is not None:
+        facts.append(delivery)
+    facts += [fib_fact(local, source, destination), FactId("policy", local, f"{source.address}>{destination.address}")]
+    return facts
+
+
+def settle(hops: list[Hop], judged: Mapping[FactId, Judged], evidence: Evidence, direction: str) -> None:
+    """Give each hop its outcome: its worst check. What was not read after the hop where the packet dies counts as not reached."""
+    seen = _seen(evidence, direction)
+    arrived = evidence.arrived(direction)
+    dead = False
+    for hop in hops:
+        verdicts = [judged[fact] for fact in hop.facts if fact in judged]
+        hop.checks = tuple(dict.fromkeys(v.check for v in verdicts))
+        outcomes = {v.outcome for v in verdicts} or {"not_checked"}
+        hop.outcome = next(outcome for outcome in ORDER if outcome in outcomes)
+        hop.seen = True if arrived or (hop.node, hop.device) in seen else None
+        if dead and hop.outcome == "not_checked":
+            hop.outcome = "not_reached"
+        if any(v.finding is not None and v.finding.severity == "critical" for v in verdicts):
+            dead = True
+    if arrived is False and hops:
+        hops[-1].seen = False
+
+
+def _seen(evidence: Evidence, direction: str) -> set[tuple[str | None, str | None]]:
+    places: set[tuple[str | None, str | None]] = set()
+    for probe in evidence.probes:
+        if probe.get("direction") == direction:
+            for sight in probe.get("seen") or []:
+                if sight.get("requests"):
+                    places.add((sight.get("node"), sight.get("ifname")))
+    return places

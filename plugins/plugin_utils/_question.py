@@ -1,0 +1,221 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: what is asked, resolved to endpoints, and which nodes it is about.
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ._cluster import Cluster, Node, Pod
+from ._json import Json, NotCollected, parse_address
+
+PROTOCOLS = ("tcp", "udp", "icmp")
+
+
+class BadQuestion(Exception):
+    """The question cannot be asked like that; the text is one sentence that names the object and the next step."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    asked: str
+    kind: t.Literal["pod", "node", "address"]
+    address: str
+    node: str | None = None
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    ifname: str = ""
+
+    @property
+    def label(self) -> str:
+        if self.kind == "pod":
+            return f"{self.namespace}/{self.name}"
+        return f"node/{self.name}" if self.kind == "node" else self.address
+
+    def to_json(self) -> dict[str, Json]:
+        fields = {"asked": self.asked, "kind": self.kind, "address": self.address, "node": self.node}
+        for key in ("namespace", "name", "uid", "ifname"):
+            if getattr(self, key):
+                fields[key] = getattr(self, key)
+        return fields
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Endpoint:
+        return cls(**{key: raw[key] for key in cls.__dataclass_fields__ if key in raw})
+
+
+@dataclass(frozen=True)
+class Question:
+    source: Endpoint
+    destination: Endpoint
+    protocol: str = "tcp"
+    port: int | None = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes on the path, in its order, each once."""
+        return tuple(dict.fromkeys(node for node in (self.source.node, self.destination.node) if node))
+
+    @property
+    def same_node(self) -> bool:
+        return self.source.node is not None and self.source.node == self.destination.node
+
+    @property
+    def service(self) -> str:
+        return self.protocol if self.port is None else f"{self.protocol}/{self.port}"
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "source": self.source.to_json(),
+            "destination": self.destination.to_json(),
+            "protocol": self.protocol,
+            "port": self.port,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Question:
+        return cls(Endpoint.from_json(raw["source"]), Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"])
+
+
+@dataclass(frozen=True)
+class Scope:
+    """core: nodes whose every fact is judged. witnesses: nodes asked only for what they say of the core ones."""
+
+    question: Question
+    core: tuple[str, ...]
+    witnesses: tuple[str, ...] = ()
+
+    @property
+    def pods(self) -> tuple[Endpoint, ...]:
+        return tuple(e for e in dict.fromkeys((self.question.source, self.question.destination)) if e.kind == "pod")
+
+    @property
+    def asked_nodes(self) -> tuple[str, ...]:
+        return self.core + self.witnesses
+
+    def pairs(self, nodes: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
+        """(local, peer): each core node with all others, each witness with the core ones."""
+        for local in self.core:
+            yield from ((local, peer) for peer in nodes if peer != local)
+        for local in self.witnesses:
+            yield from ((local, peer) for peer in self.core if peer != local)
+
+
+def host_interface(namespace: str, name: str, prefix: str = "cali") -> str:
+    """Name of the host side of a pod's veth pair.
+
+    Source: Calico, libcalico-go/lib/backend/k8s/conversion/workload_endpoint_default.go: prefix + first 11 hex digits of sha1("namespace.name").
+    """
+    return prefix + hashlib.sha1(f"{namespace}.{name}".encode(), usedforsecurity=False).hexdigest()[:11]
+
+
+def pod_endpoint(pod: Pod, asked: str, prefix: str = "cali") -> Endpoint:
+    ifname = host_interface(pod.namespace, pod.name, prefix)
+    return Endpoint(asked, "pod", str(pod.address), pod.node, pod.namespace, pod.name, pod.uid, ifname)
+
+
+def node_endpoint(node: Node, asked: str) -> Endpoint:
+    address = node.internal_ip or node.calico_address
+    if address is None:
+        raise BadQuestion(f"node {node.name} has no InternalIP in the Kubernetes API; look at `kubectl get node {node.name} -o wide`")
+    return Endpoint(asked, "node", address, node.name, name=node.name)
+
+
+def _usable(cluster: Cluster, pod: Pod, role: str, asked: str) -> Endpoint:
+    if pod.host_network:
+        raise BadQuestion(
+            f"{role}: pod {pod.key} uses the network of its node (hostNetwork); ask for node/{pod.node} instead"
+        )
+    if pod.phase in ("Succeeded", "Failed"):
+        raise BadQuestion(f"{role}: pod {pod.key} has ended (phase {pod.phase}) and has no address any more; ask for a running one")
+    if pod.node is None:
+        raise BadQuestion(f"{role}: pod {pod.key} is not scheduled on any node yet (phase {pod.phase or 'unknown'}); see `kubectl describe pod`")
+    if pod.address is None:
+        raise BadQuestion(
+            f"{role}: pod {pod.key} on node {pod.node} has no address yet (phase {pod.phase or 'unknown'}); "
+            f"its events tell why: kubectl -n {pod.namespace} describe pod {pod.name}"
+        )
+    return pod_endpoint(pod, asked, cluster.interface_prefix)
+
+
+def _near(wanted: str, names: t.Iterable[str]) -> str:
+    close = difflib.get_close_matches(wanted, sorted(names), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def resolve_endpoint(cluster: Cluster, asked: str, role: str) -> Endpoint:
+    """asked: `namespace/name`, `node/name` or an address. Errors: BadQuestion; NotCollected where the API could not be read."""
+    asked = asked.strip()
+    if not asked:
+        raise BadQuestion(f"{role} is missing: give a pod (namespace/name), a node (node/name) or an address")
+    address = parse_address(asked)
+    if address is not None:
+        return _resolve_address(cluster, str(address), role)
+    kind, _slash, rest = asked.partition("/")
+    if kind == "svc" and rest:
+        raise BadQuestion(f"{role}: Services are not walked by this version; ask for one of the pods behind {rest}")
+    if kind == "node" and rest:
+        node = cluster.nodes.get(rest)
+        if node is None:
+            raise BadQuestion(f"{role}: the Kubernetes API knows no node {rest}{_near(rest, cluster.nodes)}")
+        return node_endpoint(node, asked)
+    if not rest or "/" in rest:
+        raise BadQuestion(
+            f"{role}: {asked!r} is neither a pod (namespace/name), nor a node (node/name), nor an address"
+        )
+    pod = cluster.pods.get(asked)
+    if pod is None:
+        raise BadQuestion(f"{role}: the Kubernetes API knows no pod {asked}{_near(asked, cluster.pods)}")
+    return _usable(cluster, pod, role, asked)
+
+
+def _resolve_address(cluster: Cluster, address: str, role: str) -> Endpoint:
+    holders = [pod for pod in cluster.workloads if address in pod.addresses]
+    if len(holders) == 1:
+        return _usable(cluster, holders[0], role, address)
+    if holders:
+        names = ", ".join(pod.key for pod in holders)
+        raise BadQuestion(f"{role}: {address} belongs to {len(holders)} running pods ({names}); ask for one of them by name")
+    for node in cluster.nodes.values():
+        if address in node.internal_ips or address == node.calico_address:
+            return Endpoint(address, "node", address, node.name, name=node.name)
+    return Endpoint(address, "address", address)
+
+
+def resolve(cluster: Cluster, source: str, destination: str, protocol: str | None, port: Json) -> Question:
+    """Errors: BadQuestion, one sentence."""
+    try:
+        origin = resolve_endpoint(cluster, source, "source")
+        target = resolve_endpoint(cluster, destination, "destination")
+    except NotCollected as exc:
+        raise BadQuestion(f"the question cannot be resolved to pods and nodes, because the Kubernetes API did not tell them: {exc.reason}") from exc
+    if origin.kind == "address":
+        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    if origin.address == target.address:
+        raise BadQuestion(f"source and destination are the same: {origin.label}")
+    number = check_port(port)
+    chosen = protocol or ("tcp" if number is not None else "icmp")
+    if chosen not in PROTOCOLS:
+        raise BadQuestion(f"protocol {chosen!r} is not one of {', '.join(PROTOCOLS)}")
+    if chosen == "icmp" and number is not None:
+        raise BadQuestion(f"icmp has no ports: leave out port {number}, or say protocol tcp or udp")
+    return Question(origin, target, chosen, number)
+
+
+def check_port(port: Json) -> int | None:
+    if port is None or port == "":
+        return None
+    try:
+        number = int(str(port))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 65535:
+        raise BadQuestion(f"port {port!r} is not a number from 1 to 65535")
+    return number

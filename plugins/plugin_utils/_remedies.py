@@ -1,0 +1,41 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: remedies that more than one subject offers.
+
+from __future__ import annotations
+
+from ._autodetection import autodetect
+from ._catalogue import Remedy
+from ._documents import Documents
+from ._json import NotCollected
+from ._topology import intended_address
+
+
+def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Remedy]:
+    """Restart calico-node on one node (R2), or advice where the node would come back with a wrong address.
+
+    A restart runs the address autodetection again, so it is simulated first on the node's own facts (calico.md section 7.4).
+    """
+    cluster = documents.cluster
+    intended = intended_address(cluster, cluster.nodes[node]) if node in cluster.nodes else None
+    try:
+        if not cluster.autodetection:
+            chosen: str | None = cluster.nodes[node].calico_address
+        else:
+            chosen = autodetect(cluster, node, documents.node(node))
+    except NotCollected as exc:
+        text = f"restart calico-node on {node} by hand, once it is known which address it would take ({exc.reason})"
+        return [Remedy("advise_restart", "R0", text, "", node=node)]
+    if chosen != intended:
+        text = f"do not restart calico-node on {node}: its autodetection would choose {chosen or 'no address'}, not {intended}"
+        return [Remedy("advise_no_restart", "R0", text, "", node=node)]
+    return [
+        Remedy(
+            "restart_calico_node", "R2", f"restart calico-node on {node}", "none needed: its DaemonSet keeps it running", node=node,
+            object=f"calico-node on {node}", change=("running", "restarted"), parameters={"component": "calico-node", "intended": intended}, verify=verify,
+            blast_radius=f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds",
+            preconditions=(f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}",), wait_seconds=120,
+        )
+    ]  # fmt: skip

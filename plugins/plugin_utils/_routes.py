@@ -1,0 +1,52 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: routes as an operator would see them.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ._documents import MAIN_TABLE
+from ._json import Json, objects
+
+
+def hops(route: Mapping[str, Json]) -> list[tuple[str | None, str | None]]:
+    """(gateway, device) of each next hop."""
+    listed = objects(route.get("nexthops")) or [route]
+    return [(hop.get("gateway"), hop.get("dev")) for hop in listed]
+
+
+def prefix_text(prefix: Json) -> str:
+    """A prefix as `ip route` prints it."""
+    text = str(prefix)
+    if text in ("0.0.0.0/0", "::/0"):
+        return "default"
+    for full in ("/32", "/128"):
+        if text.endswith(full) and (":" in text) == (full == "/128"):
+            return text[: -len(full)]
+    return text
+
+
+def route_line(route: Mapping[str, Json]) -> str:
+    """One route as `ip route` prints it."""
+    words = [] if route.get("type") in (None, "unicast") else [str(route["type"])]
+    words.append(prefix_text(route.get("dst")))
+    for gateway, device in hops(route) if not route.get("nexthops") else []:
+        words += ["via", str(gateway)] if gateway else []
+        words += ["dev", str(device)] if device else []
+    if route.get("table") not in (None, MAIN_TABLE):
+        words += ["table", str(route["table"])]
+    if route.get("protocol") not in (None, "boot"):
+        words += ["proto", str(route["protocol"])]
+    if route.get("scope") not in (None, "global"):
+        words += ["scope", str(route["scope"])]
+    if route.get("prefsrc"):
+        words += ["src", str(route["prefsrc"])]
+    if route.get("metric"):
+        words += ["metric", str(route["metric"])]
+    words += [str(flag) for flag in route.get("flags") or [] if flag == "onlink"]
+    for hop in objects(route.get("nexthops")):
+        words += ["nexthop"] + (["via", str(hop["gateway"])] if hop.get("gateway") else []) + ["dev", str(hop.get("dev"))]
+    return " ".join(words)

@@ -1,0 +1,255 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The host side of a node's own pods: veth, route, neighbour, forwarding (calico.md section 2; F17, F20, F21, F52, F53).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, Remedy, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents, NodeFacts
+from .._graph import Fact, FactId, Finding
+from .._json import NotCollected, as_list, parse_address, parse_network
+from .._question import Scope, host_interface
+from .._remedies import restart_calico_node
+from .._routes import hops, route_line
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+CNI_MAC = "ee:ee:ee:ee:ee:ee"  # cni-plugin/pkg/dataplane/linux/dataplane_linux.go
+
+
+@expects("veth", "route.local", "neighbour.pod", "sysctl.forwarding", "sysctl.proxy_arp")
+def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if not cluster.backend:
+        return
+    for node in scope.core:
+        for pod in cluster.workloads_on(node):
+            if "." not in str(pod.address):
+                continue
+            ifname = host_interface(pod.namespace, pod.name, cluster.interface_prefix)
+            veth = FactId("veth", node, pod.key)
+            yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"})
+            yield Fact("route.local", node, pod.key, {"dst": f"{pod.address}/32", "dev": ifname}, needs=(veth,))
+            yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": ifname}, needs=(veth,))
+            yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},
+                       needs=(FactId("sysctl.ip_forward", node), veth))  # fmt: skip
+            yield Fact("sysctl.proxy_arp", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/proxy_arp", "value": "1", "ifname": ifname}, needs=(veth,))
+
+
+@expects("sysctl.ip_forward", "felix.running", "route.gateway")
+def per_node(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    for node in scope.core:
+        yield Fact("sysctl.ip_forward", node, value="1")
+        if cluster.backend:
+            yield Fact("felix.running", node, value="running")
+            yield Fact("route.gateway", node, value="a route to 169.254.1.1")
+
+
+@check("veth.missing", "veth.down", fact="veth")
+def veth_up(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    ifname, source = fact.value["ifname"], (f"kernel {fact.node}", "api")
+    link = documents.node(fact.node).links.get(ifname)
+    if link is None:
+        return Finding("veth.missing", fact, None, f"no interface {ifname} on {fact.node}, where pod {fact.object} runs", source)
+    if "UP" not in as_list(link.get("flags")):
+        flags = ",".join(map(str, as_list(link.get("flags"))))
+        return Finding("veth.down", fact, "down", f"{ifname}: <{flags}> state {link.get('operstate')}", source)
+    return None
+
+
+@check("route.local.missing", "route.local.different", fact="route.local")
+def local_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts, wanted = documents.node(fact.node), fact.value
+    source = (f"kernel {fact.node}", "api")
+    found = facts.routes_to(wanted["dst"])
+    if not found:
+        return Finding("route.local.missing", fact, None, f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {fact.object} runs", source)
+    best = min(found, key=lambda route: int(route.get("metric") or 0))
+    if [device for _gateway, device in hops(best)] == [wanted["dev"]]:
+        return None
+    return Finding("route.local.different", fact, route_line(best), route_line(best), source)
+
+
+@check("neighbour.pod.wrong", fact="neighbour.pod")
+def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """The node's entry for the pod must carry the MAC of the pod's own eth0; no entry is fine, the kernel asks when it needs one."""
+    facts, wanted = documents.node(fact.node), fact.value
+    entry = next((n for n in facts.neighbours if n.get("dst") == wanted["dst"] and n.get("dev") == wanted["dev"]), None)
+    if entry is None or not entry.get("lladdr"):
+        return None
+    if fact.object not in {pod.label for pod in scope.pods}:
+        if "PERMANENT" not in as_list(entry.get("state")):
+            return None
+    mac = _pod_mac(facts, wanted["dev"])
+    if mac is None or mac == entry.get("lladdr"):
+        return None
+    evidence = f"{wanted['dst']} dev {wanted['dev']} lladdr {entry.get('lladdr')} {' '.join(as_list(entry.get('state')))}; the pod's eth0 has {mac}"
+    return Finding("neighbour.pod.wrong", fact, entry.get("lladdr"), evidence, (f"kernel {fact.node}", f"pod {fact.object}"))
+
+
+def _pod_mac(facts: NodeFacts, ifname: str) -> str | None:
+    network = facts.sandbox_behind(ifname).get("network")
+    if not isinstance(network, dict) or "links" not in network:
+        return None
+    for link in network["links"] if isinstance(network["links"], list) else []:
+        if link.get("ifname") == "eth0":
+            return str(link.get("address"))
+    return None
+
+
+def _sysctl(fact: Fact, documents: Documents, check_id: str, path: str, wanted: str = "1") -> Finding | None:
+    value = documents.node(fact.node).sysctl(path)
+    if value == wanted:
+        return None
+    return Finding(check_id, fact, value, f"{path.replace('/', '.')} = {value}", (f"kernel {fact.node}",))
+
+
+@check("forwarding.off", fact="sysctl.ip_forward")
+def ip_forward(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    return _sysctl(fact, documents, "forwarding.off", "net/ipv4/ip_forward")
+
+
+@check("forwarding.interface.off", fact="sysctl.forwarding")
+def interface_forwarding(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    if fact.value["ifname"] not in documents.node(fact.node).links:
+        raise NotCollected(f"{fact.node}: {fact.value['ifname']} does not exist")
+    return _sysctl(fact, documents, "forwarding.interface.off", fact.value["path"])
+
+
+@check("proxy_arp.off", fact="sysctl.proxy_arp")
+def proxy_arp(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """The kernel answers for 169.254.1.1 if proxy_arp is set on the interface or on all (Documentation/networking/ip-sysctl)."""
+    facts = documents.node(fact.node)
+    if fact.value["ifname"] not in facts.links:
+        raise NotCollected(f"{fact.node}: {fact.value['ifname']} does not exist")
+    if facts.sysctl("net/ipv4/conf/all/proxy_arp") == "1":
+        return None
+    return _sysctl(fact, documents, "proxy_arp.off", fact.value["path"])
+
+
+@check("route.gateway.missing", fact="route.gateway")
+def link_local_gateway_routed(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """Proxy ARP answers for 169.254.1.1 only where the node has some route to it, normally its default route (calico.md trap 10)."""
+    facts = documents.node(fact.node)
+    try:
+        answer = facts.lookup(dst="169.254.1.1")
+    except NotCollected:
+        if any(_covers(route, "169.254.1.1") for route in facts.routes):
+            return None
+        evidence = f"no route of {fact.node} covers 169.254.1.1, not even a default route"
+        return Finding("route.gateway.missing", fact, None, evidence, (f"kernel {fact.node}",))
+    if not answer.get("error"):
+        return None
+    return Finding("route.gateway.missing", fact, answer["error"], f"ip route get 169.254.1.1: {answer['error']}", (f"kernel {fact.node}",))
+
+
+def _covers(route: t.Mapping[str, t.Any], address: str) -> bool:
+    network = parse_network(route.get("dst"))
+    return route.get("type") == "unicast" and network is not None and parse_address(address) in network
+
+
+@check("felix.down", fact="felix.running")
+def felix_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    felix = documents.node(fact.node).process("felix")
+    if felix.get("running") is not False:
+        return None
+    return Finding("felix.down", fact, "not running", f"no Felix process on {fact.node}", (f"processes {fact.node}",), severity="warning")
+
+
+# --------------------------------------------------------------------------- causes
+
+
+def _dead_felix(diagnosis: Diagnosis, node: str) -> list[Finding]:
+    return [f for f in diagnosis.findings if f.check == "felix.down" and f.fact.node == node]
+
+
+@cause(roots=("route.local.missing", "route.local.different"))
+def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, pod = finding.fact.node, finding.fact.object
+        dead = _dead_felix(diagnosis, node)
+        missing = finding.check == "route.local.missing"
+        wanted = f"{finding.fact.value['dst']} dev {finding.fact.value['dev']}"
+        summary = f"{node} has no route to its own pod {pod}." if missing else f"{node} sends packets for its own pod {pod} into another interface."
+        why = [f"Expected: {wanted}" + ("." if missing else f"; found: {finding.actual}.")]
+        why.append(f"Felix on {node} is dead; it would write the route." if dead else "Felix writes it again within 90 s if it is well.")
+        yield Cause(
+            "local_pod_route_missing" if missing else "pod_route_wrong_iface", "F20" if missing else "F21", node, summary, [finding],
+            objects=[pod], why=why, also=dead, remedies=restart_calico_node(diagnosis.documents, node, f"{node} has the route {wanted}"),
+        )  # fmt: skip
+
+
+@cause(roots=("forwarding.off", "forwarding.interface.off", "proxy_arp.off"))
+def sysctl_cleared(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        path = "net/ipv4/ip_forward" if finding.check == "forwarding.off" else finding.fact.value["path"]
+        name = path.replace("/", ".")
+        what = {
+            "forwarding.off": f"{node} forwards no packets at all",
+            "forwarding.interface.off": f"{node} forwards nothing that comes from pod {finding.fact.object}",
+            "proxy_arp.off": f"{node} does not answer ARP for the gateway of pod {finding.fact.object}",
+        }[finding.check]
+        yield Cause(
+            "proxy_arp_or_forwarding_cleared", "F17", node, f"{what}: {name} is {finding.actual}.", [finding], objects=[name],
+            why=["Felix sets it when an interface comes up and never again; sysctl --system or a hardening script clears it."],
+            remedies=[
+                Remedy("set_sysctl", "R1", f"sysctl -w {name}=1 on {node}", f"sysctl -w {name}={finding.actual}", node=node, object=name,
+                       change=(str(finding.actual), "1"), parameters={"path": path, "value": "1"}, verify=f"{name} is 1 on {node}",
+                       blast_radius=f"{node} forwards again", preconditions=(f"{name} is {finding.actual}",)),
+            ],
+        )  # fmt: skip
+
+
+@cause(roots=("route.gateway.missing",))
+def no_default_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        yield Cause("no_route_to_169_254_1_1", "F18", node, f"{node} has no route to 169.254.1.1, so it does not answer its pods' ARP.", [finding],
+                    why=["Proxy ARP needs some route to the address, normally the default route."],
+                    remedies=[Remedy("advise_default_route", "R0", f"give {node} its default route back", "", node=node)])  # fmt: skip
+
+
+@cause(roots=("veth.missing", "veth.down"))
+def veth_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, pod, ifname = finding.fact.node, finding.fact.object, finding.fact.value["ifname"]
+        missing = finding.check == "veth.missing"
+        remedies = (
+            [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "", node=node)]
+            if missing
+            else [Remedy("set_link_up", "R1", f"ip link set {ifname} up on {node}", f"ip link set {ifname} down", node=node, object=ifname,
+                         change=("down", "up"), parameters={"ifname": ifname}, verify=f"{ifname} is up on {node}",
+                         blast_radius=f"pod {pod} only", preconditions=(f"{ifname} is down",))]
+        )  # fmt: skip
+        state = "is gone" if missing else "is down"
+        yield Cause("host_veth_missing", "F52", node, f"The host interface {ifname} of pod {pod} on {node} {state}.", [finding], objects=[pod],
+                    remedies=remedies)  # fmt: skip
+
+
+@cause(roots=("neighbour.pod.wrong",))
+def stale_neighbour(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, pod = finding.fact.node, finding.fact.object
+        address, ifname = finding.fact.value["dst"], finding.fact.value["dev"]
+        yield Cause("stale_host_neighbour", "F53", node, f"{node} sends packets for pod {pod} to a MAC that the pod does not have.", [finding], objects=[pod],
+                    remedies=[Remedy("delete_neighbour", "R1", f"ip neigh del {address} dev {ifname} on {node}",
+                                     f"ip neigh replace {address} lladdr {finding.actual} dev {ifname}", node=node, object=f"{address} dev {ifname}",
+                                     change=(str(finding.actual), ""), parameters={"dst": address, "dev": ifname},
+                                     verify=f"{address} resolves to the pod's MAC", blast_radius=f"pod {pod} only",
+                                     preconditions=("the entry is not the pod's own MAC",))])  # fmt: skip
+
+
+@cause(roots=("felix.down",))
+def felix_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        yield Cause("felix_not_ready", "F43", node, f"Felix does not run on {node}: existing pods work, nothing new is programmed.", [finding],
+                    remedies=restart_calico_node(diagnosis.documents, node, f"Felix runs on {node}"))  # fmt: skip

@@ -1,0 +1,183 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What only the asked packet has: the kernel's own route decision, the way to DNS, the probe (design.md section 6).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents
+from .._graph import Fact, FactId, Finding, NotApplicable
+from .._json import NotCollected, parse_network
+from .._path import delivery_fact, fib_fact, walk
+from .._question import Endpoint, Scope, pod_endpoint
+from .._topology import TUNNEL_DEVICE, encapsulation
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+
+def _needs(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> tuple[FactId, ...]:
+    needs = [FactId("sysctl.ip_forward", local)]
+    delivery = delivery_fact(cluster, local, destination)
+    if delivery is not None:
+        needs.append(delivery)
+    if source.kind == "pod" and source.node == local:
+        needs.append(FactId("sysctl.forwarding", local, source.label))
+        needs.append(FactId("veth", local, source.label))
+    return tuple(needs)
+
+
+def expected_device(cluster: Cluster, local: str, destination: Endpoint) -> str | None:
+    """The device that the kernel must choose on `local` for the destination, None where the API does not tell its name."""
+    if destination.kind == "pod" and destination.node == local:
+        return destination.ifname
+    network = parse_network(destination.address)
+    if destination.kind == "pod" and destination.node and network is not None:
+        how = encapsulation(cluster, network, local, destination.node)
+        return TUNNEL_DEVICE.get(how or "")
+    return None
+
+
+@expects("fib", "policy")
+def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """The kernel is asked with the real source and input interface, so that policy rules and other tables count."""
+    ends = (scope.question.source, scope.question.destination)
+    for source, destination in (ends, ends[::-1]):
+        for local in scope.question.nodes:
+            iif = source.ifname if source.kind == "pod" and source.node == local else None
+            value = {"dst": destination.address, "src": source.address, "iif": iif, "destination": destination.label}
+            if destination.kind == "node" and destination.node == local:
+                continue
+            if iif is None and local != destination.node and source.kind != "node":
+                continue
+            needs = _needs(cluster, local, source, destination)
+            yield Fact(*fib_fact(local, source, destination), value=value, needs=needs)
+            yield Fact("policy", local, f"{source.address}>{destination.address}", value=value)
+
+
+def _flow_end(scope: Scope, label: str) -> Endpoint:
+    question = scope.question
+    return question.source if question.source.label == label else question.destination
+
+
+@check("fib.different", fact="fib")
+def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts, wanted = documents.node(fact.node), fact.value
+    query = {"dst": wanted["dst"]}
+    if wanted["iif"]:
+        query.update(src=wanted["src"], iif=wanted["iif"])
+    answer = facts.lookup(**query)
+    asked = f"ip route get {wanted['dst']}" + (f" from {wanted['src']}" if "src" in query else "") + (f" iif {wanted['iif']}" if wanted["iif"] else "")
+    source = (f"fib {fact.node}",)
+    if answer.get("error"):
+        return Finding("fib.different", fact, answer["error"], f"on {fact.node}: {asked}: {answer['error']}", source)
+    destination = _flow_end(scope, wanted["destination"])
+    device = expected_device(documents.cluster, fact.node, destination)
+    if device is None and destination.kind == "pod":
+        block = delivery_fact(documents.cluster, fact.node, destination)
+        device = facts.link_holding(documents.cluster.nodes[fact.node].calico_address) if block else None
+        if device is not None and answer.get("dev") == device and not answer.get("gateway") and destination.node != fact.node:
+            return None
+    if device is None or answer.get("dev") == device:
+        return _default_instead(fact, documents, answer, asked, destination, source)
+    shown = f"via {answer.get('gateway')} " if answer.get("gateway") else ""
+    return Finding("fib.different", fact, answer.get("dev"), f"on {fact.node}: {asked}: {shown}dev {answer.get('dev')}, expected dev {device}", source)
+
+
+def _default_instead(
+    fact: Fact, documents: Documents, answer: t.Mapping[str, t.Any], asked: str, destination: Endpoint, source: tuple[str, ...]
+) -> Finding | None:
+    """Without encapsulation the right device is not enough: the default route uses it too, so the gateway is held against the owner's address."""
+    if destination.kind != "pod" or destination.node == fact.node:
+        return None
+    delivery = delivery_fact(documents.cluster, fact.node, destination)
+    wanted = documents.cluster.nodes.get(str(destination.node))
+    gateway = answer.get("gateway")
+    if delivery is None or wanted is None or gateway is None or gateway in (*wanted.internal_ips, wanted.calico_address):
+        return None
+    for route in documents.node(fact.node).routes_to(delivery.object):
+        if route.get("gateway") == gateway:
+            return None
+    return Finding("fib.different", fact, gateway, f"on {fact.node}: {asked}: via {gateway} dev {answer.get('dev')}, not {wanted.name}", source)
+
+
+@check("policy.allows", fact="policy")
+def policy(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    raise NotCollected(f"{fact.node}: policy and netfilter rules are not evaluated by this version")
+
+
+@expects("dns.endpoint")
+def dns(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """Each node that a question's pod runs on must have a way to every CoreDNS pod."""
+    for local in scope.core:
+        for pod in cluster.dns_pods():
+            if pod.node != local and "." in str(pod.address):
+                endpoint = pod_endpoint(pod, pod.key, cluster.interface_prefix)
+                delivery = delivery_fact(cluster, local, endpoint)
+                needs = (FactId("sysctl.ip_forward", local),) + ((delivery,) if delivery else ())
+                yield Fact("dns.endpoint", local, pod.key, {"address": pod.address, "node": pod.node}, needs=needs)
+
+
+@check("dns.endpoint.unreachable", fact="dns.endpoint")
+def dns_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    cluster, facts, address = documents.cluster, documents.node(fact.node), fact.value["address"]
+    answer = facts.lookup(dst=address)
+    text = f"{fact.object} ({address} on {fact.value['node']}) from {fact.node}"
+    if answer.get("error"):
+        return Finding("dns.endpoint.unreachable", fact, answer["error"], f"{text}: {answer['error']}", (f"fib {fact.node}",))
+    pod = next(p for p in cluster.dns_pods() if p.key == fact.object)
+    endpoint = pod_endpoint(pod, pod.key, cluster.interface_prefix)
+    device = expected_device(cluster, fact.node, endpoint)
+    if device is not None and answer.get("dev") != device:
+        where = f"via {answer.get('gateway')} dev {answer.get('dev')}" if answer.get("gateway") else f"dev {answer.get('dev')}"
+        return Finding("dns.endpoint.unreachable", fact, where, f"{text}: packets go {where}, expected dev {device}", (f"fib {fact.node}",))
+    wrong = _default_instead(fact, documents, answer, f"ip route get {address}", endpoint, (f"fib {fact.node}",))
+    if wrong is None:
+        return None
+    return Finding("dns.endpoint.unreachable", fact, wrong.actual, f"{text}: packets go via {wrong.actual}", (f"fib {fact.node}",))
+
+
+@expects("probe")
+def probes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    path = walk(cluster, scope.question)
+    for direction, hops, origin in (("forward", path.forward, scope.question.source), ("reverse", path.reverse, scope.question.destination)):
+        needs = tuple(fact for hop in hops for fact in hop.facts)
+        yield Fact("probe", origin.node or "", direction, value="seen at the far end", needs=needs)
+
+
+@check("probe.lost", fact="probe")
+def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    arrived = documents.evidence.arrived(fact.object)
+    if arrived is True:
+        return None
+    mine = [p for p in documents.evidence.probes if p.get("direction") == fact.object]
+    if not mine:
+        raise NotApplicable("no packets were sent in this run")
+    if arrived is None:
+        raise NotCollected(f"the {fact.object} probe could not be watched: {next((p.get('reason') for p in mine if p.get('reason')), 'no reason given')}")
+    sent = sum(int(p.get("sent") or 0) for p in mine)
+    kinds = ", ".join(sorted({str(p.get("protocol")) for p in mine}))
+    return Finding("probe.lost", fact, "lost", f"{sent} marked packets ({kinds}) left {fact.node}, none was seen at the far end", ("probe",))
+
+
+@cause(roots=("fib.different",))
+def policy_rule(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """The routes are right and the kernel decides otherwise: a rule of another table stands before them."""
+    for finding in findings:
+        node = finding.fact.node
+        try:
+            foreign = [r for r in diagnosis.documents.node(node).rules if int(r.get("priority") or 0) not in (0, 32766, 32767)]
+        except NotCollected:
+            foreign = []
+        if foreign:
+            rule = foreign[0]
+            text = f"ip rule {rule.get('priority')} (from {rule.get('src') or 'all'} lookup {rule.get('table')})"
+            yield Cause("alien_policy_rule_shadows_main", "F32", node, f"On {node} the {text} decides before Calico's routes.", [finding], objects=[text],
+                        heuristic=len(foreign) > 1)  # fmt: skip

@@ -1,0 +1,118 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The inside of the asked pods' network namespaces (calico.md section 2.3; F51).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, Remedy, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents
+from .._graph import Fact, FactId, Finding
+from .._json import Json, NotCollected, as_list, as_mapping, objects, section_of
+from .._question import Scope
+from .._routes import hops, route_line
+from .local_pods import CNI_MAC
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+GATEWAY = "169.254.1.1"  # the gateway that Calico's CNI plugin gives every IPv4 pod
+
+
+@expects("pod.link", "pod.route", "pod.gateway")
+def inside(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if not cluster.backend:
+        return
+    for pod in scope.pods:
+        node = str(pod.node)
+        veth = FactId("veth", node, pod.label)
+        link = FactId("pod.link", node, pod.label)
+        yield Fact("pod.link", node, pod.label, {"ifname": "eth0", "address": pod.address, "host": pod.ifname}, needs=(veth,))
+        yield Fact("pod.route", node, pod.label, {"dst": "0.0.0.0/0", "gateway": GATEWAY, "dev": "eth0", "host": pod.ifname}, needs=(link,))
+        yield Fact(
+            "pod.gateway", node, pod.label, {"dst": GATEWAY, "lladdr": CNI_MAC, "host": pod.ifname},
+            needs=(link, veth, FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label), FactId("route.gateway", node)),
+        )  # fmt: skip
+
+
+def _network(fact: Fact, documents: Documents, part: str) -> list[t.Mapping[str, Json]]:
+    sandbox = documents.node(fact.node).sandbox_behind(fact.value["host"])
+    whose = f"{fact.node}: pod {fact.object}"
+    network = as_mapping(section_of(sandbox, "network", whose))
+    return objects(section_of(network, part, whose))
+
+
+def _sources(fact: Fact) -> tuple[str, ...]:
+    return (f"pod {fact.object}",)
+
+
+@check("pod.link.down", "pod.address.missing", fact="pod.link")
+def eth0(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    link = next((li for li in _network(fact, documents, "links") if li.get("ifname") == "eth0"), None)
+    if link is None or "UP" not in as_list(link.get("flags")):
+        return Finding("pod.link.down", fact, "missing" if link is None else "down", f"eth0 of {fact.object}: {'missing' if link is None else 'down'}",
+                       _sources(fact))  # fmt: skip
+    held = [f"{a.get('local')}/{a.get('prefixlen')}" for a in _network(fact, documents, "addresses") if a.get("ifname") == "eth0"]
+    if not any(text.split("/")[0] == fact.value["address"] for text in held):
+        evidence = f"eth0 of {fact.object} has {', '.join(held) or 'no address'}; the API says {fact.value['address']}"
+        return Finding("pod.address.missing", fact, held, evidence, (*_sources(fact), "api"))
+    return None
+
+
+@check("pod.route.missing", "pod.route.different", fact="pod.route")
+def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    routes = _network(fact, documents, "routes")
+    defaults = [r for r in routes if r.get("dst") == "0.0.0.0/0" and r.get("table") in (None, 254)]
+    if not defaults:
+        lines = "; ".join(route_line(r) for r in routes if r.get("table") in (None, 254)) or "none"
+        return Finding("pod.route.missing", fact, None, f"no default route in {fact.object}; its routes: {lines}", _sources(fact))
+    best = min(defaults, key=lambda route: int(route.get("metric") or 0))
+    if hops(best) != [(GATEWAY, "eth0")]:
+        return Finding("pod.route.different", fact, route_line(best), f"in {fact.object}: {route_line(best)}", _sources(fact))
+    return None
+
+
+@check("pod.gateway.unresolved", "pod.gateway.wrong", fact="pod.gateway")
+def gateway_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """No entry is fine: the pod asks when it sends. FAILED or INCOMPLETE: it asked and nobody answered."""
+    for entry in _network(fact, documents, "neighbours"):
+        if entry.get("dst") != GATEWAY:
+            continue
+        state, lladdr = as_list(entry.get("state")), entry.get("lladdr")
+        line = f"in {fact.object}: {GATEWAY} dev {entry.get('dev')} {'lladdr ' + str(lladdr) + ' ' if lladdr else ''}{' '.join(map(str, state))}"
+        if lladdr and lladdr != CNI_MAC and _host_mac(fact, documents) not in (None, lladdr):
+            return Finding("pod.gateway.wrong", fact, lladdr, line, _sources(fact))
+        if "FAILED" in state or "INCOMPLETE" in state:
+            return Finding("pod.gateway.unresolved", fact, state[0], line, _sources(fact), severity="warning")
+    return None
+
+
+def _host_mac(fact: Fact, documents: Documents) -> str | None:
+    try:
+        link = documents.node(fact.node).links.get(fact.value["host"])
+    except NotCollected:
+        return None
+    return str(link.get("address")) if link else None
+
+
+@cause(roots=("pod.link.down", "pod.address.missing", "pod.route.missing", "pod.route.different", "pod.gateway.wrong"))
+def broken_inside(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    what = {
+        "pod.link.down": "its eth0 is not up", "pod.address.missing": "its eth0 does not have the pod's address",
+        "pod.route.missing": "its default route is gone", "pod.route.different": "its default route goes elsewhere",
+        "pod.gateway.wrong": "it sends packets for its gateway to a wrong MAC",
+    }  # fmt: skip
+    for finding in findings:
+        pod, node = finding.fact.object, finding.fact.node
+        yield Cause(
+            "pod_side_broken", "F51", node, f"Inside pod {pod} on {node}: {what[finding.check]}.", [finding], objects=[pod],
+            why=["Nothing on the node repairs the inside of a pod."],
+            remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again (kubectl -n {pod.partition('/')[0]} delete"
+                             f" pod {pod.partition('/')[2]})", "", node=node)],
+        )  # fmt: skip

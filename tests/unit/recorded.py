@@ -1,0 +1,129 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Recorded real clusters as documents: `../shared/captures` beside the repository, or $PODNET_CAPTURES."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import typing as t
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _iproute, _kube_fields, _sysctls
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ABSENT = "recorded clusters are absent: set PODNET_CAPTURES to their folder"
+Json = t.Any
+
+
+def folder() -> pathlib.Path | None:
+    for path in (os.environ.get("PODNET_CAPTURES"), str(ROOT.parent / "shared" / "captures")):
+        if path and (pathlib.Path(path) / "unpack").is_file():
+            return pathlib.Path(path)
+    return None
+
+
+def names(prefix: str = "") -> list[str]:
+    where = folder()
+    return sorted(p.name[:-7] for p in where.glob(f"{prefix}*.tar.gz")) if where else []
+
+
+@functools.cache
+def unpacked(name: str) -> pathlib.Path:
+    where = folder()
+    if where is None:
+        pytest.skip(ABSENT)
+    target = pathlib.Path(tempfile.gettempdir()) / f"podnet-recorded-{os.getuid()}"
+    if not (target / name / "about.json").is_file():
+        subprocess.run([sys.executable, str(where / "unpack"), str(target), name], check=True)
+    return target / name
+
+
+def read_json(path: pathlib.Path, default: Json = None) -> Json:
+    return json.loads(path.read_text()) if path.is_file() else default
+
+
+def text(path: pathlib.Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def about(name: str) -> Json:
+    return read_json(unpacked(name) / "about.json")
+
+
+def cluster(name: str) -> dict[str, Json]:
+    """The cluster document of a recording."""
+    api = unpacked(name) / "api"
+    configmaps = {}
+    for item in read_json(api / "configmaps.json", {"items": []})["items"]:
+        configmaps[(item["metadata"].get("namespace", ""), item["metadata"]["name"])] = item.get("data") or {}
+    document: dict[str, Json] = {"schema": "podnet.doctor/cluster/1", "scope": "cluster", "narrowed": [], "seconds": 0}
+    for path in sorted(api.glob("[!_]*.json")):
+        section = path.stem.replace("calico-networkpolicies", "calico_networkpolicies")
+        try:
+            document[section] = [_kube_fields.reduce(section, item, configmaps) for item in read_json(path)["items"]]
+        except (KeyError, ValueError):
+            continue
+    for section in ("ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"):
+        document.setdefault(section, [])
+    return document
+
+
+def _daemon(folder: pathlib.Path) -> dict[str, Json]:
+    if not folder.is_dir() or (folder / "error.txt").is_file():
+        said = text(folder / "error.txt")
+        errno = "ECONNREFUSED" if "111" in said else "ENOENT"
+        return {"error": said.strip() or "no BIRD", "errno": errno}
+    return {
+        "version": _bird.version(text(folder / "welcome.txt")),
+        "status": _bird.status(text(folder / "status.txt")),
+        "protocols": _bird.protocols(text(folder / "protocols-all.txt")),
+        "routes": _bird.routes(text(folder / "route.txt")),
+    }
+
+
+def _network(folder: pathlib.Path) -> dict[str, Json]:
+    def listing(name: str) -> Json:
+        return read_json(folder / name, [])
+
+    return {
+        "links": _iproute.links(listing("ip-link.json")),
+        "addresses": _iproute.addresses(listing("ip-addr.json")),
+        "routes": _iproute.routes(listing("ip-route.json"), "inet") + _iproute.routes(listing("ip6-route.json"), "inet6"),
+        "rules": _iproute.rules(listing("ip-rule.json"), "inet"),
+        "neighbours": _iproute.neighbours(listing("ip-neigh.json")),
+        "sysctls": _sysctls.parse(text(folder / "sysctl.txt")),
+    }
+
+
+def node(name: str, node_name: str) -> dict[str, Json]:
+    """The node document of a recording. Look-ups are not in it: the recordings did not ask the kernel for them."""
+    base = unpacked(name)
+    where = base / "nodes" / node_name
+    document: dict[str, Json] = {"schema": "podnet.doctor/node/1", "host": node_name, "node": node_name, "seconds": 0, **_network(where)}
+    document["fdb"] = _iproute.fdb(read_json(where / "bridge-fdb.json", []))
+    document["bird"] = {"ipv4": _daemon(where / "bird"), "ipv6": _daemon(where / "bird6")}
+    commands = text(where / "ps.txt")
+    document["calico"] = {
+        "felix": {"running": bool(re.search(r"calico-node -felix|calico component felix", commands))},
+        "confd": {"running": bool(re.search(r"calico-node -confd|calico component confd", commands))},
+        "bird": {"running": bool(re.search(r"\bbird -R", commands))},
+    }
+    by_index = {link["ifindex"]: link["ifname"] for link in document["links"]}
+    document["sandboxes"] = []
+    for pod in sorted((base / "pods").glob("*")):
+        sandbox = read_json(pod / "sandbox.json", {})
+        if sandbox.get("node") == node_name:
+            network = _network(pod)
+            index = next((link.get("link_index") for link in network["links"] if link["ifname"] == "eth0"), None)
+            document["sandboxes"].append({"container_id": sandbox.get("sandbox_id"), "ifname": by_index.get(index), "network": network})
+    return document
