@@ -128,7 +128,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
     verify = f"{node} announces {intended}"
     facts = diagnosis.documents.node(node)
     if ifname and finding.hint.get("prefixlen") and cluster.autodetection and facts.collected:
-        obstacles = removal_obstacles(facts, str(ifname), announced, cluster)
+        obstacles = removal_obstacles(facts, str(ifname), cluster)
         prefix = f"{announced}/{finding.hint['prefixlen']}"
         after = autodetect(cluster, node, facts, without=announced)
         if after != intended:
@@ -161,7 +161,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
     )
 
 
-def removal_obstacles(facts: NodeFacts, ifname: str, address: str, cluster: Cluster) -> list[str]:
+def removal_obstacles(facts: NodeFacts, ifname: str, cluster: Cluster) -> list[str]:
     """Why an address must not simply be deleted: what the interface still carries."""
     reasons = []
     peers = {str(node.internal_ip) for node in cluster.nodes.values()}
@@ -173,9 +173,6 @@ def removal_obstacles(facts: NodeFacts, ifname: str, address: str, cluster: Clus
         for entry in facts.section("lookups") if "lookups" in (facts.document or {}) else []:
             if entry.get("dst") in peers and as_mapping(entry.get("route")).get("dev") == ifname:
                 reasons.append(f"node {entry.get('dst')} is reached over {ifname}")
-        connection = as_mapping(facts.section("identity")).get("connection")
-        if isinstance(connection, dict) and connection.get("local") == address:
-            reasons.append("this connection to the node uses it")
     except NotCollected as exc:
         reasons.append(exc.reason)
     return list(dict.fromkeys(reasons))[:3]

@@ -1,0 +1,182 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: a report as text, 80 columns, the verdict first (design.md section 1). Reads only the report document.
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ._phrases import count, explained, listed
+
+Json = t.Any
+WIDTH = 80
+LABEL = 9
+WORDS = {"broken": "BROKEN", "healthy": "HEALTHY", "unknown": "UNKNOWN"}
+HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "ok"}
+
+
+def _labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
+    """Texts wrapped beside a label; `right` stands at the end of the first line."""
+    lines: list[str] = []
+    for text in texts:
+        room = WIDTH - LABEL - (len(right) + 2 if right and not lines else 0)
+        wrapped = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        lines += wrapped
+    if right and lines:
+        lines[0] = lines[0].ljust(WIDTH - LABEL - len(right)) + right
+    return [(label if i == 0 else "").ljust(LABEL) + line for i, line in enumerate(lines)]
+
+
+def _end(endpoint: Mapping[str, Json]) -> str:
+    if endpoint.get("kind") == "pod":
+        return f"{endpoint.get('namespace')}/{endpoint.get('name')} on {endpoint.get('node')}"
+    return f"node {endpoint.get('name')}" if endpoint.get("kind") == "node" else str(endpoint.get("address"))
+
+
+def title(report: Mapping[str, Json]) -> list[str]:
+    question = report["question"]
+    service = str(question.get("protocol")) + (f"/{question['port']}" if question.get("port") else "")
+    left = f"{_end(question['source'])}  →  {_end(question['destination'])}, {service}"
+    word = WORDS[str(report["verdict"]["outcome"])]
+    if len(left) + len(word) + 2 <= WIDTH:
+        return [left.ljust(WIDTH - len(word)) + word]
+    return [_end(question["source"]).ljust(WIDTH - len(word)) + word, f"  →  {_end(question['destination'])}, {service}"]
+
+
+def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, Json]], number: str = "") -> list[str]:
+    label = "CAUSE" + number
+    if not cause.get("affects_path", True):
+        label = "BESIDE" + number
+    lines = _labelled(label, [str(cause["summary"])], str(cause["confidence"]))
+    why = [str(text) for text in cause.get("why") or []]
+    if why:
+        lines += _labelled("", [" ".join(why)])
+    evidence = [str(findings[i]["evidence"]) for i in cause.get("roots") or [] if i in findings]
+    if evidence:
+        lines += _labelled("EVIDENCE", evidence[:2])
+    members = [findings[i] for i in cause.get("explains") or [] if i in findings]
+    if members:
+        lines += _labelled("EXPLAINS", explained(members))
+    remedies = list(cause.get("remedies") or [])
+    label = "REPAIR"
+    for remedy in remedies:
+        if remedy["class"] == "R0":
+            lines += _labelled(label if label == "REPAIR" and len(remedies) == 1 else "ADVICE", [str(remedy["action"])])
+            continue
+        text = str(remedy["action"]) + (f", if {remedy['only_if']}" if remedy.get("only_if") else "")
+        lines += _labelled(label, [text], str(remedy["class"]))
+        if remedy.get("way_back"):
+            lines += _labelled("", [f"way back: {remedy['way_back']}"])
+        label = ""
+    return lines
+
+
+def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -> str:
+    name = {"pod": "eth0", "beyond": "outside"}.get(str(hop["kind"]), "")
+    if hop["kind"] == "pod":
+        name = f"{str(hop['id']).rpartition('/')[2]} eth0"
+    elif hop["kind"] == "wire":
+        name = "wire"
+    elif hop["kind"] in ("veth", "tunnel"):
+        name = str(hop["device"])
+    elif hop["kind"] == "node":
+        name = str(hop["node"])
+    word = HOP_WORDS[str(hop["outcome"])]
+    if hop["outcome"] == "finding":
+        mine = [f for f in findings if f["check"] in (hop.get("checks") or []) and f["node"] == hop.get("node")]
+        if mine:
+            first = mine[0]
+            end = str(first["check"]).rpartition(".")[2]
+            what = str(first["check"]).split(".")[0]
+            word = f"{what} {end.upper()}"
+            if "/" in str(first["object"]) and first["check"].startswith("route.block"):
+                word += f" {first['object']}"
+    seen = {True: " (seen)", False: " (NOT SEEN)"}.get(t.cast(bool, hop.get("seen")), "") if hop.get("seen") is not None else ""
+    return f"{name} {word}{seen}"
+
+
+def path_lines(report: Mapping[str, Json]) -> list[str]:
+    lines: list[str] = []
+    for label, direction in (("PATH", "forward"), ("REPLY", "reverse")):
+        hops = report["path"].get(direction) or []
+        if hops:
+            lines += _labelled(label, [" > ".join(_hop_word(hop, report["findings"]) for hop in hops)])
+    return lines
+
+
+def probe_lines(report: Mapping[str, Json]) -> list[str]:
+    texts = []
+    for probe in report.get("probes") or []:
+        kind = str(probe.get("protocol"))
+        port = (probe.get("destination") or {}).get("port")
+        what = f"{probe.get('direction')} {kind}{f'/{port}' if port and kind != 'icmp' else ''}"
+        if probe.get("arrived") is True:
+            texts.append(f"{what}: arrived, {probe.get('replied')} of {probe.get('sent')} answered")
+        elif probe.get("arrived") is False:
+            texts.append(f"{what}: {probe.get('sent')} marked packets sent, none seen at the far end")
+        else:
+            texts.append(f"{what}: not known whether it arrived ({probe.get('reason') or probe.get('error') or 'no reason given'})")
+    return _labelled("SEEN", texts) if texts else []
+
+
+def checked_lines(report: Mapping[str, Json]) -> list[str]:
+    counts = report["checks"]
+    parts = [f"{counts.get('ok', 0)} ok", count(int(counts.get("finding", 0)), "finding")]
+    for key, text in (("not_reached", "not reached"), ("not_applicable", "not applicable")):
+        if counts.get(key):
+            parts.append(f"{counts[key]} {text}")
+    lines = _labelled("CHECKED", [", ".join(parts)])
+    reasons: dict[str, list[Mapping[str, Json]]] = {}
+    for entry in report["not_checked"]:
+        reasons.setdefault(_generic(entry), []).append(entry)
+    if reasons:
+        texts = []
+        for reason, entries in reasons.items():
+            nodes = [str(e["node"]) for e in entries if e.get("node")]
+            texts.append(f"{len(entries)}: {reason}" + (f" ({listed(nodes)})" if nodes and not any(n in reason for n in nodes) else ""))
+        lines += _hanging("NOT CHECKED", texts)
+    return lines
+
+
+def _hanging(label: str, texts: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for position, text in enumerate(texts):
+        head = f"{label} " if position == 0 else " " * LABEL
+        lines += textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
+    return lines
+
+
+def _generic(entry: Mapping[str, Json]) -> str:
+    reason = str(entry.get("reason"))
+    node = str(entry.get("node"))
+    return reason[len(node) + 2 :] if node and reason.startswith(f"{node}: ") else reason
+
+
+def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
+    """The whole first screen."""
+    findings = {str(f["id"]): f for f in report["findings"]}
+    verdict = report["verdict"]
+    lines = title(report)
+    causes = list(verdict["causes"])
+    for index, cause in enumerate(causes, 1):
+        lines += cause_lines(cause, findings, f" {index}" if len(causes) > 1 else "")
+    if not causes:
+        lines += _labelled("VERDICT", [str(verdict["summary"])])
+    unexplained = [findings[i] for i in verdict["unexplained"] if i in findings]
+    if unexplained:
+        lines += _labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])
+        if len(unexplained) > 5:
+            lines += _labelled("", [f"and {len(unexplained) - 5} more in the report"])
+    actionable = any(r["class"] in ("R1", "R2") for c in causes for r in c["remedies"])
+    if actionable and path:
+        lines += _labelled("NEXT", [f"ansible-playbook podnet.doctor.remediate -e report={path}"])
+    lines += path_lines(report)
+    lines += probe_lines(report)
+    lines += checked_lines(report)
+    if path:
+        lines += _labelled("REPORT", [path])
+    return lines
