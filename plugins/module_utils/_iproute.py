@@ -36,6 +36,21 @@ SLAVE_DETAILS = {
     "vrf": ("table",),
 }
 LINK = ("ifindex", "ifname", "flags", "mtu", "operstate", "link_type", "address", "master", "link", "link_index", "link_netnsid")
+ADDRESS_FLAGS = (
+    "secondary",
+    "temporary",
+    "nodad",
+    "optimistic",
+    "dadfailed",
+    "home",
+    "deprecated",
+    "tentative",
+    "dynamic",
+    "mngtmpaddr",
+    "noprefixroute",
+    "autojoin",
+    "stable-privacy",
+)
 COUNTERS = ("bytes", "packets", "errors", "dropped")
 
 
@@ -146,9 +161,6 @@ def addresses(data: t.Any) -> list[dict[str, t.Any]]:
     return result
 
 
-ADDRESS_FLAGS = ("secondary", "temporary", "nodad", "optimistic", "dadfailed", "home", "deprecated", "tentative", "mngtmpaddr", "noprefixroute", "autojoin")
-
-
 def table(value: t.Any) -> int | None:
     """The number of a routing table; None for a name that only the node's own /etc/iproute2 knows."""
     if isinstance(value, str) and value in TABLES:
@@ -240,11 +252,15 @@ def rules(data: t.Any, family: str) -> list[dict[str, t.Any]]:
         number = table(entry.get("table"))
         if number is not None:
             rule["table"] = number
-        goto = _number(entry.get("goto"))
+        goto, suppressed = _number(entry.get("goto")), _number(entry.get("suppress_prefixlen"))
         if goto is not None:
             rule["goto"] = goto
+        if suppressed is not None:
+            rule["suppress_prefixlen"] = suppressed
         action = entry.get("action")
-        rule["action"] = action if isinstance(action, str) else "goto" if goto is not None else "to_tbl"
+        if not isinstance(action, str):
+            action = "goto" if goto is not None else "nop" if "nop" in entry else "to_tbl"
+        rule["action"] = action
         result.append(rule)
     return result
 
