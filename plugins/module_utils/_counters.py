@@ -1,0 +1,106 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Counters and listening sockets of the calling thread's network namespace.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import typing as t
+
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file
+
+NET = "/proc/thread-self/net"
+CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
+PORTS = (53, 179, 5473, 8472, 9098, 9099, 9091, 10249, 10250, 10256, 6443)
+KEPT = {"snmp": ("Ip", "Icmp", "Tcp"), "netstat": ("IpExt", "TcpExt")}
+LISTEN = "0A"
+
+
+def pairs(text: str, kept: t.Container[str] | None = None) -> dict[str, dict[str, int]]:
+    """``/proc/net/snmp`` and ``/proc/net/netstat``: a line of names, then a line of numbers."""
+    result: dict[str, dict[str, int]] = {}
+    names: list[str] = []
+    heading = ""
+    for line in text.splitlines():
+        title, colon, rest = line.partition(":")
+        words = rest.split()
+        if not colon or (kept is not None and title not in kept):
+            continue
+        if title == heading and len(words) == len(names):
+            try:
+                result[title] = {name: int(word) for name, word in zip(names, words)}
+            except ValueError:
+                pass
+            heading = ""
+        else:
+            heading, names = title, words
+    return result
+
+
+def read() -> dict[str, t.Any]:
+    """The counters."""
+    result: dict[str, t.Any] = {}
+    for name, kept in KEPT.items():
+        text = read_file(f"{NET}/{name}")
+        result[name] = {"error": f"{NET}/{name} cannot be read"} if text is None else pairs(text, kept)
+    conntrack = {name: read_file(f"{CONNTRACK}{name}") for name in ("count", "max")}
+    result["nf_conntrack"] = {name: int(text) for name, text in conntrack.items() if text and text.strip().isdigit()} or None
+    return result
+
+
+def _address(text: str) -> str | None:
+    try:
+        words = struct.pack(f"={len(text) // 8}I", *(int(text[place : place + 8], 16) for place in range(0, len(text), 8)))
+        return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
+    except (ValueError, struct.error, OSError):
+        return None
+
+
+def sockets(text: str, family: str, ports: t.Container[int] = PORTS) -> list[dict[str, t.Any]]:
+    """The listening sockets in ``/proc/net/tcp`` or ``tcp6`` (the kernel lists them first)."""
+    result = []
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) < 4 or words[3] != LISTEN:
+            continue
+        address, port = words[1].partition(":")[::2]
+        local = _address(address)
+        try:
+            number = int(port, 16)
+        except ValueError:
+            continue
+        if local is not None and number in ports:
+            result.append({"family": family, "address": local, "port": number, "protocol": "tcp"})
+    return result
+
+
+def listeners(ports: t.Container[int] = PORTS) -> list[dict[str, t.Any]]:
+    """Listening TCP sockets on the ports that matter."""
+    result: list[dict[str, t.Any]] = []
+    for name, family in (("tcp", "inet"), ("tcp6", "inet6")):
+        text = _listening(f"{NET}/{name}")
+        if text is None and family == "inet":
+            raise OSError(f"{NET}/{name} cannot be read")
+        result.extend(sockets(text or "", family, ports))
+    return result
+
+
+def _listening(path: str) -> str | None:
+    """The lines up to the first socket that does not listen: a busy node has very many others."""
+    found: list[str] = []
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            for line in file:
+                words = line.split(None, 4)
+                if found and len(words) > 3 and words[3] != LISTEN:
+                    break
+                found.append(line)
+    except OSError:
+        return None
+    return "".join(found)
