@@ -19,10 +19,10 @@ description:
 author:
   - podnet.doctor contributors (@podnet)
 extends_documentation_fragment:
-  - podnet.doctor.attributes
-  - podnet.doctor.attributes.info_module
-  - podnet.doctor.attributes.node
-  - podnet.doctor.attributes.actiongroup_podnet
+  - podnet.doctor._attributes
+  - podnet.doctor._attributes.info_module
+  - podnet.doctor._attributes.node
+  - podnet.doctor._attributes.actiongroup_podnet
 requirements:
   - Python 3.9 or newer on the node
   - pyroute2 0.9.1 or newer on the controller (it travels with the call) or on the node
