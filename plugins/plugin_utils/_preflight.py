@@ -44,6 +44,8 @@ class Host:
     become: Mapping[str, Json] = field(default_factory=dict)
     facts: Mapping[str, Json] = field(default_factory=dict)  # the result of node_info
     document: Mapping[str, Json] | None = None  # its node document
+    node: str | None = None  # the node that the inventory makes of it
+    asked: bool = True  # False: outside of --limit
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Line:
     well: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     node: str | None = None
+    asked: bool = True
 
     def wrong(self, what: str, fix: str) -> Line:
         self.problems.append((what, fix))
@@ -85,34 +88,45 @@ def _plain(identifier: Json) -> str:
     return re.sub(r"[^0-9a-f]", "", str(identifier or "").lower())
 
 
-def match(host: Host, nodes: Mapping[str, Node]) -> tuple[str | None, str]:
-    """The API's node that is this machine, and what says so."""
-    identity = as_mapping((host.document or {}).get("identity"))
+def identified(document: Mapping[str, Json] | None, nodes: Mapping[str, Node]) -> list[str] | None:
+    """The API's nodes that have this machine's identity; None where neither side tells enough to compare."""
+    identity = as_mapping((document or {}).get("identity"))
     machine, system = _plain(identity.get("machine_id")), _plain(identity.get("system_uuid"))
-    names = {host.name, str(identity.get("hostname") or host.name)}
-    same_machine = [node for node in nodes.values() if machine and machine == _plain(node.machine_id)]
-    same_system = [node for node in nodes.values() if system and system == _plain(node.system_uuid)]
-    same_name = [node for node in nodes.values() if node.name in names]
-    for found, by in ((same_machine, "machine-id"), (same_system, "system UUID")):
-        if len(found) > 1:  # cloned machines
-            found = [node for node in found if node in same_system and node in same_machine] or found
-            found = [node for node in found if node in same_name] if len(found) > 1 else found
-            by = f"{by} and name"
-        if len(found) == 1:
-            return found[0].name, by
-    if same_machine or same_system:
-        return None, f"several nodes of the API have its identity: {', '.join(node.name for node in same_machine or same_system)}"
-    for node in same_name:
-        if (machine and node.machine_id) or (system and node.system_uuid):
-            return None, f"the API's node {node.name} is another machine"
-        return node.name, "name only"
-    return None, "no node of the API has its machine-id, system UUID or name"
+    if machine and any(node.machine_id for node in nodes.values()):
+        return [node.name for node in nodes.values() if machine == _plain(node.machine_id)]
+    if system and any(node.system_uuid for node in nodes.values()):
+        return [node.name for node in nodes.values() if system == _plain(node.system_uuid)]
+    return None
+
+
+def name_it(line: Line, host: Host, nodes: Mapping[str, Node]) -> None:
+    """Whether the node that the inventory makes of a host is that machine."""
+    same = identified(host.document, nodes)
+    declared = "set podnet_node_name={} on this host of the inventory"
+    if host.node in nodes:
+        line.node = host.node
+        if same is None:
+            line.well.append(f"node {host.node} (by name only)")
+        elif host.node in same:
+            line.well.append(f"node {host.node}")
+        elif same:
+            line.wrong(f"name: taken for node {host.node}, but its machine-id is that of {' and '.join(same)}", declared.format(same[0]))
+        else:
+            line.wrong(f"name: taken for node {host.node}, which is another machine by its machine-id", "check ansible_host of this host")
+    elif same and len(same) == 1:
+        line.node = same[0]
+        line.wrong(f"name: this is node {same[0]}, and nothing in the inventory says so", declared.format(same[0]))
+    else:
+        line.wrong("name: no node of the API is this host", "set podnet_node_name, or leave the host out with --limit")
 
 
 def host_line(host: Host, nodes: Mapping[str, Node] | None, bird_expected: bool) -> Line:
-    line = Line(host.name)
+    line = Line(host.name, asked=host.asked)
+    if not host.asked:
+        line.node = host.node
+        return line
     if not host.ssh or host.ssh.get("unreachable") or host.ssh.get("failed"):
-        said = _said(host.ssh) if host.ssh else "was not asked (--limit, or taken out of the play)"
+        said = _said(host.ssh) if host.ssh else "was not asked"
         return line.wrong(f"ssh: {said}", _fix(said, SSH_FIXES, f"try by hand: ansible {host.name} -m ansible.builtin.ping -vvv"))
     line.well.append("ssh")
 
@@ -133,13 +147,9 @@ def host_line(host: Host, nodes: Mapping[str, Node] | None, bird_expected: bool)
     _python(line, host.document)
     _bird(line, host.document, bird_expected)
     if nodes is None:
-        line.well.append("its API node not checked")
+        line.well.append("name not checked")
         return line
-    line.node, by = match(host, nodes)
-    if line.node:
-        line.well.append(f"API node {line.node}" + (f" (by {by})" if "only" in by else ""))
-    else:
-        line.wrong(f"API node: {by}", "name the host as its node in the inventory, or take it out of the play")
+    name_it(line, host, nodes)
     return line
 
 
@@ -184,7 +194,7 @@ def api_line(cluster: Mapping[str, Json] | None, failure: Mapping[str, Json], ri
     if unknown:
         line.wrong(f"rights not checked: {unknown[0].get('error') or 'the API would not say'}", "allow selfsubjectaccessreviews (system:basic-user has it)")
     if rights and not missing and not unknown:
-        line.well.append(f"{len(rights)} rights")
+        line.well.append(_count(len(rights), "right"))
     known = {str(right.get("resource")) for right in missing}
     for name, value in sorted(cluster.items()):
         error = as_mapping(value).get("error")
@@ -231,9 +241,9 @@ def check(
         if len(claimed) > 1:
             names = " and ".join(line.name for line in claimed)
             for line in claimed:
-                line.wrong(f"API node: {names} are the same machine {node}", "keep one of them in the inventory")
-    known = set(owners) | {line.name for line in lines}
-    for name in sorted(set(nodes or {}) - known):
+                line.wrong(f"name: {names} are the same node {node}", "keep one of them in the inventory")
+    mapped = {host.node for host in hosts} | {host.name for host in hosts}
+    for name in sorted(set(nodes or {}) - set(owners) - mapped):
         lines.append(Line(name).wrong("node of the API that no inventory host stands for", "add it to the inventory"))
     ready = not any(line.problems for line in [api, *lines])
     return Result([api, *lines], screen(api, lines, ready), ready)
@@ -241,22 +251,29 @@ def check(
 
 def screen(api: Line, lines: Sequence[Line], ready: bool) -> list[str]:
     """One line for the API and each node; below it the fix of what is missing."""
-    bad = [line.name for line in [api, *lines] if line.problems]
-    title = f"PREFLIGHT: {len(lines)} nodes and the API"
+    everything = [api, *lines]
+    bad = [line.name for line in everything if line.problems]
+    left_out = [line.name for line in lines if not line.asked]
+    title = f"PREFLIGHT: {_count(len(lines) - len(left_out), 'node')} and the API"
     word = "READY" if ready else "NOT READY"
     shown = [title.ljust(WIDTH - len(word)) + word]
-    room = min(max(len(line.name) for line in [api, *lines]) + 2, 32)
-    for line in [api, *lines]:
+    room = min(max(len(line.name) for line in everything) + 2, 32)
+    for line in everything:
         head = line.name.ljust(room - 1) + " "
-        if not line.problems:
+        if line.asked and not line.problems:
             shown.append(f"{head}ok      {', '.join(line.well)}")
-            continue
         for number, (problem, fix) in enumerate(line.problems):
             shown.append(f"{head if number == 0 else ' ' * room}FAILED  {problem}")
             shown.append(f"{' ' * room}fix     {fix}")
+    if left_out:
+        shown.append(f"NOT CHECKED, outside of --limit: {', '.join(left_out)}")
     if bad:
-        shown.append(f"{len(bad)} of {len(lines) + 1} not ready: {', '.join(bad)}")
+        shown.append(f"{len(bad)} of {len(everything) - len(left_out)} not ready: {', '.join(bad)}")
     return shown
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def rights_of(answer: Json) -> list[Mapping[str, Json]]:

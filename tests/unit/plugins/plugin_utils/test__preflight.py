@@ -19,7 +19,7 @@ def document(number: int, **more: Any) -> dict[str, Any]:
 
 
 def host(number: int, **more: Any) -> Host:
-    settings: dict[str, Any] = {"ssh": {"rc": 0}, "become": {"rc": 0, "stdout": "0\r\n"}, "document": document(number), **more}
+    settings: dict[str, Any] = {"ssh": {"rc": 0}, "become": {"rc": 0, "stdout": "0\r\n"}, "document": document(number), "node": f"k8s0{number}", **more}
     return Host(f"k8s0{number}", **settings)
 
 
@@ -55,9 +55,9 @@ def test_all_is_well() -> None:
     assert result.ready
     assert result.screen == [
         "PREFLIGHT: 2 nodes and the API".ljust(75) + "READY",
-        "API    ok      https://10.0.0.1:6443 v1.34.4, Calico through crd.projectcalico.org/v1, 1 rights",
-        "k8s01  ok      ssh, root, python 3.11.2, bird 1.6.8, API node k8s01",
-        "k8s02  ok      ssh, root, python 3.11.2, bird 1.6.8, API node k8s02",
+        "API    ok      https://10.0.0.1:6443 v1.34.4, Calico through crd.projectcalico.org/v1, 1 right",
+        "k8s01  ok      ssh, root, python 3.11.2, bird 1.6.8, node k8s01",
+        "k8s02  ok      ssh, root, python 3.11.2, bird 1.6.8, node k8s02",
     ]
 
 
@@ -82,7 +82,10 @@ def test_all_is_well() -> None:
         ({"document": {**document(1), "identity": {"error": "denied"}}}, "identity: denied", "-v"),
         ({"document": {**document(1), "bird": {"ipv4": {"error": "no BIRD runs"}}}}, "bird: no BIRD runs", "calico-node"),
         ({"document": {**document(1), "bird": {"error": "deadline"}}}, "bird: deadline", "calico-node"),
-        ({"document": document(9)}, "API node: the API's node k8s01 is another machine", "inventory"),
+        ({"document": document(9)}, "name: taken for node k8s01, which is another machine", "ansible_host"),
+        ({"document": document(2)}, "name: taken for node k8s01, but its machine-id is that of k8s02", "podnet_node_name=k8s02"),
+        ({"node": None}, "name: this is node k8s01, and nothing in the inventory says so", "podnet_node_name=k8s01"),
+        ({"node": None, "document": document(9)}, "name: no node of the API is this host", "--limit"),
     ],
 )
 def test_each_trouble_has_its_sentence_and_its_fix(more: dict[str, Any], problem: str, fix: str) -> None:
@@ -108,44 +111,49 @@ def test_a_node_that_nobody_could_ask() -> None:
     assert problems(result, "k8s02") == ["node of the API that no inventory host stands for"]
 
 
-def test_a_host_of_another_name_is_known_by_its_machine_id() -> None:
-    other = host(1)
-    other.name = "node-a.example.org"
-    result = _preflight.check([other], cluster(1), {}, RIGHTS)
-    assert result.ready and result.lines[1].node == "k8s01"
-
-
-def test_cloned_machines_are_told_apart_by_name() -> None:
+def test_cloned_machines_are_told_apart_by_the_inventory() -> None:
     both = cluster(1, 2)
+    facts = [document(1), document(2)]
     for item in both["nodes"]:
         item["status"]["nodeInfo"] = {"machineID": "a" * 32}
-    facts = [document(1), document(2)]
-    for item in facts:
-        item["identity"].update(machine_id="a" * 32, system_uuid=None)
+    for fact in facts:
+        fact["identity"].update(machine_id="a" * 32, system_uuid=None)
     result = _preflight.check([host(1, document=facts[0]), host(2, document=facts[1])], both, {}, RIGHTS)
     assert [line.node for line in result.lines] == [None, "k8s01", "k8s02"] and result.ready
-    facts[1]["identity"]["hostname"] = "x"
     stranger = Host("stranger", {"rc": 0}, {"stdout": "0"}, document=facts[1])
-    assert "several nodes" in problems(_preflight.check([stranger], both, {}, RIGHTS), "stranger")[0]
+    assert "no node of the API" in problems(_preflight.check([stranger], both, {}, RIGHTS), "stranger")[0]
 
 
-def test_one_machine_twice_in_the_inventory() -> None:
-    twin = host(1)
+def test_one_node_twice_in_the_inventory() -> None:
+    twin = host(1, node=None)
     twin.name = "twin"
     result = _preflight.check([host(1), twin], cluster(1), {}, RIGHTS)
-    assert "twin are the same machine k8s01" in problems(result, "k8s01")[0]
+    assert any("twin are the same node k8s01" in problem for problem in problems(result, "k8s01"))
+
+
+def test_what_limit_left_out_is_said_and_is_no_problem() -> None:
+    result = _preflight.check([host(1), host(2, asked=False, ssh={})], cluster(1, 2), {}, RIGHTS)
+    assert result.ready
+    assert result.screen[0].startswith("PREFLIGHT: 1 node and the API")
+    assert result.screen[-1] == "NOT CHECKED, outside of --limit: k8s02"
+
+
+def test_a_system_uuid_is_enough() -> None:
+    facts = document(1)
+    facts["identity"]["machine_id"] = None
+    assert _preflight.check([host(1, document=facts)], cluster(1), {}, RIGHTS).ready
 
 
 def test_a_node_without_identity_is_known_by_name_only() -> None:
     facts = document(1, identity={"python": "3.12.0", "hostname": "k8s01"})
     result = _preflight.check([host(1, document=facts)], cluster(1), {}, RIGHTS)
-    assert result.ready and "API node k8s01 (by name only)" in result.lines[1].well
+    assert result.ready and "node k8s01 (by name only)" in result.lines[1].well
 
 
 def test_no_api() -> None:
     result = _preflight.check([host(1)], None, {"failed": True, "msg": "no kubeconfig"}, [])
     assert problems(result, "API") == ["no kubeconfig"]
-    assert "its API node not checked" in result.lines[1].well
+    assert "name not checked" in result.lines[1].well
     assert problems(_preflight.check([], None, {}, []), "API") == ["was not asked"]
 
 
