@@ -19,6 +19,11 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _iproute, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import parse_network
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Question, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ABSENT = "recorded clusters are absent: set PODNET_CAPTURES to their folder"
@@ -127,3 +132,35 @@ def node(name: str, node_name: str) -> dict[str, Json]:
             index = next((link.get("link_index") for link in network["links"] if link["ifname"] == "eth0"), None)
             document["sandboxes"].append({"container_id": sandbox.get("sandbox_id"), "ifname": by_index.get(index), "network": network})
     return document
+
+
+def documents(name: str) -> Json:
+    """All documents of a recording, every node of it collected."""
+    known = Cluster(cluster(name))
+    nodes = {n: NodeFacts(n, node(name, n)) for n in known.nodes if (unpacked(name) / "nodes" / n).is_dir()}
+    return Documents(known, nodes)
+
+
+def question(name: str, known: Cluster) -> Question:
+    """What was measured in the recording; in a healthy one, two pods on different nodes."""
+    symptom = ((about(name).get("truth") or {}).get("symptom")) or {}
+    if symptom.get("source"):
+        return resolve(known, symptom["source"], symptom.get("destination") or symptom["destination_ip"], None, None)
+    first = known.workloads[0]
+    second = next(pod for pod in known.workloads if pod.node != first.node)
+    return resolve(known, first.key, second.key, None, None)
+
+
+def diagnose(name: str) -> Diagnosis:
+    """As the playbook does: first the nodes on the path, then those that the answers point to."""
+    everything = documents(name)
+    asked = question(name, everything.cluster)
+    chosen = list(asked.nodes)
+    witnesses: list[str] = []
+    while True:
+        known = {n: everything.nodes[n] for n in chosen + witnesses if n in everything.nodes}
+        diagnosis = Diagnosis(asked, Documents(everything.cluster, known), tuple(witnesses))
+        fresh = [w.node for w in diagnosis.wanted() if w.node in everything.nodes and w.node not in known]
+        if not fresh:
+            return diagnosis
+        witnesses += fresh

@@ -1,0 +1,91 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
+from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
+from ansible_collections.podnet.doctor.plugins.plugin_utils._version import VERSION
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
+
+ARGUMENTS: dict[str, t.Any] = {
+    "question": {"type": "dict", "required": True},
+    "final": {"type": "bool", "default": True},
+    "report_dir": {"type": "path", "default": "reports"},
+    "fail_on": {"type": "str", "default": "never", "choices": ["never", "finding"]},
+    "quiet": {"type": "bool", "default": False},
+    "checks": {"type": "list", "elements": "dict", "default": []},
+}
+
+
+class ActionModule(ActionBase):
+    """Judge what was collected; finally write and show the report."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        result = super().run(tmp, variables)
+        result["changed"] = False
+        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        asked = arguments["question"]
+        try:
+            if not isinstance(asked.get("question"), dict):
+                raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
+            evidence = _evidence.gather(variables, asked)
+            diagnosis, collected = _run.diagnose(asked, variables, evidence)
+            report = diagnosis.report(collected, version=VERSION)
+            if not arguments["final"]:
+                wanted = diagnosis.wanted()
+                ask = _run.ask(wanted, {str(k): str(v) for k, v in asked["nodes"].items()})
+                return {**result, "ask": ask, "hosts": list(ask), "outcome": diagnosis.outcome}
+            report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
+            path = write_report(report, arguments["report_dir"])
+        except (BadQuestion, UserCheckError) as exc:
+            return {**result, "failed": True, "msg": str(exc)}
+        except OSError as exc:
+            return {**result, "failed": True, "msg": f"the report cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+        verdict = report["verdict"]
+        result.update(
+            report_id=report["id"],
+            report_path=path,
+            outcome=verdict["outcome"],
+            summary=verdict["summary"],
+            causes=[{key: cause[key] for key in ("id", "fault", "confidence", "node", "summary")} for cause in verdict["causes"]],
+            nodes_asked=len([entry for entry in collected if entry["sections"]]),
+        )
+        if not arguments["quiet"]:
+            show(result, _text.screen(report, path), self._display)
+        if arguments["fail_on"] == "finding" and (verdict["outcome"] != "healthy" or report["findings"]):
+            result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")
+        return result
+
+
+def write_report(report: dict[str, t.Any], folder: str) -> str:
+    """Write the report whole or not at all; readable by its owner only, since it tells addresses and names of the cluster."""
+    directory = pathlib.Path(folder).expanduser()
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / f"{report['id']}.json"
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".report-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(report, stream, indent=1, sort_keys=False)
+            stream.write("\n")
+        os.replace(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    return os.path.relpath(target) if not os.path.relpath(target).startswith("..") else str(target)

@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: question
+short_description: Resolve what is asked to pods and nodes, and say which hosts to ask
+version_added: 1.0.0
+author:
+  - podnet.doctor contributors (@podnet)
+description:
+  - Reads from the Kubernetes API what a diagnosis of one path needs, resolves both ends, matches nodes with hosts of the inventory, and returns the
+    arguments with which M(podnet.doctor.node_info) is to be called on each of them.
+  - Runs on the controller and only reads. An unknown pod, a pod without an address and the like end in one sentence that says what to do.
+extends_documentation_fragment:
+  - podnet.doctor.attributes
+  - podnet.doctor.attributes.info_module
+  - podnet.doctor._kube
+options:
+  source:
+    description: Where the packet starts, V(namespace/name) of a pod, V(node/name), or an address of one of them.
+    type: str
+    default: ""
+  destination:
+    description: Where it goes, V(namespace/name) of a pod, V(node/name), or any address.
+    type: str
+    default: ""
+  protocol:
+    description: The protocol. If it is not given, V(tcp) with a O(port) and V(icmp) without.
+    type: str
+    choices: [tcp, udp, icmp]
+  port:
+    description: The destination's port.
+    type: raw
+  timeout:
+    description: Seconds that the Kubernetes API may take in all.
+    type: float
+    default: 20.0
+seealso:
+  - module: podnet.doctor.verdict
+"""
+
+EXAMPLES = r"""
+- name: Resolve the question
+  podnet.doctor.question:
+    source: shop/web-0
+    destination: kube-system/coredns-7d9c6b8f4-x2x9v
+    protocol: udp
+    port: 53
+    kubeconfig: ~/.kube/config
+  run_once: true
+  delegate_to: localhost
+  register: asked
+"""
+
+RETURN = r"""
+question:
+  description: Both ends as they were resolved, protocol and port.
+  type: dict
+  returned: success
+cluster_file:
+  description: The cluster document, a file on the controller that lasts as long as the run.
+  type: str
+  returned: success
+nodes:
+  description: Kubernetes name of each node that the inventory has, with its inventory name.
+  type: dict
+  returned: success
+  sample: {k8s01: k8s01, k8s02: worker-2.example.com}
+hosts:
+  description: Hosts on the path.
+  type: list
+  elements: str
+  returned: success
+ask:
+  description: Arguments of M(podnet.doctor.node_info) for each of RV(hosts).
+  type: dict
+  returned: success
+not_in_inventory:
+  description: Nodes on the path that the inventory does not have, with the next step.
+  type: dict
+  returned: success
+"""
