@@ -259,15 +259,14 @@ class CallbackModule(CallbackBase):
                     self._say(re.sub(r"\x1b\[[0-9;]*m", "", line), "normal")
 
     # ---- the end
-    def v2_playbook_on_no_hosts_matched(self) -> None:
-        self._say("FAILED      no host of the inventory matches the play and --limit", "red")
-
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         self._say("FAILED      no host is left", "red")
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         self._erase()
         self._waiting = ""
+        if not stats.processed:  # one play without hosts is normal: a group to which nothing was added
+            self._say("FAILED      no host of the inventory matches the plays and --limit: nothing was done", "red")
         for word, group in (("FAILED", stats.failures), ("UNREACHABLE", stats.dark)):
             if group:
                 names = ", ".join(sorted(group))
