@@ -25,16 +25,18 @@ def environment(lab: str) -> dict[str, str]:
 
 
 def python_command(module: str, *arguments: str, name: str = "") -> list[str]:
-    """The command line of one of the lab's own programs; `name` leaves room for another title."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module} as m; sys.exit(m.main(sys.argv[1:]))"
-    return [name or "podnet-lab", "-S", "-c", code, *arguments]
+    """The command line of one of the lab's own programs, which shows itself as `name`."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module} as m; "
+    if name:
+        code += f"from lab.kernel import set_title; set_title([{name!r}]); "
+    return [sys.executable, "-S", "-c", code + "sys.exit(m.main(sys.argv[1:]))", *arguments]
 
 
 def start_python(
     lab: str, module: str, *arguments: str, log: Path | int = subprocess.DEVNULL, title: str = ""
 ) -> subprocess.Popen[bytes]:
     """Start one of the lab's own programs in the background."""
-    return start(lab, python_command(module, *arguments, name=title), executable=sys.executable, log=log)
+    return start(lab, python_command(module, *arguments, name=title), log=log)
 
 
 def start(

@@ -1,0 +1,111 @@
+"""The DaemonSet calico-node and its ConfigMap, shaped as Calico's own manifest."""
+
+from __future__ import annotations
+
+from lab.api.client import Json
+from lab.api.objects import CNI_CONFIG, IMAGES, VERSION
+from lab.plan import POOL, Description
+
+
+def _from_config(key: str) -> Json:
+    return {"configMapKeyRef": {"name": "calico-config", "key": key}}
+
+
+def environment(lab: Description) -> list[Json]:
+    """The container's environment, in the manifest's order."""
+    autodetection = (
+        [] if lab.autodetection == "first-found" else [{"name": "IP_AUTODETECTION_METHOD", "value": lab.autodetection}]
+    )
+    return [
+        {"name": "DATASTORE_TYPE", "value": "kubernetes"},
+        {"name": "WAIT_FOR_DATASTORE", "value": "true"},
+        {"name": "NODENAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
+        {"name": "CALICO_NETWORKING_BACKEND", "valueFrom": _from_config("calico_backend")},
+        {"name": "CLUSTER_TYPE", "value": "k8s,bgp"},
+        {"name": "IP", "value": "autodetect"},
+        *autodetection,
+        {"name": "CALICO_IPV4POOL_IPIP", "value": "Always" if lab.mode == "ipip" else "Never"},
+        {"name": "CALICO_IPV4POOL_VXLAN", "value": "Never"},
+        {"name": "CALICO_IPV6POOL_VXLAN", "value": "Never"},
+        {"name": "FELIX_IPINIPMTU", "valueFrom": _from_config("veth_mtu")},
+        {"name": "FELIX_VXLANMTU", "valueFrom": _from_config("veth_mtu")},
+        {"name": "FELIX_WIREGUARDMTU", "valueFrom": _from_config("veth_mtu")},
+        {"name": "CALICO_IPV4POOL_CIDR", "value": POOL},
+        {"name": "CALICO_DISABLE_FILE_LOGGING", "value": "true"},
+        {"name": "FELIX_DEFAULTENDPOINTTOHOSTACTION", "value": "ACCEPT"},
+        {"name": "FELIX_IPV6SUPPORT", "value": "false"},
+        {"name": "FELIX_HEALTHENABLED", "value": "true"},
+    ]
+
+
+def config_map() -> Json:
+    """calico-config."""
+    data = {
+        "calico_backend": "bird",
+        "cni_network_config": CNI_CONFIG,
+        "typha_service_name": "none",
+        "veth_mtu": "0",
+    }
+    meta = {"name": "calico-config", "namespace": "kube-system"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+def _probe(*flags: str) -> Json:
+    return {"exec": {"command": ["/bin/calico-node", *flags]}, "periodSeconds": 10, "timeoutSeconds": 10}
+
+
+def daemonset(lab: Description) -> Json:
+    """DaemonSet kube-system/calico-node."""
+    labels = {"k8s-app": "calico-node"}
+    volumes = {
+        "var-run-calico": "/var/run/calico",
+        "var-lib-calico": "/var/lib/calico",
+        "cni-net-dir": "/etc/cni/net.d",
+        "cni-log-dir": "/var/log/calico/cni",
+        "lib-modules": "/lib/modules",
+        "xtables-lock": "/run/xtables.lock",
+    }
+    container = {
+        "name": "calico-node",
+        "image": IMAGES["calico-node"],
+        "env": environment(lab),
+        "livenessProbe": _probe("-felix-live", "-bird-live"),
+        "readinessProbe": _probe("-felix-ready", "-bird-ready"),
+        "securityContext": {"privileged": True},
+        "volumeMounts": [
+            {"name": name, "mountPath": "/host/etc/cni/net.d" if name == "cni-net-dir" else path}
+            for name, path in volumes.items()
+        ],
+    }
+    install = {
+        "name": "install-cni",
+        "image": f"quay.io/calico/cni:{VERSION}",
+        "command": ["/opt/cni/bin/install"],
+        "env": [{"name": "CNI_NETWORK_CONFIG", "valueFrom": _from_config("cni_network_config")}],
+        "volumeMounts": [{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}],
+    }
+    spec = {
+        "hostNetwork": True,
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [
+            {"operator": "Exists", "effect": "NoSchedule"},
+            {"key": "CriticalAddonsOnly", "operator": "Exists"},
+            {"operator": "Exists", "effect": "NoExecute"},
+        ],
+        "priorityClassName": "system-node-critical",
+        "initContainers": [install],
+        "containers": [container],
+        "volumes": [{"name": name, "hostPath": {"path": path, "type": ""}} for name, path in volumes.items()],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "calico-node", "namespace": "kube-system", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }

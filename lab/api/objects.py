@@ -1,0 +1,409 @@
+"""The objects that a cluster like the lab has in its API, as Kubernetes and Calico write them."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import platform
+import time
+from typing import Any
+
+from lab.api.client import CALICO, Json
+from lab.plan import DNS_ADDRESS, POOL, Description, Node, Pod, hashed
+
+VERSION = "v3.32.1"
+OWNERS = {"web": "Deployment", "api": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
+NAMESPACE = {"web": "shop", "api": "shop", "probe": "ops"}
+IMAGES = {
+    "web": "registry.example.com/shop/web:1.4.2",
+    "api": "registry.example.com/shop/api:2.0.1",
+    "probe": "registry.example.com/ops/probe:0.9.0",
+    "coredns": "registry.k8s.io/coredns/coredns:v1.12.4",
+    "calico-kube-controllers": f"quay.io/calico/kube-controllers:{VERSION}",
+    "calico-node": f"quay.io/calico/node:{VERSION}",
+}
+CNI_CONFIG = """{
+  "name": "k8s-pod-network",
+  "cniVersion": "0.3.1",
+  "plugins": [
+    {
+      "type": "calico",
+      "log_level": "info",
+      "log_file_path": "/var/log/calico/cni/cni.log",
+      "datastore_type": "kubernetes",
+      "nodename": "__KUBERNETES_NODE_NAME__",
+      "mtu": __CNI_MTU__,
+      "ipam": {
+          "type": "calico-ipam"
+      },
+      "policy": {
+          "type": "k8s"
+      },
+      "kubernetes": {
+          "kubeconfig": "__KUBECONFIG_FILEPATH__"
+      }
+    },
+    {
+      "type": "portmap",
+      "snat": true,
+      "capabilities": {"portMappings": true}
+    }
+  ]
+}"""
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def labels_of(app: str) -> dict[str, str]:
+    """The labels that a pod's controller selects by."""
+    if app in ("coredns", "calico-node", "calico-kube-controllers"):
+        return {"k8s-app": "kube-dns" if app == "coredns" else app}
+    return {"app": app}
+
+
+def node(lab: Description, item: Node) -> Json:
+    """A Node as kubelet registers it; Calico's annotations come from calico-node."""
+    stamp = now()
+
+    def condition(kind: str, status: str, reason: str, message: str) -> Json:
+        return {
+            **{"type": kind, "status": status, "reason": reason, "message": message},
+            **{"lastHeartbeatTime": stamp, "lastTransitionTime": stamp},
+        }
+
+    annotations = {"node.alpha.kubernetes.io/ttl": "0"}
+    resources = {"cpu": "4", "memory": "8129420Ki", "pods": "110"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": item.name,
+            "labels": {"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": item.name, "kubernetes.io/os": "linux"},
+            "annotations": annotations,
+        },
+        "spec": {},
+        "status": {
+            "capacity": resources,
+            "allocatable": resources,
+            "conditions": [
+                condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory"),
+                condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+                condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+            ],
+            "addresses": [
+                {"type": "InternalIP", "address": item.address},
+                {"type": "Hostname", "address": item.name},
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            "nodeInfo": {
+                "machineID": item.machine_id,
+                "systemUUID": item.system_uuid,
+                "bootID": "",
+                "kernelVersion": platform.release(),
+                "osImage": "Debian GNU/Linux 12 (bookworm)",
+                "containerRuntimeVersion": "containerd://1.7.27",
+                "kubeletVersion": "v1.34.4",
+                "kubeProxyVersion": "",
+                "operatingSystem": "linux",
+                "architecture": "amd64",
+            },
+        },
+    }
+
+
+def _metadata(name: str, namespace: str = "", labels: dict[str, str] | None = None) -> Json:
+    meta: Json = {"name": name}
+    if namespace:
+        meta["namespace"] = namespace
+    if labels:
+        meta["labels"] = labels
+    return meta
+
+
+def pod(lab: Description, item: Pod, owner: Json) -> Json:
+    """A pod with a sandbox of its own, bound to its node. Its status is another object: `status`."""
+    if item.app == "coredns":
+        ports: list[Json] = [
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
+        ]
+    else:
+        ports = [{"name": "http", "containerPort": item.port, "protocol": "TCP"}]
+    labels = labels_of(item.app)
+    if owner["kind"] == "ReplicaSet":
+        labels["pod-template-hash"] = owner["metadata"]["name"].rpartition("-")[2]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **_metadata(item.name, item.namespace, labels),
+            "annotations": {
+                "cni.projectcalico.org/containerID": item.sandbox,
+                "cni.projectcalico.org/podIP": f"{item.address}/32",
+                "cni.projectcalico.org/podIPs": f"{item.address}/32",
+            },
+            "ownerReferences": [reference(owner)],
+        },
+        "spec": {
+            "containers": [{"name": item.app, "image": IMAGES[item.app], "ports": ports}],
+            "nodeName": item.node,
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 1,
+            "enableServiceLinks": True,
+            "tolerations": [{"operator": "Exists"}],
+        },
+    }
+
+
+def calico_node_pod(item: Node, name: str, owner: Json) -> Json:
+    """The pod of the DaemonSet on one node."""
+    template = owner["spec"]["template"]
+    labels = {**template["metadata"]["labels"], "controller-revision-hash": hashed("calico-node")}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **_metadata(name, "kube-system", labels),
+            "generateName": "calico-node-",
+            "ownerReferences": [reference(owner)],
+        },
+        "spec": {**template["spec"], "nodeName": item.name},
+    }
+
+
+def status(host: Node, address: str, container: str, image: str, name: str) -> Json:
+    """The status of a running pod."""
+    stamp = now()
+    kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    return {
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": kind, "status": "True", "lastTransitionTime": stamp} for kind in kinds],
+            "hostIP": host.address,
+            "hostIPs": [{"ip": host.address}],
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "startTime": stamp,
+            "containerStatuses": [
+                {
+                    "name": name,
+                    "state": {"running": {"startedAt": stamp}},
+                    "lastState": {},
+                    "ready": True,
+                    "restartCount": 0,
+                    "image": image,
+                    "imageID": f"{image}@sha256:{hashlib.sha256(image.encode()).hexdigest()}",
+                    "containerID": f"containerd://{container}",
+                    "started": True,
+                }
+            ],
+            "qosClass": "Burstable",
+        }
+    }
+
+
+def reference(owner: Json) -> Json:
+    """An ownerReference."""
+    return {
+        "apiVersion": owner.get("apiVersion", "apps/v1"),
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controller(lab: Description, app: str, count: int) -> Json:
+    """The Deployment or DaemonSet of an app."""
+    labels = labels_of(app)
+    kind = OWNERS.get(app, "DaemonSet")
+    container: Json = {"name": app, "image": IMAGES[app]}
+    if app == "calico-kube-controllers":
+        values = {"ENABLED_CONTROLLERS": "node,loadbalancer", "DATASTORE_TYPE": "kubernetes"}
+        container["env"] = [{"name": key, "value": value} for key, value in values.items()]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec: Json = {"selector": {"matchLabels": labels}, "template": template}
+    if kind == "Deployment":
+        spec["replicas"] = count
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": _metadata(app, NAMESPACE.get(app, "kube-system"), labels),
+        "spec": spec,
+    }
+
+
+def replicaset(app: str, deployment: Json, count: int) -> Json:
+    """The ReplicaSet of a Deployment."""
+    ending = hashed(app)
+    labels = {**labels_of(app), "pod-template-hash": ending}
+    meta = _metadata(f"{app}-{ending}", NAMESPACE.get(app, "kube-system"), labels)
+    template = {**deployment["spec"]["template"], "metadata": {"labels": labels}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {**meta, "ownerReferences": [reference(deployment)]},
+        "spec": {"replicas": count, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def services() -> list[Json]:
+    """kube-dns, web and api. Nothing in the lab makes their addresses work: there is no kube-proxy."""
+
+    def service(namespace: str, name: str, labels: dict[str, str], ports: list[Json], address: str = "") -> Json:
+        spec: Json = {"selector": labels, "ports": ports, "type": "ClusterIP"}
+        if address:
+            spec |= {"clusterIP": address, "clusterIPs": [address]}
+        extra = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"} if name == "kube-dns" else None
+        return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(name, namespace, extra), "spec": spec}
+
+    dns: list[Json] = [
+        {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+        {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+    ]
+    http: list[Json] = [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}]
+    return [
+        service("kube-system", "kube-dns", labels_of("coredns"), dns, DNS_ADDRESS),
+        service("shop", "web", labels_of("web"), http, "10.96.100.1"),
+        service("shop", "api", labels_of("api"), http, "10.96.100.2"),
+    ]
+
+
+def endpointslice(lab: Description, service: Json, uids: dict[str, str]) -> Json:
+    """The ready pods behind a Service."""
+    meta = service["metadata"]
+    app = "coredns" if meta["name"] == "kube-dns" else meta["name"]
+    endpoints = [
+        {
+            "addresses": [item.address],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+            "nodeName": item.node,
+            "targetRef": {
+                "kind": "Pod",
+                "namespace": item.namespace,
+                "name": item.name,
+                "uid": uids.get(f"{item.namespace}/{item.name}", item.uid),
+            },
+        }
+        for item in lab.pods
+        if item.app == app and item.namespace == meta["namespace"]
+    ]
+    labels = {
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+        "kubernetes.io/service-name": meta["name"],
+    }
+    ports = [
+        {"name": port["name"], "protocol": port["protocol"], "port": port["targetPort"]}
+        for port in service["spec"]["ports"]
+    ]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            **_metadata(f"{meta['name']}-{hashed(meta['name'], 5)}", meta["namespace"], labels),
+            "ownerReferences": [{**reference(service), "apiVersion": "v1"}],
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": ports,
+    }
+
+
+def calico(kind: str, name: str, spec: Json, labels: dict[str, str] | None = None) -> Json:
+    """An object of crd.projectcalico.org/v1 as libcalico-go stores it."""
+    stored: dict[str, Any] = {"creationTimestamp": None, **({"labels": labels} if labels else {})}
+    meta = _metadata(name, labels=labels)
+    meta["annotations"] = {"projectcalico.org/metadata": json.dumps(stored, separators=(",", ":"))}
+    return {"apiVersion": CALICO, "kind": kind, "metadata": meta, "spec": spec}
+
+
+def block_spec(lab: Description, item: Node) -> Json:
+    """What IPAM's block of a node says: which address belongs to whom."""
+    network = ipaddress.ip_network(item.block)
+    attributes: list[Json] = []
+    allocations: list[int | None] = [None] * network.num_addresses
+    numbers: dict[str, int] = {}
+
+    def allocate(address: str, handle: str, secondary: dict[str, str]) -> None:
+        ordinal = int(ipaddress.ip_address(address)) - int(network.network_address)
+        allocations[ordinal] = len(attributes)
+        numbers[str(ordinal)] = 1795253282246452690 + len(attributes)
+        attributes.append({"handle_id": handle, "secondary": secondary})
+
+    if item.tunnel:
+        secondary = {"node": item.name, "type": "ipipTunnelAddress"}
+        allocate(item.tunnel, f"ipip-tunnel-addr-{item.name}", secondary)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S.000000000 +0000 UTC", time.gmtime())
+    for each in lab.pods:
+        if each.node == item.name:
+            secondary = {"namespace": each.namespace, "node": item.name, "pod": each.name, "timestamp": stamp}
+            allocate(each.address, f"k8s-pod-network.{each.sandbox}", secondary)
+    return {
+        "affinity": f"host:{item.name}",
+        "affinityClaimTime": now(),
+        "allocations": allocations,
+        "attributes": attributes,
+        "cidr": item.block,
+        "deleted": False,
+        "sequenceNumber": 1795253282246452690 + len(attributes),
+        "sequenceNumberForAllocation": numbers,
+        "strictAffinity": False,
+        "unallocated": [ordinal for ordinal, owner in enumerate(allocations) if owner is None],
+    }
+
+
+def cidr_name(cidr: str) -> str:
+    return cidr.replace(".", "-").replace("/", "-")
+
+
+def calico_objects(lab: Description) -> list[Json]:
+    """Everything that Calico itself keeps in the API, the nodes' blocks included."""
+    found = [
+        calico(
+            "IPPool",
+            "default-ipv4-ippool",
+            {
+                "allowedUses": ["Workload", "Tunnel"],
+                "assignmentMode": "Automatic",
+                "blockSize": 26,
+                "cidr": POOL,
+                "ipipMode": "Always" if lab.mode == "ipip" else "Never",
+                "natOutgoing": True,
+                "nodeSelector": "all()",
+                "vxlanMode": "Never",
+            },
+        ),
+        calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}),
+        calico("BGPConfiguration", "default", {"logSeverityScreen": "Info"}),
+        calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
+        calico(
+            "ClusterInformation",
+            "default",
+            {
+                "calicoVersion": VERSION,
+                "clusterGUID": hashlib.md5(lab.name.encode(), usedforsecurity=False).hexdigest(),
+                "clusterType": "k8s,bgp,kdd",
+                "datastoreReady": True,
+            },
+        ),
+        calico("Tier", "default", {"defaultAction": "Deny", "order": 1000000}),
+    ]
+    for item in lab.nodes:
+        found.append(calico("IPAMBlock", cidr_name(item.block), block_spec(lab, item)))
+        affinity = {"cidr": item.block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}
+        labels = {"projectcalico.org/affinity-type": "host", "projectcalico.org/ip-version": "4"}
+        found.append(calico("BlockAffinity", f"{item.name}-{cidr_name(item.block)}", affinity, labels))
+        if item.tunnel:
+            found.append(handle(f"ipip-tunnel-addr-{item.name}", item.block))
+    for each in lab.pods:
+        found.append(handle(f"k8s-pod-network.{each.sandbox}", lab.node(each.node).block))
+    return found
+
+
+def handle(name: str, block: str) -> Json:
+    return calico("IPAMHandle", name, {"block": {block: 1}, "deleted": False, "handleID": name})

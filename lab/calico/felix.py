@@ -1,0 +1,121 @@
+"""felix: the routes of local pods, tunl0, and the health endpoints. Like the real one it never repairs sysctls."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from lab.api.client import ApiError, Json
+from lab.calico.common import PREFIX, Settings, annotations, log
+from lab.kernel import ip_batch, ip_json
+
+REPORT = """+---------------------------+---------+----------------+-----------------+--------+
+|         COMPONENT         | TIMEOUT |    LIVENESS    |    READINESS    | DETAIL |
++---------------------------+---------+----------------+-----------------+--------+
+| CalculationGraph          | 30s     | reporting live | reporting ready |        |
+| FelixStartup              | -       | reporting live | reporting ready |        |
+| InternalDataplaneMainLoop | 1m30s   | reporting live | reporting ready |        |
++---------------------------+---------+----------------+-----------------+--------+
+"""
+
+
+class Health(BaseHTTPRequestHandler):
+    """localhost:9099."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        good = self.path in ("/liveness", "/readiness")
+        body = REPORT.encode() if good else b"404 page not found\n"
+        self.send_response(200 if good else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def endpoints(pods: list[Json]) -> dict[str, str]:
+    """Address by interface, of the pods that have a sandbox of their own."""
+    found = {}
+    for pod in pods:
+        meta, status = pod["metadata"], pod.get("status", {})
+        if pod["spec"].get("hostNetwork") or not status.get("podIP") or meta.get("deletionTimestamp"):
+            continue
+        digest = hashlib.sha1(f"{meta['namespace']}.{meta['name']}".encode()).hexdigest()
+        found["cali" + digest[:11]] = status["podIP"]
+    return found
+
+
+def apply_endpoints(wanted: dict[str, str]) -> None:
+    """Bring the routes to what the endpoints need; the CNI plugin's own (metric 0) are taken over."""
+    present = {link["ifname"] for link in ip_json(["link"])}
+    routes = ip_json(["route", "show", "table", "main"])
+    lines = []
+    for interface, address in wanted.items():
+        if interface not in present:
+            continue
+        same = [route for route in routes if route["dst"] in (address, f"{address}/32")]
+        if not any(r.get("dev") == interface and r.get("metric") == 1024 for r in same):
+            lines.append(f"route replace {address}/32 dev {interface} scope link metric 1024")
+        for route in same:
+            if route.get("metric", 0) == 0 and route.get("dev", "").startswith("cali"):
+                lines.append(f"route del {address}/32 dev {route['dev']} metric 0")
+    for route in routes:  # foreign routes to a pod's interface
+        device = route.get("dev", "")
+        if device.startswith("cali") and route.get("metric") == 1024 and route["dst"] != wanted.get(device):
+            lines.append(f"route del {route['dst']} dev {device} metric 1024")
+    if lines:
+        ip_batch(lines, force=True)
+        log("felix", "route_table.go 1100", f"Programmed routes count={len(lines)}")
+
+
+def apply_tunnel(address: str) -> None:
+    """tunl0: MTU, one /32, up."""
+    links = ip_json(["addr", "show", "dev", "tunl0"])
+    if not links:
+        return
+    link = links[0]
+    lines = []
+    if link["mtu"] != 1480:
+        lines.append("link set tunl0 mtu 1480")
+    if "UP" not in link["flags"]:
+        lines.append("link set tunl0 up")
+    have = [item["local"] for item in link["addr_info"] if item["family"] == "inet"]
+    lines += [f"addr del {old}/32 dev tunl0" for old in have if old != address]
+    if address not in have:
+        lines.append(f"addr add {address}/32 dev tunl0")
+    if lines:
+        ip_batch(lines, force=True)
+        log("felix", "ipip_mgr.go 520", f"Configured IPIP tunnel device tunl0 address={address}")
+
+
+def felix(settings: Settings) -> None:
+    """For ever: at every change, and at random times in between."""
+    health = ThreadingHTTPServer(("127.0.0.1", 9099), Health)
+    threading.Thread(target=health.serve_forever, daemon=True).start()
+    Path("/var/lib/calico/mtu").write_text(str(settings.mtu), encoding="ascii")
+    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"], check=False)
+    client = settings.client()
+    woken = threading.Event()
+    selector = f"spec.nodeName={settings.node}"
+    client.follow("pods", lambda event: woken.set(), fieldSelector=selector)
+    client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
+    log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
+    while True:
+        try:
+            apply_endpoints(endpoints(client.list("pods", fieldSelector=selector)))
+            tunnel = annotations(client.get("nodes", settings.node)).get(PREFIX + "IPv4IPIPTunnelAddr")
+            if settings.mode == "ipip" and tunnel:
+                apply_tunnel(tunnel)
+        except (ApiError, OSError, RuntimeError) as error:
+            log("felix", "watchercache.go 190", f"Failed to reach the datastore: {error}", "WARNING")
+            time.sleep(0.5)
+            woken.set()
+        woken.wait(settings.felix_refresh * random.uniform(0.6, 1.4))
+        time.sleep(0.05)
+        woken.clear()

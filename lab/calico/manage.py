@@ -1,0 +1,75 @@
+"""Starting and killing a node's calico-node from outside, as kubelet does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from lab import kernel, pod, processes
+from lab.calico.common import Settings
+from lab.plan import GATEWAY, Description, Node
+
+TITLE = "runsvdir -P /etc/service/enabled"
+
+
+def first_process(node: Node) -> int:
+    """The container's first process, as the host numbers it; 0 if it is dead."""
+    for process in processes.of_node(node.pid):
+        if process.title == TITLE and processes.alive(process.pid):
+            return process.pid
+    return 0
+
+
+def find(node: Node, title: str) -> int:
+    """A process of the node whose command line begins so; 0 if there is none."""
+    for process in processes.of_node(node.pid):
+        if process.title.startswith(title) and processes.alive(process.pid):
+            return process.pid
+    return 0
+
+
+def start(lab: Description, node: Node, folder: Path) -> None:
+    """Start the container on a node."""
+    settings = Settings(
+        lab=lab.name,
+        node=node.name,
+        mode=lab.mode,
+        kubeconfig=str(folder / "kubeconfig"),
+        server=f"https://{GATEWAY}:{lab.port}",
+        monitor_interval=lab.monitor_interval,
+        felix_refresh=lab.felix_refresh,
+        mtu=pod.mtu(lab),
+    )
+    command = processes.python_command("lab.calico.node", json.dumps(asdict(settings)))
+    log = os.open(folder / "logs" / f"{node.name}-calico.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def work() -> None:
+        if os.fork():
+            return
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for target, source in ((0, null), (1, log), (2, log)):
+            os.dup2(source, target)
+        os.execve(sys.executable, command, processes.environment(lab.name))
+
+    child = pod.in_node(node, work)
+    os.close(log)
+    kernel.wait_child(child, f"starting calico-node on {node.name}")
+
+
+def kill(node: Node) -> None:
+    """Kill the container: everything at once, as with a grace period of 0."""
+    own = {"bird", "calico-node", "runsvdir"}
+    pids = [p.pid for p in processes.of_node(node.pid) if p.arguments[0] in own]
+    processes.end(pids)
+
+
+def revive(node: Node) -> None:
+    """Start those services of a living container that are dead."""
+    first = first_process(node)
+    if first:
+        processes.send(first, signal.SIGUSR1)

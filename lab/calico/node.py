@@ -1,0 +1,80 @@
+"""The container's first process: startup once, then felix, confd, node-services and BIRD as children.
+
+A child that ends stays dead, unlike under runit, so that a fault can kill one; SIGUSR1 starts what is missing (`sv up`).
+Killing the whole process group and starting this program again is a restart of the pod.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from lab import kernel
+from lab.calico import confd, felix, startup
+from lab.calico.common import LOGS, Settings, log
+
+BIRD = ["bird", "-R", "-s", "/var/run/calico/bird.ctl", "-d", "-c", "/etc/calico/confd/config/bird.cfg"]
+
+
+def fork(title: list[str], work: Callable[[], None]) -> int:
+    """A child under another title."""
+
+    def child() -> None:
+        for number in (signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        kernel.set_title(title)
+        work()
+
+    return kernel.in_child(child)
+
+
+def start_bird() -> int:
+    with (LOGS / "bird.log").open("ab") as output:
+        return subprocess.Popen(
+            BIRD, executable="/usr/sbin/bird", stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).pid
+
+
+def main(arguments: list[str]) -> int:
+    """JSON of the settings."""
+    settings = Settings.read(arguments[0])
+    kernel.set_title(["runsvdir", "-P", "/etc/service/enabled"])
+    for old in confd.CONFIG.glob("bird*"):
+        old.unlink()  # a new container has none
+    client = settings.client()
+    try:
+        environment = startup.start(client, settings)
+    except startup.AddressTaken:
+        log("startup", "startup.go 160", "Terminating", "WARNING")
+        return 1
+    parts: dict[str, tuple[list[str], Callable[[], None]]] = {
+        "felix": (["calico-node", "-felix"], lambda: felix.felix(settings)),
+        "confd": (["calico-node", "-confd"], lambda: confd.confd(settings)),
+        "services": (["calico-node", "-node-services"], lambda: startup.node_services(settings, environment)),
+    }
+    running: dict[str, int] = {}
+    wanted = {*parts, "bird"}
+
+    def everything(number: int, frame: object) -> None:
+        wanted.update(parts, ["bird"])
+
+    signal.signal(signal.SIGUSR1, everything)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        for name in sorted(wanted - set(running)):
+            if name in parts:
+                running[name] = fork(*parts[name])
+            elif (confd.CONFIG / "bird.cfg").exists():
+                running[name] = start_bird()
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            ended = 0
+        for name in [name for name, pid in running.items() if ended and pid == ended]:
+            del running[name]
+            wanted.discard(name)
+        time.sleep(0.05)

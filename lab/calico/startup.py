@@ -1,0 +1,123 @@
+"""calico-node's start and its address monitor: the node's annotations."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from lab.api.client import ApiError, Client
+from lab.calico import autodetect
+from lab.calico.common import PREFIX, Settings, annotations, container_environment, internal_ip, local_links, log
+
+
+class AddressTaken(Exception):
+    """Another node announces the same address; calico-node ends."""
+
+
+def update_address(client: Client, settings: Settings, part: str, environment: dict[str, str]) -> bool:
+    """Choose the address anew and write what changed. True if the address changed."""
+    node = client.get("nodes", settings.node)
+    current = annotations(node)
+    found = autodetect.interfaces(local_links())
+    wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found), separators=(",", ":"))}
+    old = current.get(PREFIX + "IPv4Address", "")
+    setting = environment.get("IP", "")
+    address = old
+    if setting == "autodetect":
+        method = environment.get("IP_AUTODETECTION_METHOD", "first-found")
+        chosen = autodetect.autodetect(method, found, internal_ip(node))
+        if chosen is None:
+            log(part, "startup.go 1021", "Couldn't autodetect an IPv4 address. If auto-detecting, choose a different "
+                "autodetection method. Otherwise provide an explicit address.", "WARNING")
+        else:
+            address = chosen.cidr
+            if address != old or part == "startup":
+                where = f"on interface {chosen.interface}" if chosen.interface else "from the Kubernetes Node"
+                log(part, "autodetection_methods.go 103", f"Using autodetected IPv4 address {where}: {address}")
+    elif setting and setting != "none":
+        address = setting if "/" in setting else f"{setting}/32"
+    if address != old:
+        log(part, "startup.go 727", "Node IPv4 changed, will check for conflicts")
+        if old:
+            log(part, "startup.go 1195", "IPv4 address has changed. This could happen if there are multiple nodes with "
+                f'the same name. node="{settings.node}" original="{old}" updated="{address}"', "WARNING")
+        _check_conflict(client, settings, address, part)
+        wanted[PREFIX + "IPv4Address"] = address
+    changes = {key: value for key, value in wanted.items() if current.get(key) != value}
+    if changes:
+        client.patch("nodes", settings.node, {"metadata": {"annotations": changes}})
+    return address != old
+
+
+def _check_conflict(client: Client, settings: Settings, address: str, part: str) -> None:
+    ip = address.partition("/")[0]
+    for other in client.list("nodes"):
+        name = other["metadata"]["name"]
+        if name != settings.node and annotations(other).get(PREFIX + "IPv4Address", "").partition("/")[0] == ip:
+            text = f"Calico node '{name}' is already using the IPv4 address {ip}."
+            log(part, "startup.go 1223", text, "WARNING")
+            raise AddressTaken(text)
+
+
+def assign_tunnel(client: Client, settings: Settings) -> None:
+    """The address of tunl0, from the allocation in the node's IPAM block."""
+    key = PREFIX + "IPv4IPIPTunnelAddr"
+    wanted = None
+    if settings.mode == "ipip":
+        handle = f"ipip-tunnel-addr-{settings.node}"
+        for block in client.list("ipamblocks"):
+            spec = block["spec"]
+            for ordinal, index in enumerate(spec["allocations"]):
+                if index is not None and spec["attributes"][index]["handle_id"] == handle:
+                    octets = [int(part) for part in spec["cidr"].partition("/")[0].split(".")]
+                    wanted = ".".join(str(part) for part in [*octets[:3], octets[3] + ordinal])
+    node = client.get("nodes", settings.node)
+    if annotations(node).get(key) != wanted:
+        client.patch("nodes", settings.node, {"metadata": {"annotations": {key: wanted}}})
+        text = f'Assigned tunnel address to node IP="{wanted}" type="ipipTunnelAddress"'
+        log("allocate-tunnel-addrs", "allocateip.go 395", text)
+
+
+def start(client: Client, settings: Settings) -> dict[str, str]:
+    """All that happens once, before the daemons."""
+    while True:
+        try:
+            environment = container_environment(client, settings)
+            break
+        except (ApiError, OSError) as error:
+            log("startup", "startup.go 572", f"Hit error connecting to datastore - retry error={error}")
+            time.sleep(1)
+    log("startup", "startup.go 581", "Datastore connection verified")
+    Path("/var/lib/calico/nodename").write_text(settings.node, encoding="ascii")
+    update_address(client, settings, "startup", environment)
+    assign_tunnel(client, settings)
+    log("startup", "startup.go 241", f"Using node name: {settings.node}")
+    return environment
+
+
+def node_services(settings: Settings, environment: dict[str, str]) -> None:
+    """The process that looks at the addresses again and again."""
+    client = settings.client()
+    condition = {
+        **{"type": "NetworkUnavailable", "status": "False", "reason": "CalicoIsUp"},
+        "message": "Calico is running on this node",
+    }
+    reported = False
+    while True:
+        if not reported:
+            try:
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                fresh = {**condition, "lastHeartbeatTime": stamp, "lastTransitionTime": stamp}
+                conditions = client.get("nodes", settings.node)["status"].get("conditions", [])
+                kept = [item for item in conditions if item["type"] != "NetworkUnavailable"]
+                client.patch("nodes", settings.node, {"status": {"conditions": [fresh, *kept]}}, part="status")
+                log("node-services", "startup.go 346", "Calico started successfully")
+                reported = True
+            except (ApiError, OSError):
+                pass
+        time.sleep(settings.monitor_interval)
+        try:
+            update_address(client, settings, "node-services", environment)
+        except (ApiError, OSError, AddressTaken) as error:
+            log("node-services", "startup.go 572", f"Hit error - retry error={error}", "WARNING")

@@ -1,0 +1,275 @@
+"""A running lab: what faults, tests and the command line ask of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cgroups, kernel, processes
+from lab.api.client import Client
+from lab.calico import manage
+from lab.calico.common import PREFIX, annotations
+from lab.errors import LabError
+from lab.plan import Description, Node, Pod, check_name, state_parent
+
+
+@dataclass(frozen=True)
+class Session:
+    """A BGP session as `show protocols` has it."""
+
+    name: str
+    state: str
+    info: str
+
+    @property
+    def established(self) -> bool:
+        return self.state == "up" and self.info == "Established"
+
+
+class Lab:
+    """A lab that is up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._client: Client | None = None
+
+    @classmethod
+    def load(cls, name: str = "lab") -> Lab:
+        folder = state_parent() / check_name(name)
+        if not (folder / "lab.json").exists():
+            raise LabError(f"there is no lab {name} (looked in {folder}); python -m lab up --name {name} makes one")
+        return cls(folder)
+
+    @property
+    def description(self) -> Description:
+        """Read anew each time: pods come and go."""
+        return Description.from_json((self.folder / "lab.json").read_text(encoding="utf-8"))
+
+    @property
+    def name(self) -> str:
+        return self.description.name
+
+    @property
+    def mode(self) -> str:
+        return self.description.mode
+
+    @property
+    def nodes(self) -> list[Node]:
+        return self.description.nodes
+
+    @property
+    def pods(self) -> list[Pod]:
+        return self.description.pods
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "inventory.yml"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = Client(self.kubeconfig)
+        return self._client
+
+    def node(self, name: str) -> Node:
+        return self.description.node(name)
+
+    def pod(self, name: str) -> Pod:
+        return self.description.pod(name)
+
+    def run(self, node: str, *command: str, check: bool = True) -> str:
+        """Run a command on a node; its standard output."""
+        done = subprocess.run([*self.enter(node), *command], capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise LabError(f"{node}: {' '.join(command)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def enter(self, node: str) -> list[str]:
+        """The beginning of a command that runs on a node."""
+        return ["nsenter", "-t", str(self.node(node).pid), "-n", "-m", "-u", "-i", "-p", "--"]
+
+    def pod_pid(self, pod: str) -> int:
+        """A process of the pod, as the host numbers it."""
+        item = self.pod(pod)
+        pids = cgroups.pids(item, item.sandbox)
+        if not pids:
+            raise LabError(f"pod {pod} has no process")
+        return pids[0]
+
+    def run_in_pod(self, pod: str, *command: str, check: bool = True) -> str:
+        """Run a command in a pod's network namespace."""
+        whole = ["nsenter", f"--net=/proc/{self.pod_pid(pod)}/ns/net", "--", *command]
+        done = subprocess.run(whole, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise LabError(f"{pod}: {' '.join(command)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def bird(self, node: str, command: str) -> str:
+        """What BIRD's control socket answers, codes cut off; LabError if BIRD does not."""
+        root = f"/proc/{self.node(node).pid}/root"
+        text = ""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(2)
+                connection.connect(f"{root}/run/calico/bird.ctl")
+                with connection.makefile("rw", encoding="utf-8") as lines:
+                    lines.readline()
+                    lines.write(command + "\n")
+                    lines.flush()
+                    for line in lines:
+                        text += line[5:] if line[:4].isdigit() else line[1:]
+                        if re.match(r"\d{4} ", line):
+                            return text
+        except OSError as error:
+            raise LabError(f"{node}: BIRD does not answer: {error}") from error
+        raise LabError(f"{node}: BIRD ended the connection")
+
+    def sessions(self, node: str) -> list[Session]:
+        """The BGP sessions of a node; none if BIRD is dead."""
+        try:
+            answer = self.bird(node, "show protocols")
+        except LabError:
+            return []
+        rows = [line.split(None, 5) for line in answer.splitlines()]
+        return [
+            Session(row[0], row[3], row[5].strip() if len(row) > 5 else "")
+            for row in rows
+            if len(row) > 3 and row[1] == "BGP"
+        ]
+
+    def routes(self, node: str) -> list[dict[str, object]]:
+        """The main table of a node, as `ip -j route`."""
+        return kernel.ip_json(["route", "show", "table", "main"], self.node(node).netns)
+
+    def address(self, node: str) -> str:
+        """The address that a node announces (annotation projectcalico.org/IPv4Address)."""
+        return annotations(self.client.get("nodes", node)).get(PREFIX + "IPv4Address", "")
+
+    def process(self, node: str, title: str) -> int:
+        """The host's id of a process of a node, by the beginning of its command line; 0 if there is none."""
+        return manage.find(self.node(node), title)
+
+    def calico_pod(self, node: str) -> str:
+        """The name of a node's calico-node pod."""
+        found = self.client.list("pods", "kube-system", labelSelector="k8s-app=calico-node")
+        for item in found:
+            if item["spec"]["nodeName"] == node:
+                name: str = item["metadata"]["name"]
+                return name
+        raise LabError(f"{node} has no calico-node pod")
+
+    def restart_calico(self, node: str, timeout: float = 30) -> None:
+        """Delete a node's calico-node pod and wait until its successor runs."""
+        old = self.calico_pod(node)
+        first = manage.first_process(self.node(node))
+        self.client.delete("pods", old, "kube-system")
+
+        def fresh() -> bool:
+            try:
+                return self.calico_pod(node) != old and manage.first_process(self.node(node)) not in (0, first)
+            except LabError:
+                return False
+
+        processes.wait_for(fresh, f"calico-node of {node} runs again", timeout)
+
+    def revive(self, node: str) -> None:
+        """Start the services of calico-node on a node that a fault killed."""
+        manage.revive(self.node(node))
+
+    def connect(self, source: str, address: str, port: int, timeout: float = 1.0) -> str:
+        """HTTP GET from a pod; the answer's body, or "" if there is none."""
+        with kernel.in_netns(f"/proc/{self.pod_pid(source)}/ns/net"):
+            connection = socket.socket()
+        with connection:
+            connection.settimeout(timeout)
+            try:
+                connection.connect((address, port))
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                data = b""
+                while part := connection.recv(4096):
+                    data += part
+            except OSError:
+                return ""
+        return data.decode("utf-8", "replace").partition("\r\n\r\n")[2].strip()
+
+    def answers(self, source: str, destination: str, timeout: float = 1.0) -> bool:
+        """Does a pod get the answer of another?"""
+        there = self.pod(destination)
+        return self.connect(source, there.address, there.port, timeout) == destination
+
+    def probe_pods(self) -> dict[str, str]:
+        """One pod for each node."""
+        return {pod.node: f"{pod.namespace}/{pod.name}" for pod in self.pods if pod.app == "probe"}
+
+    def problems(self, traffic: bool = True) -> list[str]:
+        """What keeps the lab from being healthy, a sentence each."""
+        lab = self.description
+        found = []
+        for node in lab.nodes:
+            wanted = f"{node.second or node.address}/24"
+            if "=" not in lab.autodetection or lab.autodetection.startswith("interface=eth"):
+                have = self.address(node.name)
+                if have != wanted:
+                    found.append(f"{node.name} announces {have or 'nothing'}, not {wanted}")
+            sessions = self.sessions(node.name)
+            up = sum(session.established for session in sessions)
+            if up != len(lab.nodes) - 1:
+                found.append(f"{node.name} has {up} of {len(lab.nodes) - 1} BGP sessions")
+            found += self._missing_routes(lab, node)
+            for title in ("calico-node -felix", "calico-node -confd", "calico-node -node-services"):
+                if not manage.find(node, title):
+                    found.append(f"{title} is dead on {node.name}")
+        if traffic and not found:
+            probes = self.probe_pods()
+            for source in probes.values():
+                for destination in probes.values():
+                    if not self.answers(source, destination):
+                        found.append(f"{destination} does not answer {source}")
+        return found
+
+    def _missing_routes(self, lab: Description, node: Node) -> list[str]:
+        routes = self.routes(node.name)
+        device = "tunl0" if lab.mode == "ipip" else "eth1" if node.second else "eth0"
+        found = []
+        for other in lab.nodes:
+            good = [r for r in routes if r["dst"] == other.block and r.get("protocol") == "bird"]
+            if other.name == node.name:
+                if not any(route.get("type") == "blackhole" for route in good):
+                    found.append(f"{node.name} has no blackhole for its block {node.block}")
+            elif not any(
+                route.get("dev") == device and route.get("gateway") == (other.second or other.address) for route in good
+            ):
+                found.append(f"{node.name} has no route to {other.block} of {other.name}")
+        for pod in lab.pods:
+            if pod.node == node.name and not any(
+                r["dst"] == pod.address and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes
+            ):
+                found.append(f"{node.name} has no route to its pod {pod.namespace}/{pod.name}")
+        return found
+
+    def wait_healthy(self, timeout: float = 60.0) -> float:
+        """Wait until nothing is wrong; the seconds that it took."""
+        begin = time.monotonic()
+        problems = self.problems()
+        while problems:
+            if time.monotonic() - begin > timeout:
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                raise LabError(f"lab {self.name} is not healthy after {timeout:.0f} s: {problems[0]}{more}")
+            time.sleep(0.2)
+            problems = self.problems()
+        return time.monotonic() - begin
+
+
+def names() -> Sequence[str]:
+    """The labs that have a state folder."""
+    parent = state_parent()
+    return sorted(path.parent.name for path in parent.glob("*/lab.json")) if parent.is_dir() else []

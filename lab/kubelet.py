@@ -1,0 +1,121 @@
+"""What kubelet, the scheduler and the controllers do, as far as the lab needs it: a deleted pod comes back.
+
+It follows the pods in the API. A calico-node pod that is deleted has its processes killed and gets a successor of another
+name; any other pod of the lab loses its sandbox, and a successor gets the next address of its node's block.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from lab import cgroups, dns, kernel, pod, processes
+from lab.api import objects, seed
+from lab.api.client import ApiError, Client, Json
+from lab.calico import manage
+from lab.plan import Description, Node, Pod, free_address, new_pod, random_name
+
+
+def start_dns_relay(lab: Description, item: Pod) -> None:
+    """CoreDNS's way to the API: a listener on the loopback of its pod."""
+    pids = cgroups.pids(item, item.sandbox)
+    if pids:
+        target = f"/proc/{pids[0]}/ns/net=127.0.0.1"
+        started = processes.start_python(lab.name, "lab.api.relay", str(lab.port), target, title="lab-api-relay")
+        lab.pids[f"relay-{item.name}"] = started.pid
+
+
+def write_dns_kubeconfig(lab: Description, node: Node, folder: Path) -> None:
+    """Copy the kubeconfig to a node that runs CoreDNS."""
+    text = (folder / "kubeconfig").read_text(encoding="utf-8")
+    kernel.wait_child(pod.in_node(node, lambda: dns.write_kubeconfig(text)), f"writing a kubeconfig on {node.name}")
+
+
+class Kubelet:
+    """All kubelets of a lab in one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lab = Description.from_json((folder / "lab.json").read_text(encoding="utf-8"))
+        self.client = Client(folder / "kubeconfig")
+        self.lock = threading.Lock()
+
+    def save(self) -> None:
+        path = self.folder / "lab.json"
+        temporary = path.with_suffix(".new")
+        temporary.write_text(self.lab.to_json(), encoding="utf-8")
+        temporary.rename(path)
+
+    def changed(self, event: Json) -> None:
+        try:
+            with self.lock:
+                if event["type"] == "LISTED":
+                    self.all_there(event["object"]["items"])
+                elif event["type"] == "DELETED":
+                    self.deleted(event["object"])
+                elif event["object"]["metadata"].get("deletionTimestamp"):
+                    meta = event["object"]["metadata"]
+                    self.client.delete("pods", meta["name"], meta["namespace"], now=True)
+        except Exception:  # one pod that fails must not end the others' kubelet
+            traceback.print_exc()
+
+    def all_there(self, items: list[Json]) -> None:
+        """After a gap in the watch: what is missing was deleted meanwhile."""
+        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
+        for item in list(self.lab.pods):
+            if (item.namespace, item.name) not in there:
+                self.replace(item)
+        nodes = {item["spec"].get("nodeName") for item in items if item["metadata"]["name"].startswith("calico-node-")}
+        for node in self.lab.nodes:
+            if node.name not in nodes:
+                self.restart_calico(node)
+
+    def deleted(self, item: Json) -> None:
+        meta = item["metadata"]
+        if meta["name"].startswith("calico-node-"):
+            self.restart_calico(self.lab.node(item["spec"]["nodeName"]))
+        for mine in list(self.lab.pods):
+            if (mine.namespace, mine.name) == (meta["namespace"], meta["name"]):
+                self.replace(mine)
+
+    def restart_calico(self, node: Node) -> None:
+        manage.kill(node)
+        owner = {**self.client.get("daemonsets", "calico-node", "kube-system"), "kind": "DaemonSet"}
+        seed.create_calico_node_pod(self.client, self.lab, node.name, owner)
+        manage.start(self.lab, node, self.folder)
+
+    def replace(self, old: Pod) -> None:
+        node = self.lab.node(old.node)
+        relay = self.lab.pids.pop(f"relay-{old.name}", 0)
+        if relay:
+            processes.end([relay])
+        pod.delete(self.lab, node, old)
+        self.lab.pods.remove(old)
+        fixed = old.app in ("web", "api")
+        name = old.name if fixed else f"{old.name.rpartition('-')[0]}-{random_name()}"
+        address = free_address(self.lab, node)
+        fresh = new_pod(self.lab.name, old.namespace, name, old.node, old.app, address, old.port)
+        self.lab.pods.append(fresh)
+        self.save()
+        self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
+        seed.ensure(self.client, "ipamhandles", objects.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
+        owner = seed.owners(self.client, self.lab)[fresh.app]
+        fresh.uid = seed.create_pod(self.client, self.lab, fresh, owner)["metadata"]["uid"]
+        kernel.wait_child(pod.create(self.lab, node, [fresh]), f"creating {fresh.namespace}/{fresh.name}")
+        seed.write_ipam(self.client, self.lab, node.name)
+        seed.refresh_endpoints(self.client, self.lab)
+        if fresh.app == "coredns" and self.lab.dns == "coredns":
+            start_dns_relay(self.lab, fresh)
+        self.save()
+
+
+def main(arguments: list[str]) -> int:
+    """FOLDER: the state folder."""
+    kubelet = Kubelet(Path(arguments[0]))
+    try:
+        kubelet.client.follow("pods", kubelet.changed).join()
+    except ApiError as error:
+        print(error, file=sys.stderr)
+    return 1

@@ -1,0 +1,250 @@
+"""What a lab consists of: its nodes, pods and addresses, as plain data in `lab.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import secrets
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.processes import ROOT
+
+POOL = "10.253.0.0/16"
+SERVICES = "10.96.0.0/16"
+DNS_ADDRESS = "10.96.0.10"
+NODE_NETWORK = "10.2.7.0/24"
+GATEWAY = "10.2.7.254"
+SECOND_NETWORK = "10.9.7.0/24"
+SECOND_GATEWAY = "10.9.7.254"
+LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+@dataclass
+class Node:
+    """A node: its names and addresses."""
+
+    name: str
+    address: str
+    mac: str
+    block: str
+    machine_id: str
+    system_uuid: str
+    netns: str
+    prefixlen: int = 24
+    tunnel: str | None = None
+    second: str | None = None
+    pid: int = 0  # its first process, as the host numbers it
+
+
+@dataclass
+class Pod:
+    """A pod with a sandbox of its own."""
+
+    namespace: str
+    name: str
+    node: str
+    app: str
+    uid: str
+    address: str
+    mac: str
+    sandbox: str
+    container: str
+    cni: str  # the name of its network namespace on the node
+    cgroups: str  # how its cgroup is written: "cgroupfs" or "systemd"
+    port: int = 8080
+    pid: int = 0
+
+    @property
+    def interface(self) -> str:
+        """The host's end of its veth pair."""
+        return "cali" + hashlib.sha1(f"{self.namespace}.{self.name}".encode()).hexdigest()[:11]
+
+
+@dataclass
+class Description:
+    """The whole lab."""
+
+    name: str
+    mode: str
+    autodetection: str
+    monitor_interval: float
+    felix_refresh: float
+    api: str = ""
+    api_reason: str = ""
+    port: int = 0
+    ipip: str = ""
+    dns: str = ""
+    nodes: list[Node] = field(default_factory=list)
+    pods: list[Pod] = field(default_factory=list)
+    pids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        return f"podnet-{self.name}-"
+
+    @property
+    def fabric(self) -> str:
+        return f"{self.prefix}fabric"
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"lab {self.name} has no node {name}; its nodes are {', '.join(n.name for n in self.nodes)}")
+
+    def pod(self, name: str) -> Pod:
+        """A pod by `namespace/name`."""
+        for pod in self.pods:
+            if f"{pod.namespace}/{pod.name}" == name:
+                return pod
+        raise LabError(f"lab {self.name} has no pod {name}")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        raw: dict[str, Any] = json.loads(text)
+        raw["nodes"] = [Node(**node) for node in raw["nodes"]]
+        raw["pods"] = [Pod(**pod) for pod in raw["pods"]]
+        return cls(**raw)
+
+
+def check_name(name: str) -> str:
+    """A lab's name becomes a part of namespaces' names, so it is short and plain."""
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", name):
+        raise LabError(f"a lab's name is 1 to 16 lower case letters and digits and begins with a letter, not {name!r}")
+    return name
+
+
+def state_parent() -> Path:
+    """The folder that holds the state folders of all labs."""
+    return Path(os.environ.get("PODNET_LAB_STATE") or ROOT / "build" / "lab").resolve()
+
+
+def mark(lab: str) -> str:
+    """The last 12 digits of every container id of a lab: leftover cgroups can be told by them."""
+    return hashlib.sha1(lab.encode()).hexdigest()[:12]
+
+
+def random_name(length: int = 5) -> str:
+    """A random ending as Kubernetes makes it."""
+    return "".join(secrets.choice(LETTERS) for _ in range(length))
+
+
+def hashed(text: str, length: int = 10) -> str:
+    """An ending that is always the same for `text`, in Kubernetes' letters."""
+    number = int(hashlib.sha1(text.encode()).hexdigest(), 16)
+    digits = []
+    for _ in range(length):
+        number, rest = divmod(number, len(LETTERS))
+        digits.append(LETTERS[rest])
+    return "".join(digits)
+
+
+def new_mac(first: str = "52:54:00") -> str:
+    return first + "".join(f":{byte:02x}" for byte in secrets.token_bytes(6 - len(first.split(":"))))
+
+
+def new_pod(lab: str, namespace: str, name: str, node: str, app: str, address: str, port: int = 8080) -> Pod:
+    """A pod with fresh ids. Both ways of writing a cgroup are used, on different pods."""
+    style = "systemd" if int(hashlib.sha1(f"{namespace}/{name}".encode()).hexdigest(), 16) % 2 else "cgroupfs"
+    return Pod(
+        namespace=namespace,
+        name=name,
+        node=node,
+        app=app,
+        uid=str(uuid.uuid4()),
+        address=address,
+        mac=new_mac("26"),
+        sandbox=secrets.token_hex(26) + mark(lab),
+        container=secrets.token_hex(26) + mark(lab),
+        cni=f"cni-{uuid.uuid4()}",
+        cgroups=style,
+        port=port,
+    )
+
+
+def blocks(names: list[str]) -> list[str]:
+    """One /26 of the pool for each node, spread as Calico's IPAM spreads them: by a hash of the host."""
+    pool = ipaddress.ip_network(POOL)
+    count = 2 ** (26 - pool.prefixlen)
+    taken: set[int] = set()
+    result = []
+    for name in names:
+        number = int(hashlib.sha256(name.encode()).hexdigest(), 16) % count
+        while number in taken:
+            number = (number + 1) % count
+        taken.add(number)
+        result.append(str(ipaddress.ip_network((int(pool.network_address) + number * 64, 26))))
+    return result
+
+
+def plan(
+    name: str,
+    mode: str,
+    count: int,
+    *,
+    autodetection: str = "",
+    second_nic: bool = False,
+    monitor_interval: float = 10.0,
+    felix_refresh: float = 30.0,
+) -> Description:
+    """All names, ids and addresses of a new lab."""
+    if mode not in ("noencap", "ipip"):
+        raise LabError(f"there is no mode {mode}; the modes are noencap and ipip")
+    if not 1 <= count <= 50:
+        raise LabError(f"a lab has 1 to 50 nodes, not {count}")
+    if second_nic and not autodetection:
+        autodetection = "interface=eth1"
+    lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh)
+    names = [f"k8s{number:02d}" for number in range(1, count + 1)]
+    for number, (node, block) in enumerate(zip(names, blocks(names), strict=True), 1):
+        network = ipaddress.ip_network(block)
+        lab.nodes.append(
+            Node(
+                name=node,
+                address=str(ipaddress.ip_network(NODE_NETWORK)[200 + number]),
+                mac=new_mac(),
+                block=block,
+                machine_id=uuid.uuid4().hex,
+                system_uuid=str(uuid.uuid4()),
+                netns=f"{lab.prefix}{node}",
+                tunnel=str(network[0]) if mode == "ipip" else None,
+                second=str(ipaddress.ip_network(SECOND_NETWORK)[200 + number]) if second_nic else None,
+            )
+        )
+    _plan_pods(lab, names)
+    return lab
+
+
+def free_address(lab: Description, node: Node) -> str:
+    """The next address that IPAM hands out on a node."""
+    used = {pod.address for pod in lab.pods} | {node.tunnel}
+    for address in ipaddress.ip_network(node.block):
+        if str(address) not in used:
+            return str(address)
+    raise LabError(f"the block {node.block} of {node.name} is full")
+
+
+def _plan_pods(lab: Description, names: list[str]) -> None:
+    def add(namespace: str, pod: str, index: int, app: str, port: int = 8080) -> None:
+        node = lab.nodes[index % len(names)]
+        address = free_address(lab, node)
+        lab.pods.append(new_pod(lab.name, namespace, pod, node.name, app, address, port))
+
+    controllers = "calico-kube-controllers"
+    add("kube-system", f"{controllers}-{hashed(controllers)}-{random_name()}", 0, controllers, 9094)
+    for index in sorted({0, len(names) - 1}) if len(names) > 1 else [0, 0]:
+        add("kube-system", f"coredns-{hashed('coredns')}-{random_name()}", index, "coredns", 53)
+    for index in range(len(names)):
+        add("ops", f"probe-{random_name()}", index, "probe")
+        add("shop", f"web-{index}", index, "web")
+        add("shop", f"api-{index}", index + 1, "api")

@@ -1,0 +1,185 @@
+"""A pod on its node: the sandbox that containerd makes, wired as Calico's CNI plugin wires it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab import cgroups, dns, kernel, processes
+from lab.api.objects import CNI_CONFIG
+from lab.plan import DNS_ADDRESS, Description, Node, Pod
+
+NETNS = Path("/run/netns")
+RESULTS = Path("/var/lib/cni/results")
+HOST_MAC = "ee:ee:ee:ee:ee:ee"
+
+
+def mtu(lab: Description) -> int:
+    """What Felix finds for pods: the NIC's, less the tunnel's header."""
+    return 1480 if lab.mode == "ipip" else 1500
+
+
+def in_node(node: Node, work: Callable[[], None]) -> int:
+    """Run `work` as a process of the node; the id of the process that waits for it."""
+
+    def outer() -> None:
+        kernel.enter(node.pid)
+        kernel.wait_child(kernel.in_child(work), f"work on {node.name}")
+
+    return kernel.in_child(outer)
+
+
+def create(lab: Description, node: Node, pods: Sequence[Pod]) -> int:
+    """Make the sandboxes of some pods of a node in a child process, whose id is returned."""
+
+    def work() -> None:
+        _network(lab, pods)
+        for pod in pods:
+            _cni_files(lab, node, pod)
+            _process(lab, pod, pod.sandbox, "/usr/bin/sleep", ["/pause", "infinity"])
+            if pod.app == "coredns":
+                executable, command = dns.command(lab, pod)
+            else:
+                name = f"{pod.namespace}/{pod.name}"
+                command = processes.python_command("lab.pod_server", name, str(pod.port))
+                executable = sys.executable
+            _process(lab, pod, pod.container, executable, command)
+
+    return in_node(node, work)
+
+
+def _network(lab: Description, pods: Sequence[Pod]) -> None:
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    for pod in pods:
+        (NETNS / pod.cni).touch()
+        kernel.unshare(kernel.CLONE_NEWNET)
+        kernel.mount("/proc/self/ns/net", NETNS / pod.cni, flags=kernel.MS_BIND)
+        kernel.sysctl({"net/ipv4/ip_forward": "0"})
+    kernel.setns(f"/proc/self/fd/{own}", kernel.CLONE_NEWNET)
+    os.close(own)
+    size = mtu(lab)
+    kernel.ip_batch(
+        f"link add {pod.interface} mtu {size} address {HOST_MAC} numtxqueues 1 numrxqueues 1 type veth "
+        f"peer name eth0 mtu {size} address {pod.mac} netns {pod.cni}"
+        for pod in pods
+    )
+    for pod in pods:
+        kernel.sysctl(
+            {
+                f"net/ipv4/conf/{pod.interface}/route_localnet": "1",
+                f"net/ipv4/neigh/{pod.interface}/proxy_delay": "0",
+                f"net/ipv4/conf/{pod.interface}/proxy_arp": "1",
+                f"net/ipv4/conf/{pod.interface}/forwarding": "1",
+            }
+        )
+        kernel.ip_batch(
+            [
+                "link set lo up",
+                "link set eth0 up",
+                f"addr add {pod.address}/32 dev eth0",
+                "route add 169.254.1.1 dev eth0 scope link",
+                "route add default via 169.254.1.1 dev eth0",
+            ],
+            pod.cni,
+        )
+    lines = []
+    for pod in pods:
+        lines.append(f"link set {pod.interface} txqueuelen 0 up")
+        lines.append(f"route replace {pod.address}/32 dev {pod.interface} scope link")
+    kernel.ip_batch(lines)
+
+
+def _process(lab: Description, pod: Pod, container: str, executable: str, command: Sequence[str]) -> None:
+    if os.fork():
+        return
+    try:
+        os.setsid()
+        kernel.setns(NETNS / pod.cni, kernel.CLONE_NEWNET)
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
+        kernel.set_hostname(pod.name[:63])
+        resolv = Path("/run", f"resolv-{pod.sandbox[:12]}")
+        domains = f"{pod.namespace}.svc.cluster.local svc.cluster.local cluster.local"
+        resolv.write_text(f"search {domains}\nnameserver {DNS_ADDRESS}\noptions ndots:5\n", encoding="ascii")
+        if Path("/etc/resolv.conf").exists():
+            kernel.mount(str(resolv), "/etc/resolv.conf", flags=kernel.MS_BIND)
+        cgroups.join(pod, container)
+        null = os.open("/dev/null", os.O_RDWR)
+        os.dup2(null, 0)
+        os.execve(executable, list(command), processes.environment(lab.name))
+    except BaseException as error:
+        os.write(2, f"lab: pod {pod.namespace}/{pod.name}: {error}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def cni_config(node: Node) -> str:
+    """/etc/cni/net.d/10-calico.conflist of a node."""
+    text = CNI_CONFIG.replace("__KUBERNETES_NODE_NAME__", node.name).replace("__CNI_MTU__", "0")
+    return text.replace("__KUBECONFIG_FILEPATH__", "/etc/cni/net.d/calico-kubeconfig") + "\n"
+
+
+def _cni_files(lab: Description, node: Node, pod: Pod) -> None:
+    """libcni's result cache, and the plugin's log line."""
+    path = f"/var/run/netns/{pod.cni}"
+    result = {
+        "kind": "cniCacheV1",
+        "containerId": pod.sandbox,
+        "config": base64.b64encode(cni_config(node).encode()).decode(),
+        "ifName": "eth0",
+        "networkName": "k8s-pod-network",
+        "netns": path,
+        "cniArgs": [
+            ["IgnoreUnknown", "1"],
+            ["K8S_POD_NAMESPACE", pod.namespace],
+            ["K8S_POD_NAME", pod.name],
+            ["K8S_POD_INFRA_CONTAINER_ID", pod.sandbox],
+            ["K8S_POD_UID", pod.uid],
+        ],
+        "capabilityArgs": {"io.kubernetes.cri.pod-annotations": {}, "portMappings": []},
+        "result": {
+            "cniVersion": "0.3.1",
+            "dns": {},
+            "interfaces": [{"name": pod.interface}, {"mac": pod.mac, "name": "eth0", "sandbox": path}],
+            "ips": [{"address": f"{pod.address}/32", "interface": 1, "version": "4"}],
+            "routes": [{"dst": f"{pod.address}/26"}],
+        },
+    }
+    text = json.dumps(result, separators=(",", ":"))
+    (RESULTS / f"k8s-pod-network-{pod.sandbox}-eth0").write_text(text, encoding="ascii")
+    with Path("/var/log/calico/cni/cni.log").open("a", encoding="utf-8") as log:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+        log.write(
+            f'{stamp}.000 [INFO][{os.getpid()}] cni-plugin/dataplane_linux.go 510: Added Mac, interface name, and '
+            f'active container ID to endpoint ContainerID="{pod.sandbox}" Namespace="{pod.namespace}" '
+            f'Pod="{pod.name}" WorkloadEndpoint="{endpoint_name(node.name, pod.name)}"\n'
+        )
+
+
+def endpoint_name(node: str, pod: str) -> str:
+    """The name of a WorkloadEndpoint."""
+    return f"{node.replace('-', '--')}-k8s-{pod.replace('-', '--')}-eth0"
+
+
+def processes_of(pod: Pod) -> list[int]:
+    """The pod's processes as the caller numbers them, the sandbox's own first."""
+    return cgroups.pids(pod, pod.sandbox) + cgroups.pids(pod, pod.container)
+
+
+def delete(lab: Description, node: Node, pod: Pod) -> None:
+    """Take a pod's sandbox away, as CNI DEL and containerd do."""
+    processes.end(processes_of(pod))
+
+    def work() -> None:
+        kernel.ip_batch([f"link del {pod.interface}"], force=True)
+        (RESULTS / f"k8s-pod-network-{pod.sandbox}-eth0").unlink(missing_ok=True)
+        if (NETNS / pod.cni).exists():
+            kernel.unmount(NETNS / pod.cni)
+            (NETNS / pod.cni).unlink()
+
+    kernel.wait_child(in_node(node, work), f"deleting {pod.namespace}/{pod.name}")
+    cgroups.remove(pod)
