@@ -21,7 +21,6 @@ COREFILE = """.:53 {
        ttl 30
     }
     cache 30
-    loop
     reload
     loadbalance
 }

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import selectors
+import shutil
 import socket
 import struct
 import subprocess
@@ -33,7 +34,8 @@ MTU = 1480
 
 def kernel_has_ipip() -> bool:
     """Can this kernel make an ipip device? Tried in a network namespace that is thrown away."""
-    subprocess.run(["modprobe", "-q", "ipip"], check=False, capture_output=True)
+    if shutil.which("modprobe"):
+        subprocess.run(["modprobe", "-q", "ipip"], check=False, capture_output=True)
 
     def attempt() -> None:
         kernel.unshare(kernel.CLONE_NEWNET)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import cgroups, dns, kernel, processes
 from lab.api.objects import CNI_CONFIG
-from lab.plan import DNS_ADDRESS, Description, Node, Pod
+from lab.plan import DNS_ADDRESS, Description, Node, Pod, state_parent
 
 NETNS = Path("/run/netns")
 RESULTS = Path("/var/lib/cni/results")
@@ -108,8 +108,10 @@ def _process(lab: Description, pod: Pod, container: str, executable: str, comman
         if Path("/etc/resolv.conf").exists():
             kernel.mount(str(resolv), "/etc/resolv.conf", flags=kernel.MS_BIND)
         cgroups.join(pod, container)
-        null = os.open("/dev/null", os.O_RDWR)
-        os.dup2(null, 0)
+        os.dup2(os.open("/dev/null", os.O_RDWR), 0)
+        log = os.open(state_parent() / lab.name / "logs" / "pods.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         os.execve(executable, list(command), processes.environment(lab.name))
     except BaseException as error:
         os.write(2, f"lab: pod {pod.namespace}/{pod.name}: {error}\n".encode())

@@ -16,11 +16,12 @@ from lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "PODNET_LAB"
+KEPT = ("PODNET_LAB_STATE", "PODNET_LAB_CACHE", "KUBEBUILDER_ASSETS")
 
 
 def environment(lab: str) -> dict[str, str]:
     """The environment of every process of a lab: `down` finds them by it, even after a crash."""
-    keep = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TERM") if key in os.environ}
+    keep = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", *KEPT) if key in os.environ}
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **keep, MARK: lab, "PYTHONDONTWRITEBYTECODE": "1"}
 
 

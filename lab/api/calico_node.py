@@ -69,6 +69,7 @@ def daemonset(lab: Description) -> Json:
         "name": "calico-node",
         "image": IMAGES["calico-node"],
         "env": environment(lab),
+        "resources": {"requests": {"cpu": "250m"}},
         "livenessProbe": _probe("-felix-live", "-bird-live"),
         "readinessProbe": _probe("-felix-ready", "-bird-ready"),
         "securityContext": {"privileged": True},

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from lab.errors import LabError
+
 Json = dict[str, Any]
 
 GROUPS = {
@@ -40,7 +42,7 @@ CALICO_RESOURCES = {
 }
 
 
-class ApiError(Exception):
+class ApiError(LabError):
     """An answer of the API that is no success."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -149,7 +149,14 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
             "ownerReferences": [reference(owner)],
         },
         "spec": {
-            "containers": [{"name": item.app, "image": IMAGES[item.app], "ports": ports}],
+            "containers": [
+                {
+                    "name": item.app,
+                    "image": IMAGES[item.app],
+                    "ports": ports,
+                    "resources": {"requests": {"cpu": "50m"}},
+                }
+            ],
             "nodeName": item.node,
             "restartPolicy": "Always",
             "terminationGracePeriodSeconds": 1,
