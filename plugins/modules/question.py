@@ -16,8 +16,8 @@ description:
     arguments with which M(podnet.doctor.node_info) is to be called on each of them.
   - Runs on the controller and only reads. An unknown pod, a pod without an address and the like end in one sentence that says what to do.
 extends_documentation_fragment:
-  - podnet.doctor.attributes
-  - podnet.doctor.attributes.info_module
+  - podnet.doctor._attributes
+  - podnet.doctor._attributes.info_module
   - podnet.doctor._kube
 options:
   source:

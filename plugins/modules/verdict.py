@@ -16,8 +16,8 @@ description:
     against what the Kubernetes API says must be there, and names the root causes with all that they explain.
   - Runs on the controller and only reads. Nodes that gave no answer are in the report as not checked, with the reason.
 extends_documentation_fragment:
-  - podnet.doctor.attributes
-  - podnet.doctor.attributes.info_module
+  - podnet.doctor._attributes
+  - podnet.doctor._attributes.info_module
 options:
   question:
     description: The registered result of M(podnet.doctor.question).

@@ -1,0 +1,254 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The cluster document: which resource each section is, how a question narrows it, and the reading of all at once.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from concurrent.futures import Future, ThreadPoolExecutor
+from urllib.parse import quote
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _kube_fields
+from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
+from ansible_collections.podnet.doctor.plugins.module_utils._kube_options import Options
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import rfc3339
+
+SCHEMA = "podnet.doctor/cluster/1"
+WORKERS = 6
+COMPONENTS = "k8s-app in (calico-kube-controllers,calico-typha,kube-dns)"
+CORE = {
+    "nodes": "/api/v1/nodes",
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "services": "/api/v1/services",
+    "endpointslices": "/apis/discovery.k8s.io/v1/endpointslices",
+    "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
+    "daemonsets": "/apis/apps/v1/daemonsets",
+    "deployments": "/apis/apps/v1/deployments",
+}
+CALICO = {
+    "ippools": "ippools",
+    "ipamblocks": "ipamblocks",
+    "blockaffinities": "blockaffinities",
+    "bgpconfigurations": "bgpconfigurations",
+    "bgppeers": "bgppeers",
+    "felixconfigurations": "felixconfigurations",
+    "clusterinformations": "clusterinformations",
+    "hostendpoints": "hostendpoints",
+    "globalnetworkpolicies": "globalnetworkpolicies",
+    "calico_networkpolicies": "networkpolicies",
+    "tiers": "tiers",
+    "networksets": "networksets",
+    "globalnetworksets": "globalnetworksets",
+}
+SECTIONS = (*CORE, *CALICO)
+GROUPS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
+Narrow = t.Mapping[str, t.Sequence[t.Any]]
+
+
+def sections_of(wanted: t.Iterable[str] | None) -> list[str]:
+    """The sections asked for; ``!name`` leaves one out."""
+    words = list(wanted or SECTIONS)
+    unknown = sorted({word.lstrip("!") for word in words} - {*SECTIONS, "all"})
+    if unknown:
+        raise ValueError(f"sections: there is no section {', '.join(unknown)}; known are all, {', '.join(SECTIONS)}")
+    chosen = {word for word in words if not word.startswith("!")}
+    if not chosen or "all" in chosen:
+        chosen = set(SECTIONS)
+    return [name for name in SECTIONS if name in chosen and f"!{name}" not in words]
+
+
+def _pieces(text: t.Any) -> tuple[str, tuple[str, ...]] | None:
+    """``("pod", (namespace, name))``, ``("node", (name,))``, ``("svc", ...)``, ``("address", (ip,))``; None if it is none of them."""
+    words = str(text).strip().split("/")
+    if len(words) == 1:
+        address = canonical(words[0])
+        return ("address", (address,)) if address else None
+    if len(words) == 2 and words[0] == "node":
+        return "node", (words[1],)
+    if len(words) == 3 and words[0] in ("svc", "service"):
+        return "svc", (words[1], words[2])
+    if len(words) == 3 and words[0] == "pod":
+        return "pod", (words[1], words[2])
+    return ("pod", (words[0], words[1])) if len(words) == 2 else None
+
+
+class Narrowing:
+    """The pods that a question is about: itself, all on its nodes, and the components that everything needs."""
+
+    def __init__(self, api: Api, narrow: Narrow) -> None:
+        self.api = api
+        self.found: dict[tuple[str, str], dict[str, t.Any]] = {}
+        self.nodes: set[str] = set(narrow.get("nodes") or ())
+        self.wanted: list[tuple[str, tuple[str, ...]]] = []
+        for pod in narrow.get("pods") or ():
+            self.wanted.append(("pod", (str(pod["namespace"]), str(pod["name"]))))
+        for address in narrow.get("pod_addresses") or ():
+            self.wanted.append(("address", (str(canonical(address) or address),)))
+        for end in narrow.get("endpoints") or ():
+            pieces = _pieces(end)
+            if pieces is not None:
+                self.wanted.append(pieces)
+
+    def _add(self, pods: t.Iterable[dict[str, t.Any]], with_nodes: bool) -> None:
+        for pod in pods:
+            metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+            self.found[(str(metadata.get("namespace")), str(metadata.get("name")))] = pod
+            if with_nodes and spec.get("nodeName"):
+                self.nodes.add(spec["nodeName"])
+
+    def _pod(self, namespace: str, name: str) -> None:
+        base = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
+        try:
+            self._add([self.api.get_json(f"{base}/{quote(name, safe='')}")], True)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._add(self.api.items(base), False)  # so that near names can be suggested
+
+    def _service(self, namespace: str, name: str) -> None:
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace, safe='')}/endpointslices"
+        for piece in self.api.items(path, {"labelSelector": f"kubernetes.io/service-name={name}"}):
+            for endpoint in piece.get("endpoints") or []:
+                if endpoint.get("nodeName"):
+                    self.nodes.add(endpoint["nodeName"])
+
+    def _ask(self, kind: str, words: tuple[str, ...]) -> None:
+        if kind == "pod":
+            self._pod(*words)
+        elif kind == "svc":
+            self._service(*words)
+        elif kind == "address":
+            self._add(self.api.items(CORE["pods"], {"fieldSelector": f"status.podIP={words[0]}"}), True)
+        else:
+            self.nodes.add(words[0])
+
+    def read(self, pool: ThreadPoolExecutor) -> list[dict[str, t.Any]]:
+        """The pods."""
+        components = pool.submit(self.api.items, CORE["pods"], {"labelSelector": COMPONENTS})
+        for asked in [pool.submit(self._ask, kind, words) for kind, words in dict.fromkeys(self.wanted)]:
+            asked.result()
+        on_nodes = [pool.submit(self.api.items, CORE["pods"], {"fieldSelector": f"spec.nodeName={node}"}) for node in sorted(self.nodes)]
+        for answer in on_nodes:
+            self._add(answer.result(), False)
+        self._add(components.result(), False)
+        return list(self.found.values())
+
+
+class Reader:
+    """One reading of the cluster."""
+
+    def __init__(self, api: Api, sections: t.Sequence[str], narrow: Narrow | None) -> None:
+        self.api = api
+        self.sections = sections
+        self.narrow = narrow
+        self.calico: str | None = None
+
+    def _reduced(self, kind: str, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+        configmaps: dict[tuple[str, str], t.Any] = {}
+        for namespace, name in sorted({reference for item in items for reference in _kube_fields.references(kind, item)}):
+            try:
+                path = f"/api/v1/namespaces/{quote(namespace, safe='')}/configmaps/{quote(name, safe='')}"
+                configmaps[(namespace, name)] = self.api.get_json(path).get("data") or {}
+            except ApiError:
+                continue  # the reference stays in the document, so what is not known can be seen
+        return [_kube_fields.reduce(kind, item, configmaps) for item in items]
+
+    def _core(self, name: str) -> list[dict[str, t.Any]]:
+        params = {"labelSelector": COMPONENTS} if name == "deployments" else None
+        return self._reduced(name, self.api.items(CORE[name], params))
+
+    def _calico(self, name: str) -> list[dict[str, t.Any]]:
+        if self.calico is None:
+            raise ApiError("the API serves no Calico resources (neither crd.projectcalico.org nor projectcalico.org)", 404)
+        return self._reduced(name, self.api.items(f"/apis/{self.calico}/{CALICO[name]}"))
+
+    def _group(self) -> str | None:
+        """The group under which Calico's resources are stored: v3 only if nothing serves v1."""
+        try:
+            names = {group.get("name") for group in self.api.get_json("/apis").get("groups") or []}
+        except ApiError as error:
+            if error.status in (0, 401):
+                raise
+            return GROUPS[0]
+        return next((group for group in GROUPS if group.partition("/")[0] in names), None)
+
+    def read(self, document: dict[str, t.Any]) -> None:
+        """Fill the document in. Raises ApiError only if there is no talking to the API at all."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="api") as pool, ThreadPoolExecutor(WORKERS) as questions:
+            group = pool.submit(self._group)
+            version = pool.submit(self.api.get_json, "/version")
+            found: dict[str, Future[list[dict[str, t.Any]]]] = {}
+            narrowed = self.narrow is not None and "pods" in self.sections
+            if narrowed and self.narrow is not None:
+                narrowing = Narrowing(self.api, self.narrow)
+                pods = pool.submit(narrowing.read, questions)
+                found["pods"] = pool.submit(lambda: self._reduced("pods", pods.result()))
+            for name in self.sections:
+                if name in CORE and name not in found:
+                    found[name] = pool.submit(self._core, name)
+            self.calico = group.result()
+            document["calico_api"] = self.calico
+            for name in self.sections:
+                if name in CALICO:
+                    found[name] = pool.submit(self._calico, name)
+            try:
+                document["version"] = {"gitVersion": str(version.result().get("gitVersion"))}
+            except ApiError as error:
+                document["version"] = {"error": sentence(error)}
+            for name in self.sections:
+                document[name] = _result(found[name])
+        document["narrowed"] = [name for name in ("pods", "deployments") if name in self.sections and (name == "deployments" or narrowed)]
+
+
+def _result(answer: Future[list[dict[str, t.Any]]]) -> t.Any:
+    try:
+        return answer.result()
+    except Exception as error:  # noqa: BLE001 - a section that failed by itself
+        return {"error": sentence(error)}
+
+
+def read_cluster(
+    options: Options,
+    sections: t.Iterable[str] | None = None,
+    narrow: Narrow | None = None,
+    timeout: float = 20.0,
+) -> dict[str, t.Any]:
+    """The cluster document. Raises KubeError only for options that lead nowhere (no kubeconfig, a broken one).
+
+    narrow names what a question is about: ``endpoints`` (texts such as ``shop/web-0``, ``node/k8s01``, ``svc/ns/name``, an address),
+    ``pods`` (namespace and name), ``pod_addresses``, ``nodes``.
+    """
+    started = time.monotonic()
+    wanted = sections_of(sections)
+    document: dict[str, t.Any] = {
+        "schema": SCHEMA,
+        "collected_at": rfc3339(time.time()),
+        "seconds": 0.0,
+        "server": None,
+        "reachable": True,
+        "version": None,
+        "calico_api": None,
+        "scope": "cluster" if narrow is None else "pair",
+        "narrowed": [],
+    }
+    with Api(options, deadline=Deadline(timeout)) as api:
+        document["server"] = api.server
+        try:
+            Reader(api, wanted, narrow).read(document)
+        except Exception as error:  # noqa: BLE001 - an API that cannot be asked is told in the document
+            document["reachable"] = False
+            document["error"] = sentence(error)
+            for name in ("version", *wanted):
+                if not document.get(name) or isinstance(document[name], dict):
+                    document[name] = {"error": sentence(error)}
+    document["seconds"] = round(time.monotonic() - started, 3)
+    return document
