@@ -10,11 +10,10 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 TESTED := lint unit docs sanity galaxy integration matrix
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
-export ANSIBLE_HOME ?= $(CURDIR)/build/ansible
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) property bench format setup setup-lab setup-dev clean distclean
+.PHONY: help demo test $(TESTED) property bench format changelog setup setup-lab setup-dev clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property bench galaxy clean distclean"
@@ -56,6 +55,12 @@ galaxy: .venv/.dev
 
 bench: setup
 	@$(PY) -m bench $(BENCH_ARGS)
+
+format: .venv/.dev
+	@.venv/bin/ruff check --quiet --fix .
+
+changelog: .venv/.dev $(HOUSE)
+	@.venv/bin/antsibull-changelog generate --reload-plugins
 
 # ---- what they need
 setup: setup-lab setup-dev

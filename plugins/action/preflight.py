@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
+from ansible_collections.podnet.doctor.plugins.module_utils._kube_cluster import CALICO, CORE
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _inventory, _preflight, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
@@ -55,15 +56,47 @@ def hosts(variables: Mapping[str, Json], cluster: Mapping[str, Json] | None) -> 
     return found
 
 
-def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json] | None, dict[str, Json], list[Mapping[str, Json]]]:
+def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """What a diagnosis reads, and, as optional, what a repair would do."""
+    wanted: list[dict[str, Json]] = [{"verb": "get", "resource": "pods", "group": ""}]
+    calico = str(document.get("calico_api") or "").partition("/")[0]
+    for section in _run.SECTIONS:
+        if section in CORE:
+            words = CORE[section].split("/")
+            wanted.append({"verb": "list", "resource": words[-1], "group": words[2] if words[1] == "apis" else ""})
+        elif calico:
+            wanted.append({"verb": "list", "resource": CALICO[section], "group": calico})
+    try:
+        daemonset = Cluster(document).calico_daemonset
+    except NotCollected:
+        daemonset = None
+    if daemonset is not None:
+        namespace = daemonset["metadata"].get("namespace") or "kube-system"
+        wanted.append({"verb": "delete", "resource": "pods", "group": "", "namespace": namespace, "optional": "restart calico-node"})
+    return wanted
+
+
+def rights_of(api: _kube.Api, document: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Each needed right with C(allowed): true, false, or null and an error where the API would not say."""
+    rights = needed(document)
+    for right in rights:
+        try:
+            right["allowed"], _reason = api.access_review(right["verb"], right["resource"], right["group"], right.get("namespace", ""))
+        except _kube.ApiError as exc:
+            right.update(allowed=None, error=str(exc))
+    return rights
+
+
+def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json] | None, dict[str, Json], list[dict[str, Json]]]:
     """The cluster document, or why there is none, and this user's rights."""
     timeout = float(arguments["timeout"])
     try:
         options = _kube.options_of(arguments)
         document: dict[str, Json] = _kube.read_cluster(options, SECTIONS, timeout=timeout)
         if document.get("reachable") is False:
-            return None, {"msg": f"{document.get('server') or 'the API server'}: {document.get('error')}"}, []
-        return document, {}, _preflight.rights_of(_kube.access_review(options, timeout=timeout))
+            return None, {"msg": str(document.get("error"))}, []
+        with _kube.Api(options, timeout=timeout) as api:
+            return document, {}, rights_of(api, document)
     except _kube.KubeError as exc:
         return None, {"msg": str(exc)}, []
 

@@ -91,6 +91,7 @@ class CallbackModule(CallbackBase):
         self._hosts = 0
         self._waiting = ""  # progress not printed yet (no terminal)
         self._drawn = False  # progress on the terminal's last line
+        self._failed: set[str] = set()  # hosts that failed for themselves, not on behalf of all
 
     # ---- writing
     def _say(self, line: str, colour: str | None = None) -> None:
@@ -233,10 +234,14 @@ class CallbackModule(CallbackBase):
     def _complain(self, host: t.Any, task: t.Any, data: Mapping[str, t.Any], word: str, goes_on: bool) -> None:
         self._waiting = ""
         message = data.get("msg") or data.get("censored") or data.get("module_stderr") or data.get("stderr") or ""
-        where = "" if _short(task.action) in ("assert", "fail") else f" ({task.get_name().strip()})"
+        name = str(task.name or task.get_name()).strip()
+        where = "" if _short(task.action) in ("assert", "fail") or LINES in data else f" ({name})"
         if word == "UNREACHABLE":
             message = "\n".join(_PREFIX.sub("", line) for line in str(message).splitlines())
-        text = f"{word:<11} {host.get_name()}: {one_line(message, last=word == 'UNREACHABLE')}{where}"
+        who = "" if task.run_once else f"{host.get_name()}: "
+        if not goes_on and not task.run_once:
+            self._failed.add(str(host.get_name()))
+        text = f"{word:<11} {who}{one_line(message, last=word == 'UNREACHABLE')}{where}"
         if goes_on:
             self._say(text + "; goes on without it", "yellow")
         else:
@@ -245,7 +250,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_retry(self, result: t.Any) -> None:
         host, task, data = self._parts(result)
         left = int(data.get("retries", 0) or 0) - int(data.get("attempts", 0) or 0)
-        text = f"{task.get_name().strip()}: {host.get_name()} not yet, {left} more tries"
+        text = f"{str(task.name or task.get_name()).strip()}: {host.get_name()} not yet, {left} more tries"
         if self._terminal or self._display.verbosity:
             self._progress(text)
 
@@ -267,7 +272,8 @@ class CallbackModule(CallbackBase):
         self._waiting = ""
         if not stats.processed:  # one play without hosts is normal: a group to which nothing was added
             self._say("FAILED      no host of the inventory matches the plays and --limit: nothing was done", "red")
-        for word, group in (("FAILED", stats.failures), ("UNREACHABLE", stats.dark)):
+        for word, counted in (("FAILED", stats.failures), ("UNREACHABLE", stats.dark)):
+            group = sorted(self._failed.intersection(counted))
             if group:
-                names = ", ".join(sorted(group))
+                names = ", ".join(group)
                 self._say(f"{word:<11} in the end: {len(group)} of {len(stats.processed)} hosts: {one_line(names)}", "red")

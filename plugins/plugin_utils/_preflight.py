@@ -8,14 +8,15 @@
 from __future__ import annotations
 
 import re
-import typing as t
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster, Node
-from ._json import Json, NotCollected, as_list, as_mapping, section_of
+from ._json import Json, NotCollected, as_mapping, section_of
 
 WIDTH = 80
+WORD = 8
 OLDEST_PYTHON = (3, 9)
 
 # What a message of SSH or become says, and what helps. The first pattern that fits counts.
@@ -24,7 +25,7 @@ SSH_FIXES = (
     (r"host key verification|host identification", "check the node's host key and put it into known_hosts (ssh-keyscan)"),
     (r"could not resolve|name or service not known", "set ansible_host to an address that this machine can reach"),
     (r"refused", "check ansible_host and ansible_port, and that sshd runs there"),
-    (r"timed out|no route|unreachable", "check ansible_host, the way to it and its firewall (TCP 22)"),
+    (r"timed out|no route|unreachable|connection (?:closed|reset)", "check ansible_host, the way to it and its firewall (TCP 22)"),
 )
 BECOME_FIXES = (
     (r"password", "allow sudo without a password, or run with --ask-become-pass"),
@@ -186,7 +187,9 @@ def api_line(cluster: Mapping[str, Json] | None, failure: Mapping[str, Json], ri
         return line.wrong(said, "set kubeconfig (or K8S_AUTH_KUBECONFIG) to a file that reaches the API server from here")
     version = as_mapping(cluster.get("version")).get("gitVersion")
     line.well.append(f"{cluster.get('server')} {version or ''}".strip())
-    line.well.append(f"Calico through {cluster['calico_api']}" if cluster.get("calico_api") else "serves no Calico resources")
+    line.well.append(str(cluster["calico_api"]) if cluster.get("calico_api") else "NO Calico resources")
+    optional = [right for right in rights if right.get("optional")]
+    rights = [right for right in rights if not right.get("optional")]
     missing = [right for right in rights if right.get("allowed") is False]
     unknown = [right for right in rights if right.get("allowed") is None]
     if missing:
@@ -194,7 +197,8 @@ def api_line(cluster: Mapping[str, Json] | None, failure: Mapping[str, Json], ri
     if unknown:
         line.wrong(f"rights not checked: {unknown[0].get('error') or 'the API would not say'}", "allow selfsubjectaccessreviews (system:basic-user has it)")
     if rights and not missing and not unknown:
-        line.well.append(_count(len(rights), "right"))
+        line.well.append(f"all {len(rights)} rights that a diagnosis needs")
+    line.well += [("may " if right.get("allowed") else "may not ") + str(right["optional"]) for right in optional]
     known = {str(right.get("resource")) for right in missing}
     for name, value in sorted(cluster.items()):
         error = as_mapping(value).get("error")
@@ -241,6 +245,8 @@ def check(
         if len(claimed) > 1:
             names = " and ".join(line.name for line in claimed)
             for line in claimed:
+                if line.problems:
+                    continue
                 line.wrong(f"name: {names} are the same node {node}", "keep one of them in the inventory")
     mapped = {host.node for host in hosts} | {host.name for host in hosts}
     for name in sorted(set(nodes or {}) - set(owners) - mapped):
@@ -259,12 +265,13 @@ def screen(api: Line, lines: Sequence[Line], ready: bool) -> list[str]:
     shown = [title.ljust(WIDTH - len(word)) + word]
     room = min(max(len(line.name) for line in everything) + 2, 32)
     for line in everything:
-        head = line.name.ljust(room - 1) + " "
-        if line.asked and not line.problems:
-            shown.append(f"{head}ok      {', '.join(line.well)}")
-        for number, (problem, fix) in enumerate(line.problems):
-            shown.append(f"{head if number == 0 else ' ' * room}FAILED  {problem}")
-            shown.append(f"{' ' * room}fix     {fix}")
+        texts = [("FAILED", problem, fix) for problem, fix in line.problems]
+        if line.asked and not texts:
+            texts = [("ok", ", ".join(line.well), "")]
+        for number, (outcome, text, fix) in enumerate(texts):
+            shown += _wrapped(line.name if number == 0 else "", room, outcome, text)
+            if fix:
+                shown += _wrapped("", room, "fix", fix)
     if left_out:
         shown.append(f"NOT CHECKED, outside of --limit: {', '.join(left_out)}")
     if bad:
@@ -272,9 +279,10 @@ def screen(api: Line, lines: Sequence[Line], ready: bool) -> list[str]:
     return shown
 
 
+def _wrapped(name: str, room: int, word: str, text: str) -> list[str]:
+    head = f"{name.ljust(room - 1)} {word.ljust(WORD)}"
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def rights_of(answer: Json) -> list[Mapping[str, Json]]:
-    return [t.cast("Mapping[str, Json]", item) for item in as_list(answer) if isinstance(item, Mapping)]

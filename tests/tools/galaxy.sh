@@ -30,3 +30,17 @@ if grep -E '^(WARNING|ERROR)|ERROR:|WARNING:' "$log"; then
   exit 1
 fi
 echo "galaxy-importer: no warnings"
+
+# It has to work with nothing but what Ansible itself looks at.
+bare=$work/bare/ansible_collections/podnet/doctor
+mkdir -p "$bare"
+tar -xzf "$artifact" -C "$bare" MANIFEST.json FILES.json meta plugins roles playbooks
+export ANSIBLE_COLLECTIONS_PATH=$PWD/$work/bare
+.venv/bin/ansible-doc --metadata-dump podnet.doctor >/dev/null
+playbooks=0
+for playbook in "$bare"/playbooks/*.yml; do
+  name=$(basename "$playbook" .yml)
+  .venv/bin/ansible-playbook --syntax-check -i localhost, "podnet.doctor.$name" >/dev/null
+  playbooks=$((playbooks + 1))
+done
+echo "works with meta, plugins, roles and playbooks alone: $playbooks playbooks, all plugins documented"

@@ -163,7 +163,14 @@ def test_the_recap_is_for_failures_only(monkeypatch: pytest.MonkeyPatch) -> None
     with Scene(monkeypatch) as scene:
         scene.callback.v2_playbook_on_stats(SimpleNamespace(failures={}, dark={}, processed={"a": 1}))
         assert scene.display.lines == []
-        scene.callback.v2_playbook_on_stats(SimpleNamespace(failures={"b": 1, "a": 1}, dark={"c": 1}, processed={"a": 1, "b": 1, "c": 1}))
+        task = scene.task()
+        for host in ("a", "b", "c"):
+            scene.callback.v2_runner_on_failed(scene.result(task, {"msg": "no"}, host))
+        once = scene.task(run_once=True)
+        scene.callback.v2_runner_on_failed(scene.result(once, {"msg": "not ready", "podnet_screen": ["line"]}, "d"))
+        assert scene.display.lines[-2:] == ["line", "FAILED      not ready"]
+        scene.display.lines.clear()
+        scene.callback.v2_playbook_on_stats(SimpleNamespace(failures={"b": 1, "a": 1}, dark={"c": 1, "x": 1}, processed={"a": 1, "b": 1, "c": 1}))
         assert scene.display.lines == ["FAILED      in the end: 2 of 3 hosts: a, b", "UNREACHABLE in the end: 1 of 3 hosts: c"]
 
 

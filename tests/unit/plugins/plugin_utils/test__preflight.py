@@ -55,7 +55,8 @@ def test_all_is_well() -> None:
     assert result.ready
     assert result.screen == [
         "PREFLIGHT: 2 nodes and the API".ljust(75) + "READY",
-        "API    ok      https://10.0.0.1:6443 v1.34.4, Calico through crd.projectcalico.org/v1, 1 right",
+        "API    ok      https://10.0.0.1:6443 v1.34.4, crd.projectcalico.org/v1, all 1",
+        "               rights that a diagnosis needs",
         "k8s01  ok      ssh, root, python 3.11.2, bird 1.6.8, node k8s01",
         "k8s02  ok      ssh, root, python 3.11.2, bird 1.6.8, node k8s02",
     ]
@@ -166,6 +167,12 @@ def test_missing_rights_are_named_once() -> None:
     document = cluster(1, ippools={"error": "Forbidden: ippools"}, tiers={"error": "boom"}, namespaces={"error": "not asked for"})
     result = _preflight.check([host(1)], document, {}, rights)
     assert problems(result, "API") == ["MISSING rights: list ippools.crd.projectcalico.org", "rights not checked: review forbidden", "tiers: boom"]
+
+
+def test_a_repair_is_optional() -> None:
+    optional = {"verb": "delete", "group": "", "resource": "pods", "allowed": False, "optional": "restart calico-node"}
+    result = _preflight.check([host(1)], cluster(1), {}, [*RIGHTS, optional])
+    assert result.ready and result.lines[0].well[-1] == "may not restart calico-node"
 
 
 def test_unreadable_nodes_are_not_a_mismatch() -> None:
