@@ -51,3 +51,13 @@ attributes:
     membership:
       - podnet.doctor.podnet
 """
+
+    ACTIONGROUP_NODES = r"""
+options: {}
+attributes:
+  action_group:
+    description: Is part of the action group named here, so that its options can be set once with C(module_defaults).
+    support: full
+    membership:
+      - podnet.doctor.nodes
+"""

@@ -22,7 +22,7 @@ extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
   - podnet.doctor._attributes.node
-  - podnet.doctor._attributes.actiongroup_podnet
+  - podnet.doctor._attributes.actiongroup_nodes
 requirements:
   - Python 3.9 or newer on the node
   - pyroute2 0.9.1 or newer on the controller (it travels with the call) or on the node
