@@ -25,9 +25,12 @@ def ensure(client: Client, resource: str, body: Json, group: str = "") -> Json:
     try:
         return client.create(resource, body, group)
     except ApiError as error:
-        if error.status != 409:
+        if error.status not in (409, 422):  # 422: a Service whose address is taken, by itself
             raise
-        return client.get(resource, body["metadata"]["name"], body["metadata"].get("namespace", ""), group)
+        try:
+            return client.get(resource, body["metadata"]["name"], body["metadata"].get("namespace", ""), group)
+        except ApiError:
+            raise error from None
 
 
 def create_pod(client: Client, lab: Description, item: Pod, owner: Json) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import socket
 import subprocess
 import threading
 import time
@@ -81,10 +81,19 @@ def write(config: render.Config) -> bool:
 
 
 def reload_bird() -> None:
-    """`sv hup bird`. The node has its own /proc, so this finds its own BIRD only."""
-    for process in processes.all_processes():
-        if process.arguments[0] == "bird":
-            processes.send(process.pid, signal.SIGHUP)
+    """What `sv hup bird` does, but a BIRD that has just been started survives it."""
+    limit = time.monotonic() + 5
+    while time.monotonic() < limit and any(p.arguments[0] == "bird" for p in processes.all_processes()):
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect("/var/run/calico/bird.ctl")
+                connection.recv(1024)
+                connection.sendall(b"configure\n")
+                connection.recv(1024)
+                return
+        except OSError:
+            time.sleep(0.05)
 
 
 def confd(settings: Settings) -> None:
