@@ -19,6 +19,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import f
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 
 ARGUMENTS: dict[str, t.Any] = {
+    "report": {"type": "path"},
     "source": {"type": "str", "default": ""},
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
-        result = super().run(tmp, variables)
+        result: dict[str, t.Any] = super().run(tmp, variables)
         result["changed"] = False
         refusal = _run.refuse_free_strategy(self._task)
         if refusal:

@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pathlib
-import tempfile
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _files, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
@@ -38,7 +34,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
-        result = super().run(tmp, variables)
+        result: dict[str, t.Any] = super().run(tmp, variables)
         result["changed"] = False
         _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         asked = arguments["question"]
@@ -53,7 +49,7 @@ class ActionModule(ActionBase):
                 ask = _run.ask(wanted, {str(k): str(v) for k, v in asked["nodes"].items()})
                 return {**result, "ask": ask, "hosts": list(ask), "outcome": diagnosis.outcome}
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
-            path = write_report(report, arguments["report_dir"])
+            path = _files.write(report, arguments["report_dir"], report["id"])
         except (BadQuestion, UserCheckError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
         except OSError as exc:
@@ -73,19 +69,3 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")
         return result
 
-
-def write_report(report: dict[str, t.Any], folder: str) -> str:
-    """Write the report whole or not at all; readable by its owner only, since it tells addresses and names of the cluster."""
-    directory = pathlib.Path(folder).expanduser()
-    directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{report['id']}.json"
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".report-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(report, stream, indent=1, sort_keys=False)
-            stream.write("\n")
-        os.replace(temporary, target)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    return os.path.relpath(target) if not os.path.relpath(target).startswith("..") else str(target)

@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
   - podnet.doctor._attributes.actiongroup_podnet
-  - podnet.doctor._kube
+  - podnet.doctor._kubernetes
 options:
   fail_on:
     description: With V(finding) the task fails if something is missing.

@@ -20,6 +20,9 @@ extends_documentation_fragment:
   - podnet.doctor._attributes.info_module
   - podnet.doctor._kube
 options:
+  report:
+    description: A report of an earlier diagnosis. What it was about is asked again, where the options below do not say otherwise.
+    type: path
   source:
     description: Where the packet starts, V(namespace/name) of a pod, V(node/name), or an address of one of them.
     type: str

@@ -50,6 +50,7 @@ def inventory(variables: Mapping[str, t.Any]) -> Iterator[tuple[str, Mapping[str
 
 def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     """The cluster document narrowed to the question, and the question resolved. Errors: BadQuestion, _kube.KubeError."""
+    arguments = _with_earlier_question(arguments)
     check_port(arguments.get("port"))
     for role in ("source", "destination"):
         if not str(arguments.get(role) or "").strip():
@@ -60,6 +61,19 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     if document.get("reachable") is False:
         raise BadQuestion(f"the Kubernetes API at {document.get('server') or 'an unknown address'} cannot be read: {document.get('error')}")
     return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))
+
+
+def _with_earlier_question(arguments: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What an earlier report was about, in place of what is not given."""
+    if not arguments.get("report"):
+        return arguments
+    asked = read_document(str(arguments["report"]), "podnet.doctor/report/1").get("question") or {}
+    earlier = {
+        "source": (asked.get("source") or {}).get("asked"), "destination": (asked.get("destination") or {}).get("asked"),
+        "protocol": asked.get("protocol"), "port": asked.get("port"),
+    }  # fmt: skip
+    given = {key: value for key, value in arguments.items() if value not in (None, "")}
+    return {**arguments, **{key: value for key, value in earlier.items() if value is not None}, **given}
 
 
 def ask(wave: Iterable[Wanted], hosts: Mapping[str, str]) -> dict[str, dict[str, Json]]:

@@ -19,7 +19,7 @@ WORDS = {"broken": "BROKEN", "healthy": "HEALTHY", "unknown": "UNKNOWN"}
 HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "ok"}
 
 
-def _labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
+def labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
     """Texts wrapped beside a label; `right` stands at the end of the first line."""
     lines: list[str] = []
     for text in texts:
@@ -51,26 +51,26 @@ def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, J
     label = "CAUSE" + number
     if not cause.get("affects_path", True):
         label = "BESIDE" + number
-    lines = _labelled(label, [str(cause["summary"])], str(cause["confidence"]))
+    lines = labelled(label, [str(cause["summary"])], str(cause["confidence"]))
     why = [str(text) for text in cause.get("why") or []]
     if why:
-        lines += _labelled("", [" ".join(why)])
+        lines += labelled("", [" ".join(why)])
     evidence = [str(findings[i]["evidence"]) for i in cause.get("roots") or [] if i in findings]
     if evidence:
-        lines += _labelled("EVIDENCE", evidence[:2])
+        lines += labelled("EVIDENCE", evidence[:2])
     members = [findings[i] for i in cause.get("explains") or [] if i in findings]
     if members:
-        lines += _labelled("EXPLAINS", explained(members))
+        lines += labelled("EXPLAINS", explained(members))
     remedies = list(cause.get("remedies") or [])
     label = "REPAIR"
     for remedy in remedies:
         if remedy["class"] == "R0":
-            lines += _labelled(label if label == "REPAIR" and len(remedies) == 1 else "ADVICE", [str(remedy["action"])])
+            lines += labelled(label if label == "REPAIR" and len(remedies) == 1 else "ADVICE", [str(remedy["action"])])
             continue
         text = str(remedy["action"]) + (f", if {remedy['only_if']}" if remedy.get("only_if") else "")
-        lines += _labelled(label, [text], str(remedy["class"]))
+        lines += labelled(label, [text], str(remedy["class"]))
         if remedy.get("way_back"):
-            lines += _labelled("", [f"way back: {remedy['way_back']}"])
+            lines += labelled("", [f"way back: {remedy['way_back']}"])
         label = ""
     return lines
 
@@ -104,7 +104,7 @@ def path_lines(report: Mapping[str, Json]) -> list[str]:
     for label, direction in (("PATH", "forward"), ("REPLY", "reverse")):
         hops = report["path"].get(direction) or []
         if hops:
-            lines += _labelled(label, [" > ".join(_hop_word(hop, report["findings"]) for hop in hops)])
+            lines += labelled(label, [" > ".join(_hop_word(hop, report["findings"]) for hop in hops)])
     return lines
 
 
@@ -120,7 +120,7 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
             texts.append(f"{what}: {probe.get('sent')} marked packets sent, none seen at the far end")
         else:
             texts.append(f"{what}: not known whether it arrived ({probe.get('reason') or probe.get('error') or 'no reason given'})")
-    return _labelled("SEEN", texts) if texts else []
+    return labelled("SEEN", texts) if texts else []
 
 
 def checked_lines(report: Mapping[str, Json]) -> list[str]:
@@ -129,7 +129,7 @@ def checked_lines(report: Mapping[str, Json]) -> list[str]:
     for key, text in (("not_reached", "not reached"), ("not_applicable", "not applicable")):
         if counts.get(key):
             parts.append(f"{counts[key]} {text}")
-    lines = _labelled("CHECKED", [", ".join(parts)])
+    lines = labelled("CHECKED", [", ".join(parts)])
     reasons: dict[str, list[Mapping[str, Json]]] = {}
     for entry in report["not_checked"]:
         reasons.setdefault(_generic(entry), []).append(entry)
@@ -165,18 +165,18 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     for index, cause in enumerate(causes, 1):
         lines += cause_lines(cause, findings, f" {index}" if len(causes) > 1 else "")
     if not causes:
-        lines += _labelled("VERDICT", [str(verdict["summary"])])
+        lines += labelled("VERDICT", [str(verdict["summary"])])
     unexplained = [findings[i] for i in verdict["unexplained"] if i in findings]
     if unexplained:
-        lines += _labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])
+        lines += labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])
         if len(unexplained) > 5:
-            lines += _labelled("", [f"and {len(unexplained) - 5} more in the report"])
+            lines += labelled("", [f"and {len(unexplained) - 5} more in the report"])
     actionable = any(r["class"] in ("R1", "R2") for c in causes for r in c["remedies"])
     if actionable and path:
-        lines += _labelled("NEXT", [f"ansible-playbook podnet.doctor.remediate -e report={path}"])
+        lines += labelled("NEXT", [f"ansible-playbook podnet.doctor.remediate -e report={path}"])
     lines += path_lines(report)
     lines += probe_lines(report)
     lines += checked_lines(report)
     if path:
-        lines += _labelled("REPORT", [path])
+        lines += labelled("REPORT", [path])
     return lines

@@ -1,0 +1,59 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _files, _plan, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
+
+ARGUMENTS: dict[str, t.Any] = {
+    "question": {"type": "dict", "required": True},
+    "report": {"type": "path", "required": True},
+    "report_dir": {"type": "path", "default": "reports"},
+    "approve": {"type": "str", "default": ""},
+    "delete_interface": {"type": "bool", "default": False},
+    "at_once": {"type": "bool", "default": False},
+}
+
+
+class ActionModule(ActionBase):
+    """From a report to a plan, shown and recorded."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        result["changed"] = False
+        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        asked = arguments["question"]
+        try:
+            report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
+            cluster = Cluster(_run.read_document(str(asked.get("cluster_file")), "podnet.doctor/cluster/1"))
+            hosts = {str(k): str(v) for k, v in (asked.get("nodes") or {}).items()}
+            plan = _plan.plan(report, cluster, hosts, delete_interface=arguments["delete_interface"], at_once=arguments["at_once"])
+            path = _files.write(plan, arguments["report_dir"], f"plan-{plan['id']}")
+        except BadQuestion as exc:
+            return {**result, "failed": True, "msg": str(exc)}
+        except OSError as exc:
+            return {**result, "failed": True, "msg": f"the plan cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+        approve = arguments["approve"].strip()
+        if approve and approve != plan["id"] and plan["actions"]:
+            msg = f"NOT APPROVED: the approval is for plan {approve}, but what is found now gives plan {plan['id']} ({path}); read it and approve that one"
+            show(result, _plan_text.screen(plan), self._display)
+            return {**result, "failed": True, "msg": msg, "plan_id": plan["id"], "plan_path": path}
+        result.update(
+            plan_id=plan["id"], plan_path=path, actions=plan["actions"], refused=plan["refused"], approved=bool(approve) and approve == plan["id"],
+            outcome=report["verdict"]["outcome"],
+        )  # fmt: skip
+        show(result, _plan_text.screen(plan, bool(self._task.check_mode)), self._display)
+        return result

@@ -1,0 +1,66 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _kube
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import FULL, flows, pods
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
+from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion, Question, Scope
+
+ARGUMENTS: dict[str, t.Any] = {
+    "question": {"type": "dict", "required": True},
+    "node": {"type": "str", "required": True},
+    "findings": {"type": "list", "elements": "str", "required": True},
+    "timeout": {"type": "float", "default": 20.0},
+}
+
+
+class ActionModule(NodeAction):
+    """Ask one node and the API again, and say which of the given findings are still there."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        result: dict[str, t.Any] = {"changed": False}
+        _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+        asked, node = Question.from_json(arguments["question"]["question"]), str(arguments["node"])
+        ends = {"endpoints": [asked.source.asked, asked.destination.asked], "nodes": [node]}
+        try:
+            document = _kube.read_cluster(_kube.options_of(arguments), _run.SECTIONS, narrow=ends, timeout=arguments["timeout"])
+            if document.get("reachable") is False:
+                raise BadQuestion(f"the Kubernetes API cannot be read: {document.get('error')}")
+        except (BadQuestion, _kube.KubeError) as exc:
+            return {**result, "failed": True, "msg": str(exc), "done": False, "left": [str(exc)]}
+        cluster = Cluster(document)
+        witnesses = () if node in asked.nodes else (node,)
+        scope = Scope(asked, asked.nodes, witnesses)
+        question = {
+            **super().arguments(variables), "node": node, "gather_subset": list(FULL), "flows": flows(cluster, scope, node), "pods": pods(scope, node),
+            "timeout": arguments["timeout"], "packed": True,
+        }  # fmt: skip
+        for name in (*ARGUMENTS, *_kube.ARGUMENT_SPEC):
+            if name not in ("node", "timeout"):
+                question.pop(name, None)
+        answer = self._execute_module(module_name="podnet.doctor.node_info", module_args=question, task_vars=variables)
+        facts = node_facts(node, answer)
+        if not facts.collected:
+            return {**result, "failed": True, "msg": f"{node} {facts.reason}", "done": False, "left": [f"{node} {facts.reason}"]}
+        diagnosis = Diagnosis(asked, Documents(cluster, {node: facts}), witnesses)
+        wanted = set(arguments["findings"])
+        left = [f.evidence for f in diagnosis.findings if f.fact.node == node and (f.id in wanted or f.severity == "critical")]
+        unread = [v.reason for v in diagnosis.judged.values() if v.fact.node == node and v.outcome == "not_checked" and _wanted(v, wanted)]
+        return {**result, "done": not left and not unread, "left": left + unread}
+
+
+def _wanted(verdict: t.Any, findings: set[str]) -> bool:
+    from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import Finding
+
+    return Finding(verdict.check, verdict.fact, None, "", ()).id in findings

@@ -1,0 +1,31 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: documents as files.
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+import typing as t
+
+
+def write(document: t.Any, folder: str, name: str) -> str:
+    """Write folder/name.json whole or not at all, readable by its owner only: it tells names and addresses of a cluster. Returns its path. Errors: OSError."""
+    directory = pathlib.Path(folder).expanduser()
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / f"{name}.json"
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(document, stream, indent=1)
+            stream.write("\n")
+        os.replace(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    relative = os.path.relpath(target)
+    return str(target) if relative.startswith("..") else relative

@@ -1,0 +1,90 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: from a report to the plan document: what would be done, in which order, and what is refused.
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+
+from ._cluster import Cluster
+from ._json import Json, NotCollected
+
+SCHEMA = "podnet.doctor/plan/1"
+NODE_REMEDIES = ("delete_address", "delete_link", "delete_neighbour", "delete_route", "set_link_up", "set_sysctl")
+COMPONENT_REMEDIES = {"restart_calico_node": "calico-node", "restart_kube_controllers": "kube-controllers"}
+RUN_WHEN_APPROVED = ("R1", "R2")
+
+
+def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], *, delete_interface: bool = False, at_once: bool = False) -> dict[str, Json]:
+    """delete_interface: take the whole interface of a stray address away instead of the address, which cannot be taken back.
+    at_once: restart without waiting for what would heal by itself."""
+    actions: list[dict[str, Json]] = []
+    refused: list[dict[str, Json]] = []
+    for cause in report["verdict"]["causes"]:
+        mine = 0
+        for remedy in cause["remedies"]:
+            if remedy["class"] not in RUN_WHEN_APPROVED:
+                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": remedy["action"]})
+                continue
+            host = hosts.get(remedy["node"])
+            if remedy["id"] in NODE_REMEDIES and host is None:
+                reason = f"{remedy['action']}: {remedy['node']} is not in the inventory"
+                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
+                continue
+            mine += 1
+            actions.append(_action(report, cause, remedy, host, cluster, mine, delete_interface=delete_interface, at_once=at_once))
+    body: dict[str, Json] = {
+        "schema": SCHEMA,
+        "id": plan_id(actions),
+        "created_at": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "report": report["id"],
+        "actions": actions,
+        "refused": refused,
+    }
+    return body
+
+
+def _action(
+    report: Mapping[str, Json], cause: Mapping[str, Json], remedy: Mapping[str, Json], host: str | None, cluster: Cluster, number: int, *,
+    delete_interface: bool, at_once: bool,
+) -> dict[str, Json]:  # fmt: skip
+    pods, sessions = blast_radius(report, cluster, str(remedy["node"]))
+    action = {
+        "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "fault": cause["fault"], "summary": cause["summary"],
+        "remedy": remedy["id"], "class": remedy["class"], "node": remedy["node"], "host": host, "object": remedy["object"], "change": dict(remedy["change"]),
+        "action": remedy["action"], "parameters": dict(remedy["parameters"]),
+        "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"]},
+        "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": [*cause["roots"], *cause["explains"]],
+        "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if at_once else remedy["only_if"],
+    }  # fmt: skip
+    if delete_interface and remedy["id"] == "delete_address":
+        ifname = remedy["parameters"]["ifname"]
+        action.update(
+            remedy="delete_link", **{"class": "R2"}, object=ifname, change={"before": f"link {ifname}", "after": ""}, action=f"delete the interface {ifname}"
+            f" on {remedy['node']}", parameters={"ifname": ifname, "intended": remedy["parameters"].get("intended")}, way_back="none: the interface is gone",
+        )  # fmt: skip
+    return action
+
+
+def blast_radius(report: Mapping[str, Json], cluster: Cluster, node: str) -> tuple[int | None, int | None]:
+    """(pods on the node, BGP sessions of the node), None where the API did not tell."""
+    try:
+        pods: int | None = len(cluster.workloads_on(node))
+    except NotCollected:
+        pods = None
+    try:
+        sessions: int | None = max(len(cluster.nodes) - 1, 0)
+    except NotCollected:
+        sessions = None
+    return pods, sessions
+
+
+def plan_id(actions: list[dict[str, Json]]) -> str:
+    """Hash of causes, objects, exact changes and preconditions: no counters, no times, so that the same fault gives the same id."""
+    parts = [[a["cause"], a["node"], a["remedy"], a["object"], a["change"], a["preconditions"], a["only_if"]] for a in actions]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: a plan as text.
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ._phrases import count
+from ._text import labelled
+
+Json = t.Any
+
+
+def screen(plan: Mapping[str, Json], check_mode: bool = False) -> list[str]:
+    actions = plan["actions"]
+    if not actions:
+        lines = ["PLAN     nothing to do" + (" by itself" if plan["refused"] else "")]
+        for entry in plan["refused"]:
+            lines += labelled("ADVICE", [f"{entry['reason']}"])
+        return lines
+    lines = [f"PLAN     {plan['id']}, {count(len(actions), 'step')}" + ("; check mode: nothing will be changed" if check_mode else "")]
+    for number, action in enumerate(actions, 1):
+        text = action["action"] + (f", if {action['only_if']}" if action["only_if"] else "")
+        lines += labelled(f"STEP {number}", [text], str(action["class"]))
+        before, after = action["change"]["before"], action["change"]["after"]
+        lines += labelled("", [f"change: - {before}" + (f"  + {after}" if after else "")])
+        radius = action["blast_radius"]
+        numbers = f"{count(radius['pods'], 'pod')} on {action['node']}" if radius["pods"] is not None else f"pods on {action['node']}: not known"
+        if radius["sessions"]:
+            numbers += f", {count(radius['sessions'], 'BGP session')}"
+        lines += labelled("", [f"touches: {radius['text']} ({numbers})"])
+        if action["preconditions"]:
+            lines += labelled("", [f"only because: {'; '.join(action['preconditions'])}"])
+        lines += labelled("", [f"done when: {action['verify']} (waits up to {action['wait_seconds']:.0f} s)"])
+        if action["way_back"]:
+            lines += labelled("", [f"way back: {action['way_back']}"])
+    for entry in plan["refused"]:
+        lines += labelled("ADVICE", [f"{entry['reason']}"])
+    return lines
