@@ -1,7 +1,8 @@
 # Copyright (c) 2026 the podnet.doctor contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One pair over SSH: `ansible -m ping`, a plain playbook of a runbook's commands, and the diagnosis, in one run.
+"""One pair over SSH: `ansible -m ping`, a plain playbook of a runbook's commands, and the static
+diagnosis (no probe), in one run.
 
 Everything is a ratio of runs that alternate on the same machine, the median of several rounds. "warm" finds SSH
 connections that are open already, "cold" has to make them. Writes build/bench.json.
@@ -77,7 +78,8 @@ def pod(core: Any, name: str, side: str) -> tuple[str, dict[str, str]]:
     namespace, _slash, short = name.partition("/")
     found = core.read_namespaced_pod(short, namespace)
     address = str(found.status.pod_ip)
-    values = {"namespace": namespace, "name": short, "address": address}
+    values = {"namespace": namespace, "name": short, "address": address, "node": str(found.spec.node_name)}
+    values["node_address"] = str(found.status.host_ip)
     return str(found.spec.node_name), {f"bench_{side}_{key}": value for key, value in values.items()}
 
 
@@ -88,7 +90,7 @@ class Bench:
         inventory = ["-i", str(pair.inventory)]
         playbook = str(BIN / "ansible-playbook")
         extra = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
-        question = ["-e", f"source={pair.source}", "-e", f"destination={pair.destination}", "-e", f"port={pair.port}"]
+        question = ["-e", f"source={pair.source}", "-e", f"destination={pair.destination}", "-e", f"port={pair.port}", "-e", "probe=false"]
         self.commands = {
             "ping": [str(BIN / "ansible"), *inventory, hosts, "-m", "ansible.builtin.ping"],
             "runbook": [playbook, *inventory, "--limit", hosts, str(ROOT / "bench" / "runbook.yml"), *extra],
