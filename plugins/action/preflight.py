@@ -29,9 +29,21 @@ def _result(raw: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) and not value.get("skipped") else {}
 
 
-def hosts(variables: Mapping[str, Json], cluster: Mapping[str, Json] | None) -> list[_preflight.Host]:
+def in_batches(task: t.Any) -> bool:
+    """Whether the play takes its hosts in batches (serial)."""
+    parent = getattr(task, "_parent", None)
+    while parent is not None:
+        play = getattr(parent, "_play", None)
+        if play is not None:
+            return bool(play.serial)
+        parent = getattr(parent, "_parent", None)
+    return False
+
+
+def hosts(variables: Mapping[str, Json], cluster: Mapping[str, Json] | None, serial: bool) -> list[_preflight.Host]:
     """Every host of the inventory with what the tasks before brought back. Read raw: nothing from a node is templated."""
-    in_play = {str(name) for name in variables.get("ansible_play_hosts_all") or []}
+    turn = variables.get("ansible_play_batch" if serial else "ansible_play_hosts_all")
+    in_play = {str(name) for name in turn or []}
     mapped: dict[str, str] = {}
     if cluster is not None:
         try:
@@ -50,7 +62,7 @@ def hosts(variables: Mapping[str, Json], cluster: Mapping[str, Json] | None) -> 
                 facts=facts,
                 document=node_facts(str(name), facts).document if facts else None,
                 node=mapped.get(str(name)),
-                asked=str(name) in in_play,
+                asked=str(name) in in_play or "preflight_ssh" in raw,
             )
         )
     return found
@@ -117,7 +129,7 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": refusal}
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
         cluster, failure, rights = ask_api(arguments)
-        answer = _preflight.check(hosts(variables, cluster), cluster, failure, rights)
+        answer = _preflight.check(hosts(variables, cluster, in_batches(self._task)), cluster, failure, rights)
         result.update(ready=answer.ready, lines=[line.to_json() for line in answer.lines if line.asked])
         show(result, answer.screen, self._display)
         if not answer.ready and arguments["fail_on"] == "finding":

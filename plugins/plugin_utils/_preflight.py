@@ -46,7 +46,7 @@ class Host:
     facts: Mapping[str, Json] = field(default_factory=dict)  # the result of node_info
     document: Mapping[str, Json] | None = None  # its node document
     node: str | None = None  # the node that the inventory makes of it
-    asked: bool = True  # False: outside of --limit
+    asked: bool = True  # False: outside of --limit, or of this batch of hosts (serial)
 
 
 @dataclass
@@ -273,7 +273,7 @@ def screen(api: Line, lines: Sequence[Line], ready: bool) -> list[str]:
             if fix:
                 shown += _wrapped("", room, "fix", fix)
     if left_out:
-        shown.append(f"NOT CHECKED, outside of --limit: {', '.join(left_out)}")
+        shown.append(f"NOT CHECKED, outside of --limit or of this batch: {', '.join(left_out)}")
     if bad:
         shown.append(f"{len(bad)} of {len(everything) - len(left_out)} not ready: {', '.join(bad)}")
     return shown

@@ -136,7 +136,7 @@ def test_what_limit_left_out_is_said_and_is_no_problem() -> None:
     result = _preflight.check([host(1), host(2, asked=False, ssh={})], cluster(1, 2), {}, RIGHTS)
     assert result.ready
     assert result.screen[0].startswith("PREFLIGHT: 1 node and the API")
-    assert result.screen[-1] == "NOT CHECKED, outside of --limit: k8s02"
+    assert result.screen[-1] == "NOT CHECKED, outside of --limit or of this batch: k8s02"
 
 
 def test_a_system_uuid_is_enough() -> None:
