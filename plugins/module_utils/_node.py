@@ -136,7 +136,8 @@ class Collector:
         with Rtnetlink(self.deadline) as kernel:
             return work(kernel)
 
-    def _sandbox(self, asked: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    def sandbox_of(self, asked: dict[str, t.Any]) -> dict[str, t.Any] | None:
+        """The sandbox of a pod that is named in one of several ways."""
         routes = []
         if asked.get("ip"):
             try:
@@ -150,7 +151,7 @@ class Collector:
         name = asked.get("netns_of")
         if not name:
             return None
-        sandbox = self._sandbox({"uid": name, "ifname": name, "container_id": name, "ip": name})
+        sandbox = self.sandbox_of({"uid": name, "ifname": name, "container_id": name, "ip": name})
         if sandbox is None:
             raise LookupError(f"no sandbox of {name} on this node")
         return _sandboxes.path_of(sandbox)
@@ -181,7 +182,7 @@ class Collector:
         found = [dict(sandbox) for sandbox in self._sandboxes()]
         places = {sandbox["netns"]: sandbox for sandbox in found}
         for asked in self.question.pods:
-            sandbox = self._sandbox(asked)
+            sandbox = self.sandbox_of(asked)
             if sandbox is None or "network" in places[sandbox["netns"]]:
                 continue
             try:
