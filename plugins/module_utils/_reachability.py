@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a few targets answer from here: one TCP connect or one ICMP echo each, side by side.
+"""Whether a few targets answer from here: one half-open TCP handshake or one ICMP echo each, side by side.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -15,7 +15,7 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _icmp
+from ansible_collections.podnet.doctor.plugins.module_utils import _half_open, _icmp
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
 
@@ -38,17 +38,11 @@ def _failed(error: OSError) -> dict[str, t.Any]:
 
 
 def tcp(dst: str, port: int, source: str | None, timeout: float) -> dict[str, t.Any]:
-    """One TCP connect."""
-    family = socket.AF_INET6 if ":" in dst else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(timeout)
-        try:
-            if source:
-                connection.bind((source, 0))
-            connection.connect((dst, port))
-        except OSError as error:
-            return _failed(error)
-    return {"outcome": "answered"}
+    """One half-open TCP handshake: the program behind the port never sees it."""
+    try:
+        return {"outcome": _half_open.knock(dst, port, source, timeout)}
+    except OSError as error:
+        return _failed(error)
 
 
 def icmp(dst: str, source: str | None, timeout: float) -> dict[str, t.Any]:

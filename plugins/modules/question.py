@@ -18,7 +18,7 @@ description:
 extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
-  - podnet.doctor._kube
+  - podnet.doctor._kubernetes
 options:
   report:
     description: A report of an earlier diagnosis. What it was about is asked again, where the options below do not say otherwise.
@@ -28,7 +28,10 @@ options:
     type: str
     default: ""
   destination:
-    description: Where it goes, V(namespace/name) of a pod, V(node/name), or any address.
+    description:
+      - Where it goes, V(namespace/name) of a pod, V(node/name), or any address.
+      - The port may follow, as in V(shop/api-0:8080) or V(kube-system/coredns-x2x9v:53/udp). (C(-e port=) works too, but there Ansible warns
+        that C(port) is one of its own words.)
     type: str
     default: ""
   protocol:

@@ -17,6 +17,7 @@ from ._topology import peer_addresses
 FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "sysctls", "bird", "calico", "sandboxes", "lookups", "counters")
 WITNESS = ("identity", "links", "addresses", "routes", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
+MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
 LINK_LOCAL_GATEWAY = "169.254.1.1"
 
 
@@ -54,7 +55,8 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
             result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
         elif not (destination.kind == "node" and destination.node == node):
             result.append({"dst": destination.address})
-    result += [{"dst": address} for name, address in peer_addresses(cluster).items() if name != node and name in scope.asked_nodes]
+    peers = peer_addresses(cluster)
+    result += [{"dst": peers[name]} for name in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
     try:
         result += [{"dst": str(pod.address)} for pod in cluster.dns_pods() if pod.node != node]
         method, _equals, argument = cluster.autodetection.partition("=")

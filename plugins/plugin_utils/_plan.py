@@ -37,7 +37,7 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             mine += 1
-            actions.append(_action(report, cause, remedy, host, cluster, mine, delete_interface=delete_interface, at_once=at_once))
+            actions.append(_action(report, cause, remedy, host, cluster, mine, hosts, delete_interface=delete_interface, at_once=at_once))
     body: dict[str, Json] = {
         "schema": SCHEMA,
         "id": plan_id(actions),
@@ -50,16 +50,19 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
 
 
 def _action(
-    report: Mapping[str, Json], cause: Mapping[str, Json], remedy: Mapping[str, Json], host: str | None, cluster: Cluster, number: int, *,
-    delete_interface: bool, at_once: bool,
+    report: Mapping[str, Json], cause: Mapping[str, Json], remedy: Mapping[str, Json], host: str | None, cluster: Cluster, number: int,
+    hosts: Mapping[str, str], *, delete_interface: bool, at_once: bool,
 ) -> dict[str, Json]:  # fmt: skip
+    mine = {*cause["roots"], *cause["explains"]}
+    sufferers = sorted({str(f["node"]) for f in report["findings"] if f["id"] in mine and f["node"] != remedy["node"]})
     pods, sessions = blast_radius(report, cluster, str(remedy["node"]))
     action = {
         "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "fault": cause["fault"], "summary": cause["summary"],
         "remedy": remedy["id"], "class": remedy["class"], "node": remedy["node"], "host": host, "object": remedy["object"], "change": dict(remedy["change"]),
         "action": remedy["action"], "parameters": dict(remedy["parameters"]),
         "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"]},
-        "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": [*cause["roots"], *cause["explains"]],
+        "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": sorted(mine),
+        "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],
         "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if at_once else remedy["only_if"],
     }  # fmt: skip
     if delete_interface and remedy["id"] == "delete_address":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -207,6 +208,17 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
     if chosen == "icmp" and number is not None:
         raise BadQuestion(f"icmp has no ports: leave out port {number}, or say protocol tcp or udp")
     return Question(origin, target, chosen, number)
+
+
+_WITH_PORT = re.compile(r"^(?P<end>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d+)(?:/(?P<protocol>[a-z]+))?$")
+
+
+def split_service(destination: str) -> tuple[str, str | None, str | None]:
+    """`shop/api-0:8080`, `10.2.7.1:53/udp` or `[2001:db8::1]:443` as (destination, port, protocol); without a port (destination, None, None)."""
+    found = _WITH_PORT.match(destination.strip())
+    if found is None:
+        return destination.strip(), None, None
+    return found["end"].strip("[]"), found["port"], found["protocol"]
 
 
 def check_port(port: Json) -> int | None:

@@ -19,7 +19,7 @@ from ._diagnosis import Diagnosis, node_summary
 from ._documents import Documents, Evidence, NodeFacts
 from ._inventory import not_matched
 from ._json import Json, NotCollected
-from ._question import BadQuestion, Question, check_port, resolve
+from ._question import BadQuestion, Question, check_port, resolve, split_service
 
 FIRST_ANSWER = "diagnose_node"
 LATER_ANSWER = "diagnose_node_again"
@@ -51,6 +51,12 @@ def inventory(variables: Mapping[str, t.Any]) -> Iterator[tuple[str, Mapping[str
 def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     """The cluster document narrowed to the question, and the question resolved. Errors: BadQuestion, _kube.KubeError."""
     arguments = _with_earlier_question(arguments)
+    destination, port, protocol = split_service(str(arguments.get("destination") or ""))
+    arguments = {**arguments, "destination": destination}
+    if port is not None:
+        if arguments.get("port") not in (None, "", port):
+            raise BadQuestion(f"the destination says port {port}, but port says {arguments['port']}; give one of them")
+        arguments.update(port=port, protocol=arguments.get("protocol") or protocol)
     check_port(arguments.get("port"))
     for role in ("source", "destination"):
         if not str(arguments.get(role) or "").strip():

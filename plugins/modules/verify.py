@@ -1,0 +1,66 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: verify
+short_description: Ask one node again whether given findings are gone
+version_added: 1.0.0
+author:
+  - podnet.doctor contributors (@podnet)
+description:
+  - Reads the node and the Kubernetes API again and judges them as M(podnet.doctor.verdict) does. RV(done) is true only if none of the findings is left on
+    this node, and everything that they rest on could be read. Use it with C(until).
+  - It only reads.
+extends_documentation_fragment:
+  - podnet.doctor._attributes
+  - podnet.doctor._attributes.info_module
+  - podnet.doctor._attributes.node
+  - podnet.doctor._kubernetes
+options:
+  question:
+    description: The registered result of M(podnet.doctor.question).
+    type: dict
+    required: true
+  node:
+    description: Kubernetes name of the node that this task runs on.
+    type: str
+    required: true
+  findings:
+    description: Ids of findings of a report.
+    type: list
+    elements: str
+    required: true
+  timeout:
+    description: Seconds that the node, or the API, may take.
+    type: float
+    default: 20.0
+"""
+
+EXAMPLES = r"""
+- name: Wait until the node is right again
+  podnet.doctor.verify:
+    question: "{{ asked }}"
+    node: k8s02
+    findings: [node.address.wrong-1f0c2a3b]
+  register: verified
+  until: verified.done
+  retries: 30
+  delay: 2
+  become: true
+"""
+
+RETURN = r"""
+done:
+  description: Whether nothing of it is left.
+  type: bool
+  returned: always
+left:
+  description: Evidence of what is left, or what could not be read.
+  type: list
+  elements: str
+  returned: always
+"""
