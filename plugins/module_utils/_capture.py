@@ -133,11 +133,19 @@ def packet_socket(marks: Marks, ifname: str | None) -> socket.socket:
     try:
         attach(made, program(marks))  # before it is bound, so that no other packet is ever in its queue
         made.setblocking(False)
-        made.bind((ifname or "", ETH_P_ALL))
+        _bind(made, socket.if_nametoindex(ifname) if ifname else 0)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def _bind(listener: socket.socket, index: int) -> None:
+    """Bind to a link, or with index 0 to all of them, which Python's own bind cannot."""
+    address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(ETH_P_ALL), index, 0, 0, 0, b"")
+    if ctypes.CDLL(None, use_errno=True).bind(listener.fileno(), address, len(address)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class Seen(t.NamedTuple):
@@ -278,7 +286,12 @@ def _capture(probe: str, places: list[Place], marks: Marks, limit: float, tell: 
     for place in sorted(places, key=lambda one: one.path is not None):  # the own namespace first: there is no way back
         if place.path is not None:
             _enter(place.path)
-        records.append((packet_socket(marks, place.ifname), Record(place)))
+        try:
+            records.append((packet_socket(marks, place.ifname), Record(place)))
+        except OSError as error:
+            if place.ifname is None:
+                raise
+            raise OSError(f"{place.ifname}: {sentence(error)}") from error
     tell("armed")
     _serve(door, records, marks, end)
 
