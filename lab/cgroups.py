@@ -56,7 +56,7 @@ def pids(pod: Pod, container: str) -> list[int]:
 
 
 def _remove(path: Path) -> None:
-    for _ in range(50):
+    for _turn in range(50):
         try:
             path.rmdir()
         except FileNotFoundError:

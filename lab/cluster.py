@@ -13,7 +13,7 @@ from pathlib import Path
 from lab import cgroups, kernel, processes
 from lab.api.client import Client
 from lab.calico import manage
-from lab.calico.common import PREFIX, annotations
+from lab.calico.common import PREFIX, annotations_of
 from lab.errors import LabError
 from lab.plan import Description, Node, Pod, check_name, state_parent
 
@@ -152,7 +152,7 @@ class Lab:
 
     def address(self, node: str) -> str:
         """The address that a node announces (annotation projectcalico.org/IPv4Address)."""
-        return annotations(self.client.get("nodes", node)).get(PREFIX + "IPv4Address", "")
+        return annotations_of(self.client.get("nodes", node)).get(PREFIX + "IPv4Address", "")
 
     def process(self, node: str, title: str) -> int:
         """The host's id of a process of a node, by the beginning of its command line; 0 if there is none."""

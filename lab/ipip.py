@@ -44,7 +44,7 @@ def kernel_has_ipip() -> bool:
             if done.returncode:
                 os._exit(1)
 
-    _, status = os.waitpid(kernel.in_child(attempt), 0)
+    _rest, status = os.waitpid(kernel.in_child(attempt), 0)
     return status == 0
 
 
@@ -75,7 +75,7 @@ def parse(data: bytes) -> list[Route]:
         body, data = data[16:length], data[(length + 3) & ~3 :]
         if kind not in (RTM_NEWROUTE, RTM_DELROUTE) or len(body) < 12:
             continue
-        family, bits, _, _, table, protocol, _, route_type, _ = struct.unpack_from("=8BI", body)
+        family, bits, _rest, _rest, table, protocol, _rest, route_type, _rest = struct.unpack_from("=8BI", body)
         if family != socket.AF_INET or table != RT_TABLE_MAIN or route_type != RTN_UNICAST:
             continue
         attributes: dict[int, bytes] = {}
@@ -143,7 +143,7 @@ class Tunnel:
             data = self.monitor.recv(1 << 20)
         except OSError:  # overrun: the next change will be seen
             return
-        pool = ipaddress.ip_network(POOL)
+        pool = ipaddress.IPv4Network(POOL)
         for route in parse(data):
             network = ipaddress.IPv4Network(route.dst)
             if not network.subnet_of(pool) or not route.gateway:
@@ -210,5 +210,5 @@ def main(arguments: list[str]) -> int:
             selector.register(tunnel.raw, selectors.EVENT_READ, tunnel.from_wire)
     print("ready", flush=True)
     while True:
-        for key, _ in selector.select():
+        for key, _rest in selector.select():
             key.data()

@@ -125,7 +125,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 def wait_child(child: int, what: str) -> None:
     """Wait for a child of `in_child` and fail if it failed."""
-    _, status = os.waitpid(child, 0)
+    _rest, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status):
         raise LabError(f"{what} failed, see the line above")
 

@@ -15,7 +15,7 @@ from lab.api import seed, server
 from lab.calico import manage
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.plan import GATEWAY, Description, check_name, state_parent
+from lab.plan import GATEWAY, Description, Node, check_name, state_parent
 
 Say = Callable[[str], None]
 PROGRAMS = {
@@ -149,7 +149,7 @@ def _start_ipip(lab: Description, folder: Path) -> None:
     processes.wait_for(lambda: "ready" in log.read_text(encoding="utf-8"), "tunl0 is there on every node", 10, 0.02)
 
 
-def _node_files(lab: Description, item: node.Node) -> int:
+def _node_files(lab: Description, item: Node) -> int:
     def work() -> None:
         path = Path("/etc/cni/net.d/10-calico.conflist")
         path.touch(mode=0o600)
@@ -194,7 +194,7 @@ def down(name: str, say: Say) -> None:
         raise LabError("the lab's namespaces belong to root, so taking them away needs root")
     if not folder.exists() and not traces(name):
         raise LabError(f"there is no lab {name}")
-    for _ in range(10):
+    for _turn in range(10):
         found = _processes(name)
         if not found:
             break

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from lab import kernel, processes
+from lab.errors import LabError
 from lab.plan import GATEWAY, SECOND_GATEWAY, Description, Node
 
 SSHD = """Port 22
@@ -110,7 +111,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         lines = [pipe.readline(), pipe.readline()]
     kernel.wait_child(child, f"starting {node.name}")
     if sorted(lines)[-1].strip() != "ready":
-        raise kernel.LabError(f"{node.name} did not start; see {folder / 'logs' / f'{node.name}.log'}")
+        raise LabError(f"{node.name} did not start; see {folder / 'logs' / f'{node.name}.log'}")
     node.pid = int(sorted(lines)[0])
 
 
@@ -157,7 +158,7 @@ def main(arguments: list[str]) -> int:
     told = int(arguments[1])
     os.write(told, b"ready\n")
     os.close(told)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_rest: os._exit(0))
     while True:
         try:
             if os.waitpid(-1, 0)[0] == sshd.pid:

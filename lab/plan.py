@@ -136,14 +136,14 @@ def mark(lab: str) -> str:
 
 def random_name(length: int = 5) -> str:
     """A random ending as Kubernetes makes it."""
-    return "".join(secrets.choice(LETTERS) for _ in range(length))
+    return "".join(secrets.choice(LETTERS) for _turn in range(length))
 
 
 def hashed(text: str, length: int = 10) -> str:
     """An ending that is always the same for `text`, in Kubernetes' letters."""
     number = int(hashlib.sha1(text.encode()).hexdigest(), 16)
     digits = []
-    for _ in range(length):
+    for _turn in range(length):
         number, rest = divmod(number, len(LETTERS))
         digits.append(LETTERS[rest])
     return "".join(digits)

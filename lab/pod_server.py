@@ -46,5 +46,5 @@ def main(arguments: list[str]) -> int:
     tcp.bind(("", port))
     tcp.listen(64)
     while True:
-        connection, _ = tcp.accept()
+        connection, _rest = tcp.accept()
         threading.Thread(target=_answer, args=(connection, name), daemon=True).start()

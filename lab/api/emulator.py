@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ NAMESPACED = {
     CALICO: "networkpolicies networksets",
 }
 KINDS = {
-    **{"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "endpoints": "Endpoints", "events": "Event"},
-    **{"serviceaccounts": "ServiceAccount", "secrets": "Secret", "nodes": "Node", "namespaces": "Namespace"},
-    **{"daemonsets": "DaemonSet", "deployments": "Deployment", "replicasets": "ReplicaSet"},
-    **{"statefulsets": "StatefulSet", "endpointslices": "EndpointSlice", "networkpolicies": "NetworkPolicy"},
-    **{"customresourcedefinitions": "CustomResourceDefinition", "networksets": "NetworkSet", **CALICO_RESOURCES},
+    "pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "endpoints": "Endpoints", "events": "Event",
+    "serviceaccounts": "ServiceAccount", "secrets": "Secret", "nodes": "Node", "namespaces": "Namespace",
+    "daemonsets": "DaemonSet", "deployments": "Deployment", "replicasets": "ReplicaSet",
+    "statefulsets": "StatefulSet", "endpointslices": "EndpointSlice", "networkpolicies": "NetworkPolicy",
+    "customresourcedefinitions": "CustomResourceDefinition", "networksets": "NetworkSet", **CALICO_RESOURCES,
 }
 RESOURCES: dict[str, list[str]] = {
     "v1": ["nodes", "namespaces", *NAMESPACED["v1"].split()],
@@ -164,7 +165,7 @@ class Store:
         with self.changed:
             found = [
                 item
-                for (where, _), item in sorted(self.objects.get(resource, {}).items())
+                for (where, _rest), item in sorted(self.objects.get(resource, {}).items())
                 if (not namespace or where == namespace)
                 and labels_match(item["metadata"].get("labels") or {}, query.get("labelSelector", ""))
                 and fields_match(item, query.get("fieldSelector", ""))
@@ -252,7 +253,7 @@ class Handler(BaseHTTPRequestHandler):
             query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
             self.route(parts.path, query, json.loads(raw) if raw else {})
         except Refused as error:
-            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+            status: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
             status |= {"message": str(error), "reason": error.reason, "code": error.status}
             self.answer(status, error.status)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -328,7 +329,7 @@ class Handler(BaseHTTPRequestHandler):
                     new = body
                 else:
                     kind = (self.headers.get("Content-Type") or "").split(";")[0]
-                    how = {"application/json-patch+json": json_patch, "application/merge-patch+json": merge}
+                    how: dict[str, Callable[[Any, Any], Any]] = {"application/json-patch+json": json_patch, "application/merge-patch+json": merge}
                     new = how.get(kind, strategic)(copy.deepcopy(old), body)
                 if part:
                     fresh = {**old, part: new.get(part)}
@@ -351,10 +352,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(json.dumps({"type": "ADDED", "object": item}).encode() + b"\n")
         while time.monotonic() < limit:
             with self.store.changed:
-                self.store.changed.wait_for(lambda: self.store.version > since, timeout=limit - time.monotonic())
+                seen = since
+                self.store.changed.wait_for(lambda: self.store.version > seen, timeout=limit - time.monotonic())  # noqa: B023 - called at once
                 events = [event for event in self.store.events if event[0] > since]
                 since = self.store.version
-            for _, kind, of, item in events:
+            for _rest, kind, of, item in events:
                 if (
                     of == resource
                     and namespace in ("", item["metadata"].get("namespace"))

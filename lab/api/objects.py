@@ -70,8 +70,8 @@ def node(lab: Description, item: Node) -> Json:
 
     def condition(kind: str, status: str, reason: str, message: str) -> Json:
         return {
-            **{"type": kind, "status": status, "reason": reason, "message": message},
-            **{"lastHeartbeatTime": stamp, "lastTransitionTime": stamp},
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": stamp, "lastTransitionTime": stamp,
         }
 
     annotations = {"node.alpha.kubernetes.io/ttl": "0"}

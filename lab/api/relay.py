@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     port = int(arguments[0])
     listeners = []
     for argument in arguments[1:]:
-        netns, _, address = argument.rpartition("=")
+        netns, _rest, address = argument.rpartition("=")
         listeners.append(_listen(netns, address, port))
     asyncio.run(_serve(port, listeners))
     return 0

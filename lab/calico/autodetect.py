@@ -114,7 +114,7 @@ def _reach(found: Sequence[Interface], target: str) -> Found | None:
 
 def autodetect(method: str, found: Sequence[Interface], internal_ip: str = "") -> Found | None:
     """The node's address by a method, or None if it finds none."""
-    name, _, value = method.partition("=")
+    name, _rest, value = method.partition("=")
     values = [part.strip() for part in value.split(",") if part.strip()]
     if name in ("", "first-found"):
         return first_usable(found, (), EXCLUDED)

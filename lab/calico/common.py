@@ -52,7 +52,7 @@ def container_environment(client: Client, settings: Settings) -> dict[str, str]:
     return values
 
 
-def annotations(node: Json) -> dict[str, str]:
+def annotations_of(node: Json) -> dict[str, str]:
     found: dict[str, str] = node["metadata"].get("annotations") or {}
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab import processes
 from lab.api.client import CALICO, Client, Json
 from lab.calico import render
-from lab.calico.common import PREFIX, Settings, annotations, log
+from lab.calico.common import PREFIX, Settings, annotations_of, log
 
 CONFIG = Path("/etc/calico/confd/config")
 FOLLOWED = ("nodes", "blockaffinities", "ippools", "bgpconfigurations", "bgppeers")
@@ -20,7 +20,7 @@ FOLLOWED = ("nodes", "blockaffinities", "ippools", "bgpconfigurations", "bgppeer
 
 def build(node: str, objects: dict[str, list[Json]]) -> render.Config | None:
     """What the templates need, or None as long as this node has no address."""
-    nodes = {item["metadata"]["name"]: annotations(item) for item in objects["nodes"]}
+    nodes = {item["metadata"]["name"]: annotations_of(item) for item in objects["nodes"]}
 
     def address(name: str) -> str:
         return nodes.get(name, {}).get(PREFIX + "IPv4Address", "").partition("/")[0]

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from lab.api.client import ApiError, Json
-from lab.calico.common import PREFIX, Settings, annotations, log
+from lab.calico.common import PREFIX, Settings, annotations_of, log
 from lab.kernel import ip_batch, ip_json
 
 REPORT = """+---------------------------+---------+----------------+-----------------+--------+
@@ -74,6 +74,13 @@ def apply_endpoints(wanted: dict[str, str]) -> None:
         log("felix", "route_table.go 1100", f"Programmed routes count={len(lines)}")
 
 
+def configure(interface: str) -> None:
+    """The sysctls of an endpoint, when Felix sees it for the first time and never again."""
+    for name in ("conf/{}/route_localnet", "conf/{}/proxy_arp", "conf/{}/forwarding"):
+        (Path("/proc/sys/net/ipv4") / name.format(interface)).write_text("1", encoding="ascii")
+    (Path("/proc/sys/net/ipv4/neigh") / interface / "proxy_delay").write_text("0", encoding="ascii")
+
+
 def apply_tunnel(address: str) -> None:
     """tunl0: MTU, one /32, up."""
     links = ip_json(["addr", "show", "dev", "tunl0"])
@@ -106,10 +113,17 @@ def felix(settings: Settings) -> None:
     client.follow("pods", lambda event: woken.set(), fieldSelector=selector)
     client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
+    seen: set[str] = set()
     while True:
         try:
-            apply_endpoints(endpoints(client.list("pods", fieldSelector=selector)))
-            tunnel = annotations(client.get("nodes", settings.node)).get(PREFIX + "IPv4IPIPTunnelAddr")
+            wanted = endpoints(client.list("pods", fieldSelector=selector))
+            for interface in set(wanted) - seen:
+                if Path("/sys/class/net", interface).exists():
+                    configure(interface)
+                    seen.add(interface)
+            seen &= set(wanted)
+            apply_endpoints(wanted)
+            tunnel = annotations_of(client.get("nodes", settings.node)).get(PREFIX + "IPv4IPIPTunnelAddr")
             if settings.mode == "ipip" and tunnel:
                 apply_tunnel(tunnel)
         except (ApiError, OSError, RuntimeError) as error:

@@ -1,7 +1,8 @@
 """The container's first process: startup once, then felix, confd, node-services and BIRD as children.
 
 A child that ends stays dead, unlike under runit, so that a fault can kill one; SIGUSR1 starts what is missing (`sv up`).
-Killing the whole process group and starting this program again is a restart of the pod.
+Killing all of it and starting this program again is a restart of the pod. The generated configuration outlives it, so
+BIRD starts with the old one and reads the new one when confd has written it.
 """
 
 from __future__ import annotations
@@ -43,8 +44,6 @@ def main(arguments: list[str]) -> int:
     """JSON of the settings."""
     settings = Settings.read(arguments[0])
     kernel.set_title(["runsvdir", "-P", "/etc/service/enabled"])
-    for old in confd.CONFIG.glob("bird*"):
-        old.unlink()  # a new container has none
     client = settings.client()
     try:
         environment = startup.start(client, settings)
@@ -63,7 +62,7 @@ def main(arguments: list[str]) -> int:
         wanted.update(parts, ["bird"])
 
     signal.signal(signal.SIGUSR1, everything)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_rest: sys.exit(0))
     while True:
         for name in sorted(wanted - set(running)):
             if name in parts:
@@ -71,7 +70,7 @@ def main(arguments: list[str]) -> int:
             elif (confd.CONFIG / "bird.cfg").exists():
                 running[name] = start_bird()
         try:
-            ended, _ = os.waitpid(-1, os.WNOHANG)
+            ended, _rest = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             ended = 0
         for name in [name for name, pid in running.items() if ended and pid == ended]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.api.client import ApiError, Client
 from lab.calico import autodetect
-from lab.calico.common import PREFIX, Settings, annotations, container_environment, internal_ip, local_links, log
+from lab.calico.common import PREFIX, Settings, annotations_of, container_environment, internal_ip, local_links, log
 
 
 class AddressTaken(Exception):
@@ -18,7 +18,7 @@ class AddressTaken(Exception):
 def update_address(client: Client, settings: Settings, part: str, environment: dict[str, str]) -> bool:
     """Choose the address anew and write what changed. True if the address changed."""
     node = client.get("nodes", settings.node)
-    current = annotations(node)
+    current = annotations_of(node)
     found = autodetect.interfaces(local_links())
     wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found), separators=(",", ":"))}
     old = current.get(PREFIX + "IPv4Address", "")
@@ -54,7 +54,7 @@ def _check_conflict(client: Client, settings: Settings, address: str, part: str)
     ip = address.partition("/")[0]
     for other in client.list("nodes"):
         name = other["metadata"]["name"]
-        if name != settings.node and annotations(other).get(PREFIX + "IPv4Address", "").partition("/")[0] == ip:
+        if name != settings.node and annotations_of(other).get(PREFIX + "IPv4Address", "").partition("/")[0] == ip:
             text = f"Calico node '{name}' is already using the IPv4 address {ip}."
             log(part, "startup.go 1223", text, "WARNING")
             raise AddressTaken(text)
@@ -73,7 +73,7 @@ def assign_tunnel(client: Client, settings: Settings) -> None:
                     octets = [int(part) for part in spec["cidr"].partition("/")[0].split(".")]
                     wanted = ".".join(str(part) for part in [*octets[:3], octets[3] + ordinal])
     node = client.get("nodes", settings.node)
-    if annotations(node).get(key) != wanted:
+    if annotations_of(node).get(key) != wanted:
         client.patch("nodes", settings.node, {"metadata": {"annotations": {key: wanted}}})
         text = f'Assigned tunnel address to node IP="{wanted}" type="ipipTunnelAddress"'
         log("allocate-tunnel-addrs", "allocateip.go 395", text)
@@ -100,7 +100,7 @@ def node_services(settings: Settings, environment: dict[str, str]) -> None:
     """The process that looks at the addresses again and again."""
     client = settings.client()
     condition = {
-        **{"type": "NetworkUnavailable", "status": "False", "reason": "CalicoIsUp"},
+        "type": "NetworkUnavailable", "status": "False", "reason": "CalicoIsUp",
         "message": "Calico is running on this node",
     }
     reported = False

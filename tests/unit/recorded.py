@@ -22,7 +22,6 @@ from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _iprou
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
-from ansible_collections.podnet.doctor.plugins.plugin_utils._json import parse_network
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Question, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

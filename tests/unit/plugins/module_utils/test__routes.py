@@ -65,7 +65,12 @@ def build(space: t.Any) -> None:
     """A node with links, addresses, routes, rules and neighbours of many kinds."""
     space.ip("link add eth0 type veth peer name far0")
     space.ip("link add eth1 type bridge")
-    for link in ("eth1.7 link eth1 type vlan id 7", "bond0 type bond mode active-backup", "tunl1 type ipip local 192.0.2.11 remote 192.0.2.12", "red type vrf table 77"):
+    for link in (
+        "eth1.7 link eth1 type vlan id 7",
+        "bond0 type bond mode active-backup",
+        "tunl1 type ipip local 192.0.2.11 remote 192.0.2.12",
+        "red type vrf table 77",
+    ):
         space.offer(f"link add {link}")
     space.ip("link add vxlan.calico address 66:00:00:00:00:01 type vxlan id 4096 dstport 4789 local 192.0.2.11 dev eth0 nolearning")
     space.ip("link add vxlan-v6.calico type vxlan id 4097 dstport 4789 local 2001:db8::11 dev eth0 nolearning")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.podnet.doctor.tests.unit import recorded
 
 # recordings whose fault lies in what this version judges: name -> cause

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.podnet.doctor.tests.unit import recorded
+
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Scope
 from ansible_collections.podnet.doctor.plugins.plugin_utils._routes import hops
+from ansible_collections.podnet.doctor.tests.unit import recorded
 
 # the modes that this version covers; the others are told apart and stay silent (test__diagnosis_recorded.py)
 COVERED = [
