@@ -18,7 +18,7 @@ description:
 extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.actiongroup_podnet
-  - podnet.doctor._kube
+  - podnet.doctor._kubernetes
 attributes:
   check_mode:
     support: full
