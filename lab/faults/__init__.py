@@ -1,0 +1,91 @@
+"""The faults that the lab can put in. A fault is one generator function: it breaks, yields, and heals.
+
+A fault's generator lives in a process of its own between `fault` and `heal`, so its local variables are its memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lab.cluster import Lab
+from lab.errors import LabError
+from lab.faults.hold import heal as heal_held
+from lab.faults.hold import inject as inject_held
+
+Generator = Callable[[Lab], Iterator[None]]
+Question = tuple[str, str, int]
+MODES = ("noencap", "ipip")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, and what a diagnosis of it must say."""
+
+    name: str  # a cause, and after a dot its variant
+    number: str  # of the catalogue of faults, like F01
+    breaks: str  # the check that must find it
+    node: str  # where the cause is
+    objects: tuple[str, ...]  # what the cause names: an interface, an address, a route, a pod
+    modes: tuple[str, ...]
+    question: Question  # source, destination, port: what stops working
+    run: Generator
+    text: str
+    works: bool = False  # a latent fault: the question's traffic still flows
+
+    @property
+    def cause(self) -> str:
+        return self.name.partition(".")[0]
+
+    def inject(self, lab: Lab) -> None:
+        """Break it, and return when the symptom is there."""
+        if lab.mode not in self.modes:
+            raise LabError(f"{self.name} is for the modes {', '.join(self.modes)}; lab {lab.name} is {lab.mode}")
+        inject_held(lab, self.name)
+
+    def heal(self, lab: Lab) -> None:
+        """Mend it, and return when the lab is healthy again. Works also if somebody has mended it already."""
+        heal_held(lab, self.name)
+
+
+_found: dict[str, Fault] = {}
+
+
+def fault(
+    name: str,
+    *,
+    number: str,
+    breaks: str,
+    question: Question,
+    node: str = "k8s02",
+    objects: tuple[str, ...] = (),
+    modes: tuple[str, ...] = MODES,
+    works: bool = False,
+) -> Callable[[Generator], Generator]:
+    """Declare a fault."""
+
+    def declare(run: Generator) -> Generator:
+        if name in _found:
+            raise LabError(f"two faults are called {name}")
+        text = " ".join((run.__doc__ or "").split())
+        _found[name] = Fault(name, number, breaks, node, objects, modes, question, run, text, works)
+        return run
+
+    return declare
+
+
+def catalogue() -> list[Fault]:
+    """Every fault of every module in this folder."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return sorted(_found.values(), key=lambda item: (item.number, item.name))
+
+
+def find(name: str) -> Fault:
+    """One fault by its name."""
+    for item in catalogue():
+        if item.name == name:
+            return item
+    raise LabError(f"there is no fault {name}; python -m lab faults lists them")

@@ -1,0 +1,54 @@
+"""Faults of the node's address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.cluster import Lab
+from lab.faults import fault
+from lab.processes import wait_for
+
+STRAY = "192.188.1.1"
+
+
+def _peers_lost(lab: Lab, node: str) -> bool:
+    """Is every session of and towards the node dead, and are its routes gone on both sides?"""
+    if any(session.established for session in lab.sessions(node)):
+        return False
+    own = lab.node(node)
+    for other in lab.nodes:
+        if other.name == node:
+            continue
+        mine = [session for session in lab.sessions(other.name) if session.name == f"Mesh_{STRAY.replace('.', '_')}"]
+        if not mine or mine[0].established:
+            return False
+        if any(route["dst"] == own.block for route in lab.routes(other.name)):
+            return False
+    return True
+
+
+def _own_routes_lost(lab: Lab, node: str) -> bool:
+    blocks = {other.block for other in lab.nodes if other.name != node}
+    return not any(route["dst"] in blocks for route in lab.routes(node))
+
+
+@fault(
+    "node_ip_wrong_nic",
+    number="F01",
+    breaks="node.address.wrong",
+    objects=("br0", f"{STRAY}/24"),
+    question=("shop/web-1", "shop/web-0", 8080),
+)
+def stray_nic(lab: Lab) -> Iterator[None]:
+    """A bridge br0 with 192.188.1.1/24 comes up on k8s02, calico-node restarts and takes that address."""
+    lab.run("k8s02", "ip", "link", "add", "br0", "type", "bridge")
+    lab.run("k8s02", "ip", "addr", "add", f"{STRAY}/24", "dev", "br0")
+    lab.run("k8s02", "ip", "link", "set", "br0", "up")
+    lab.restart_calico("k8s02")
+    wait_for(lambda: lab.address("k8s02") == f"{STRAY}/24", "k8s02 announces the stray address", 20)
+    wait_for(lambda: _peers_lost(lab, "k8s02"), "all BGP sessions of k8s02 are dead", 60)
+    wait_for(lambda: _own_routes_lost(lab, "k8s02"), "the block routes of k8s02 are gone", 300)
+    yield
+    lab.run("k8s02", "ip", "link", "del", "br0", check=False)
+    if lab.address("k8s02") != f"{lab.node('k8s02').address}/24":
+        lab.restart_calico("k8s02")
