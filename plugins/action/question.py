@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _inventory, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _inventory, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
@@ -58,6 +58,7 @@ class ActionModule(ActionBase):
             cluster_file=path,
             nodes=hosts,
             ask=_run.ask(wave, hosts),
+            probes=_evidence.probes(question, hosts),
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )

@@ -85,6 +85,10 @@ ask:
   description: Arguments of M(podnet.doctor.node_info) for each of RV(hosts).
   type: dict
   returned: success
+probes:
+  description: Arguments of M(podnet.doctor.path_probe) for each host and phase.
+  type: dict
+  returned: success
 not_in_inventory:
   description: Nodes on the path that the inventory does not have, with the next step.
   type: dict

@@ -110,8 +110,24 @@ class Evidence:
         return objects((self.document or {}).get("probes"))
 
     def arrived(self, direction: str) -> bool | None:
-        """True if any probe of that direction was captured at its far end, False if a working capture saw none of them."""
-        outcomes = [probe.get("arrived") for probe in self.probes if probe.get("direction") == direction]
+        """Whether the asked traffic was seen to cross in this direction; None where that was not, or could not be, watched.
+
+        forward: its mark was captured at the far end. reverse: an answer to a packet that arrived came back, or else a packet of the
+        other end, sent by itself, was captured here.
+        """
+        forward = self._outcome("forward")
+        if direction == "forward":
+            return forward
+        if forward and any(p.get("replied") or p.get("refused") is True or (p.get("refused") or 0) > 0 for p in self._asked("forward")):
+            return True
+        return self._outcome("reverse")
+
+    def _asked(self, direction: str) -> list[Mapping[str, Json]]:
+        """The probes that say something about the asked traffic; an echo proves nothing for a TCP port."""
+        return [p for p in self.probes if p.get("direction") == direction and (direction == "reverse" or p.get("answers_question") is not False)]
+
+    def _outcome(self, direction: str) -> bool | None:
+        outcomes = [probe.get("arrived") for probe in self._asked(direction)]
         if any(outcome is True for outcome in outcomes):
             return True
         return False if any(outcome is False for outcome in outcomes) else None

@@ -95,8 +95,7 @@ def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -
             word = f"{what} {end.upper()}"
             if "/" in str(first["object"]) and first["check"].startswith("route.block"):
                 word += f" {first['object']}"
-    seen = {True: " (seen)", False: " (NOT SEEN)"}.get(t.cast(bool, hop.get("seen")), "") if hop.get("seen") is not None else ""
-    return f"{name} {word}{seen}"
+    return f"{name} {word}{' (NOT SEEN)' if hop.get('seen') is False else ''}"
 
 
 def path_lines(report: Mapping[str, Json]) -> list[str]:
