@@ -206,10 +206,6 @@ class Lab:
         there = self.pod(destination)
         return self.connect(source, there.address, there.port, timeout) == destination
 
-    def probe_pods(self) -> dict[str, str]:
-        """One pod for each node."""
-        return {pod.node: f"{pod.namespace}/{pod.name}" for pod in self.pods if pod.app == "probe"}
-
     def problems(self, traffic: bool = True) -> list[str]:
         """What keeps the lab from being healthy, a sentence each."""
         lab = self.description
@@ -229,12 +225,18 @@ class Lab:
                 if not manage.find(node, title):
                     found.append(f"{title} is dead on {node.name}")
         if traffic and not found:
-            probes = self.probe_pods()
-            for source in probes.values():
-                for destination in probes.values():
-                    if not self.answers(source, destination):
-                        found.append(f"{destination} does not answer {source}")
+            found += self._silent_pods(lab)
         return found
+
+    def _silent_pods(self, lab: Description) -> list[str]:
+        """Every pod asks a pod of each other node, until one gets no answer."""
+        probes = {pod.node: f"{pod.namespace}/{pod.name}" for pod in lab.pods if pod.app == "probe"}
+        for pod in lab.pods:
+            for node, probe in probes.items():
+                source = f"{pod.namespace}/{pod.name}"
+                if node != pod.node and not self.answers(source, probe):
+                    return [f"{probe} on {node} does not answer {source} on {pod.node}"]
+        return []
 
     def _missing_routes(self, lab: Description, node: Node) -> list[str]:
         routes = self.routes(node.name)

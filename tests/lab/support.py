@@ -1,0 +1,23 @@
+"""Running the lab's command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the lab makes namespaces, so this test needs root")
+
+
+def lab(*arguments: str, check: bool = True) -> str:
+    """python -m lab ..."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    if check:
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr

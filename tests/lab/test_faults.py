@@ -1,0 +1,80 @@
+"""Every fault breaks what it says, and healing it leaves a healthy lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import faults
+from lab.cluster import Lab
+from lab.errors import LabError
+from tests.lab.support import lab, needs_root
+
+
+def test_catalogue() -> None:
+    found = faults.catalogue()
+    assert {item.number for item in found} >= {"F01", "F02", "F17", "F20", "F22", "F49", "F51"}
+    for item in found:
+        assert item.text, item.name
+        assert item.cause == item.name.split(".")[0]
+    with pytest.raises(LabError, match="there is no fault nothing"):
+        faults.find("nothing")
+
+
+@pytest.fixture(scope="module", params=["noencap", "ipip"])
+def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
+    lab("up", "--mode", request.param, "--api", "emulator", "--name", "tfault", "--monitor-interval", "2")
+    yield Lab.load("tfault")
+    lab("down", "--name", "tfault")
+
+
+@needs_root
+@pytest.mark.parametrize("name", [item.name for item in faults.catalogue()])
+def test_breaks_and_heals(cluster: Lab, name: str) -> None:
+    found = faults.find(name)
+    source, destination, _ = found.question
+    assert cluster.answers(source, destination)
+    found.inject(cluster)
+    try:
+        assert cluster.answers(source, destination) == found.works
+    finally:
+        found.heal(cluster)
+    assert cluster.answers(source, destination)
+
+
+@needs_root
+def test_two_at_once(cluster: Lab) -> None:
+    stray, proxy = faults.find("node_ip_wrong_nic"), faults.find("proxy_arp_or_forwarding_cleared.proxy_arp")
+    stray.inject(cluster)
+    proxy.inject(cluster)
+    with pytest.raises(LabError, match="is in already"):
+        proxy.inject(cluster)
+    stray.heal(cluster)
+    assert cluster.address("k8s02") == "10.2.7.202/24"
+    assert not cluster.answers("shop/web-2", "shop/web-0")
+    proxy.heal(cluster)
+    with pytest.raises(LabError, match="is not in"):
+        proxy.heal(cluster)
+
+
+@needs_root
+def test_the_monitor_heals_the_address(cluster: Lab) -> None:
+    stray = faults.find("node_ip_wrong_nic")
+    stray.inject(cluster)
+    cluster.run("k8s02", "ip", "addr", "del", "192.188.1.1/24", "dev", "br0")
+    assert cluster.wait_healthy(40) < 40
+    stray.heal(cluster)
+
+
+@needs_root
+def test_a_deleted_pod_comes_back(cluster: Lab) -> None:
+    old = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")
+    cluster.client.delete("pods", old.name, old.namespace)
+    from lab.processes import wait_for
+
+    wait_for(lambda: all(pod.name != old.name for pod in cluster.pods), "the pod has a successor", 20)
+    cluster.wait_healthy(30)
+    fresh = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")
+    assert cluster.client.get("pods", fresh.name, "kube-system")["status"]["podIP"] == fresh.address
