@@ -24,8 +24,8 @@ if t.TYPE_CHECKING:
 
     from .._diagnosis import Diagnosis
 
-# rtnetlink protocols that routes of Calico carry: BIRD's, Felix's (dataplane_defs.go) and the kernel's own for connected ones
-OWN_PROTOCOLS = ("bird", "80", "kernel")
+# rtnetlink protocols that routes of Calico carry: BIRD's and Felix's (dataplane_defs.go)
+OWN_PROTOCOLS = ("bird", "80")
 CALICO_DEVICES = ("tunl0", "vxlan.calico", "wireguard.cali")
 
 
@@ -115,6 +115,8 @@ def _line_in_bird(facts: NodeFacts, prefix: str) -> str | None:
 def is_alien(route: Mapping[str, Json], cluster_prefix: str) -> bool:
     """A route for a whole pod block, or for part of it, that neither BIRD, nor Felix, nor the CNI plugin wrote."""
     if route.get("table") != MAIN_TABLE or route.get("protocol") in OWN_PROTOCOLS:
+        return False
+    if route.get("protocol") == "kernel" and route.get("scope") == "link":  # a connected route
         return False
     devices = [str(device) for _gateway, device in hops(route)]
     if any(device.startswith("cali") or device in CALICO_DEVICES for device in devices):
