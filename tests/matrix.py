@@ -34,7 +34,8 @@ MODES: dict[str, list[str]] = {
     "ipip": ["--mode", "ipip"],
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
 }
-PAIRS = [("node_ip_wrong_nic", "proxy_arp_or_forwarding_cleared.forwarding")]
+# two faults at once on different nodes, and a question that crosses both
+PAIRS = [("node_ip_wrong_nic", "proxy_arp_or_forwarding_cleared.forwarding", ("shop/web-2", "shop/web-1", 8080))]
 
 
 @dataclass
@@ -148,7 +149,7 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
             rows.append(([], QUESTION))
         if name != "second-nic":
             rows += [([item], item.question) for item in known.values() if name in item.modes and (fault is None or item.name.startswith(fault))]
-            rows += [([known[a], known[b]], known[a].question) for a, b in PAIRS if fault is None or fault == f"{a}+{b}"]
+            rows += [([known[a], known[b]], question) for a, b, question in PAIRS if fault in (None, f"{a}+{b}")]
         if rows:
             chosen[name] = rows
     return chosen

@@ -25,7 +25,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH = 16, 17, 21, 
 IFA_ADDRESS, IFA_LOCAL, NDA_DST = 1, 2, 1
 IFF_UP = 0x1
 TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
-OWN_PROTOCOLS = ("bird", "80", "kernel")
+OWN_PROTOCOLS = ("bird", "80")
 SYSCTL = re.compile(
     r"^net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
     r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp))$"
@@ -177,14 +177,16 @@ def delete_route(kernel: Kernel, params: Params) -> State:
     wanted = params.get("route")
     if not isinstance(wanted, dict):
         raise Refused("the parameter route is missing")
-    if wanted.get("protocol") in OWN_PROTOCOLS or str(wanted.get("dev", "")).startswith("cali"):
+    connected = wanted.get("protocol") == "kernel" and wanted.get("scope") == "link"
+    if connected or wanted.get("protocol") in OWN_PROTOCOLS or str(wanted.get("dev", "")).startswith("cali"):
         raise Refused(f"the route to {wanted.get('dst')} belongs to Calico or to the kernel")
     keys = ("family", "table", "type", "dst", "gateway", "dev", "protocol", "metric")
     for payload in kernel.dump(_routes.RTM_GETROUTE, _routes.HEADER.pack(_family(str(wanted.get("dst"))), 0, 0, 0, 0, 0, 0, 0, 0)):
         route = _routes.decode(payload, kernel.links)
         if route is not None and all(route.get(key) == wanted.get(key) for key in keys):
             line = f"{route['dst']}{' via ' + route['gateway'] if route.get('gateway') else ''}{' dev ' + route['dev'] if route.get('dev') else ''}"
-            return State(f"{line} proto {route['protocol']} metric {route['metric']}", "", lambda body=payload: kernel.change(RTM_DELROUTE, body))  # type: ignore[misc]
+            before = f"{line} proto {route['protocol']} metric {route['metric']}"
+            return State(before, "", lambda body=payload: kernel.change(RTM_DELROUTE, body))  # type: ignore[misc]
     return State("", "", None)
 
 
