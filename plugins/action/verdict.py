@@ -68,4 +68,3 @@ class ActionModule(ActionBase):
         if arguments["fail_on"] == "finding" and (verdict["outcome"] != "healthy" or report["findings"]):
             result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")
         return result
-

@@ -91,7 +91,7 @@ def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -
         if mine:
             first = mine[0]
             end = str(first["check"]).rpartition(".")[2]
-            what = str(first["check"]).split(".")[0]
+            what = str(first["check"]).partition(".")[0]
             word = f"{what} {end.upper()}"
             if "/" in str(first["object"]) and first["check"].startswith("route.block"):
                 word += f" {first['object']}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import parse_network
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Scope
 from ansible_collections.podnet.doctor.plugins.plugin_utils._routes import hops
 from ansible_collections.podnet.doctor.tests.unit import recorded
@@ -42,7 +43,7 @@ def test_block_routes(real):
         predicted = {(f.object, f.value["gateway"], f.value["dev"] or uplink) for f in expected(facts, "route.block", name)}
         found = set()
         for route in node.routes:
-            prefix = recorded.parse_network(route["dst"])
+            prefix = parse_network(route["dst"])
             gateway, device = hops(route)[0]
             if route["table"] == 254 and gateway and prefix.version == 4 and any(prefix.subnet_of(pool) for pool in pools if pool.version == 4):
                 found.add((route["dst"], gateway, device))
