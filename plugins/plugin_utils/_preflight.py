@@ -33,7 +33,7 @@ BECOME_FIXES = (
     (r"not found|no such file", "install sudo, or log in as root and set ansible_become to false"),
 )
 PYTHON_MISSING = re.compile(r"python\S*: (?:command )?not found|no such file or directory.*python|interpreter.*not found|python.*no such file", re.I | re.S)
-RIGHTS_FIX = "bind the ClusterRole of the README to this user"
+RIGHTS_FIX = "apply docs/clusterrole.yml of this collection, and bind it to this user"
 
 
 @dataclass
