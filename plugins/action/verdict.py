@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _files, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
@@ -16,7 +16,9 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._version import VERS
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
 
 ARGUMENTS: dict[str, t.Any] = {
-    "question": {"type": "dict", "required": True},
+    "question": {"type": "dict"},
+    "replay": {"type": "path"},
+    "bundle": {"type": "path"},
     "final": {"type": "bool", "default": True},
     "report_dir": {"type": "path", "default": "reports"},
     "fail_on": {"type": "str", "default": "never", "choices": ["never", "finding"]},
@@ -36,19 +38,25 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         result: dict[str, t.Any] = super().run(tmp, variables)
         result["changed"] = False
-        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec=ARGUMENTS, mutually_exclusive=[("question", "replay")], required_one_of=[("question", "replay")]
+        )
         asked = arguments["question"]
         try:
-            if not isinstance(asked.get("question"), dict):
+            if arguments["replay"]:
+                diagnosis, collected = _bundle.load(arguments["replay"])
+            elif not isinstance(asked.get("question"), dict):
                 raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
-            evidence = _evidence.gather(variables, asked)
-            diagnosis, collected = _run.diagnose(asked, variables, evidence)
+            else:
+                diagnosis, collected = _run.diagnose(asked, variables, _evidence.gather(variables, asked))
             report = diagnosis.report(collected, version=VERSION)
             if not arguments["final"]:
                 wanted = diagnosis.wanted()
                 ask = _run.ask(wanted, {str(k): str(v) for k, v in asked["nodes"].items()})
                 return {**result, "ask": ask, "hosts": list(ask), "outcome": diagnosis.outcome}
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
+            if arguments["bundle"]:
+                _bundle.save(arguments["bundle"], diagnosis, report)
             path = _files.write(report, arguments["report_dir"], report["id"])
         except (BadQuestion, UserCheckError) as exc:
             return {**result, "failed": True, "msg": str(exc)}

@@ -20,9 +20,14 @@ extends_documentation_fragment:
   - podnet.doctor._attributes.info_module
 options:
   question:
-    description: The registered result of M(podnet.doctor.question).
+    description: The registered result of M(podnet.doctor.question). Either this or O(replay).
     type: dict
-    required: true
+  replay:
+    description: Judge the documents of this bundle instead. Nothing is asked, so it needs neither a cluster nor root.
+    type: path
+  bundle:
+    description: Write all documents into this file (zip), so that the diagnosis can be replayed elsewhere. It tells names and addresses of the cluster.
+    type: path
   final:
     description: Write and show the report. With V(false) only tell which nodes the answers point to and should be asked next.
     type: bool
