@@ -35,7 +35,7 @@ echo "galaxy-importer: no warnings"
 bare=$work/bare/ansible_collections/podnet/doctor
 mkdir -p "$bare"
 tar -xzf "$artifact" -C "$bare" MANIFEST.json FILES.json meta plugins roles playbooks
-export ANSIBLE_COLLECTIONS_PATH=$PWD/$work/bare
+export ANSIBLE_COLLECTIONS_PATH=$PWD/$work/bare ANSIBLE_HOST_PATTERN_MISMATCH=ignore
 .venv/bin/ansible-doc --metadata-dump podnet.doctor >/dev/null
 playbooks=0
 for playbook in "$bare"/playbooks/*.yml; do
