@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical, canonical_prefix
 
-_CODE = re.compile(r"([0-9]{4})([- ])(.*)", re.ASCII | re.DOTALL)
+_CODE = re.compile(r"([0-9]{4})(?:[- ](.*)|$)", re.ASCII | re.DOTALL)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}-[0-9]{2}-[0-9]{4}", re.ASCII)
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?", re.ASCII)
 _ROUTES = re.compile(r"([0-9]{1,18}) (imported|exported|preferred)", re.ASCII)
@@ -63,7 +63,7 @@ def lines(text: str) -> list[tuple[int, str]]:
         match = _CODE.match(line)
         if match:
             code = int(match.group(1))
-            result.append((code, match.group(3)))
+            result.append((code, match.group(2) or ""))
         elif line:
             result.append((code, line[1:] if code else line))
     return result

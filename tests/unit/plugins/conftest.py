@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import typing as t
 import uuid
@@ -76,17 +77,21 @@ def namespaces() -> t.Iterator[t.Callable[[], Namespace]]:
 
 
 @pytest.fixture(scope="session")
-def captures(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[..., Path]:
+def captures(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[..., Path]]:
     """Opens recorded clusters by name (all of them without a name) and returns the folder that holds them."""
     home = Path(os.environ.get("PODNET_CAPTURES", ROOT.parent / "shared" / "captures"))
     folder = tmp_path_factory.mktemp("captures")
+    opened: set[str] = set()
 
     def unpack(*names: str) -> Path:
         if not (home / "unpack").exists():
             pytest.skip(f"no recorded clusters in {home} (PODNET_CAPTURES names another place)")
-        missing = [name for name in names if not (folder / name).exists()]
-        if missing or not names:
+        wanted = names or tuple(path.name[: -len(".tar.gz")] for path in home.glob("*.tar.gz"))
+        missing = [name for name in wanted if name not in opened]
+        if missing:
             subprocess.run([str(home / "unpack"), str(folder), *missing], check=True, capture_output=True)
+            opened.update(missing)
         return folder
 
-    return unpack
+    yield unpack
+    shutil.rmtree(folder, ignore_errors=True)
