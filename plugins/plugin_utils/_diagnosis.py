@@ -157,7 +157,7 @@ class Diagnosis:
             text = "marked packets crossed both ways" if seen else "every hop of both directions is as it must be"
             return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
         if self.outcome == "unknown":
-            reasons = list(dict.fromkeys(entry["reason"] for entry in self.not_checked()))
+            reasons = list(dict.fromkeys(entry["reason"].removeprefix(f"{entry['node']}: ") for entry in self.not_checked()))
             return f"{ends}: no fault found; not checked: {'; '.join(reasons[:3]) or 'nothing was looked at'}"
         if self.causes and self.affects_path(self.causes[0]):
             return f"{ends}: {self.causes[0].summary}"

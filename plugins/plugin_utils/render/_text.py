@@ -176,6 +176,20 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     lines += path_lines(report)
     lines += probe_lines(report)
     lines += checked_lines(report)
+    lines += user_check_lines(report)
     if path:
         lines += labelled("REPORT", [path])
     return lines
+
+
+def user_check_lines(report: Mapping[str, Json]) -> list[str]:
+    """Checks that the user added: each that found something, and each that could not look."""
+    texts = []
+    for entry in report.get("user_checks") or []:
+        where = f" on {entry['node']}" if entry.get("node") else ""
+        if entry["outcome"] == "finding":
+            shown = ", ".join(map(str, entry["matches"])) if isinstance(entry["matches"], list) else str(entry["matches"])
+            texts.append(f"{entry['severity']} {entry['id']}{where}: {entry['message']}: {textwrap.shorten(shown, 100)}")
+        elif entry["outcome"] == "not_checked":
+            texts.append(f"{entry['id']}: not checked, {entry.get('reason')}")
+    return labelled("YOURS", texts) if texts else []

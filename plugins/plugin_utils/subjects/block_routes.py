@@ -160,8 +160,8 @@ def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         yield Cause(
             "remote_block_route_missing_bird_has_it", "F22", node, f"{node} has a route of its own for the pods in {finding.fact.object}: {line}",
             [finding], objects=[finding.fact.object],
-            why=[f"It is {origin.get(str(route.get('protocol')), 'neither from BIRD nor from Felix')}; BIRD cannot install its own route beside it, and"
-                 " announces this one to the other nodes."],
+            why=[f"It is {origin.get(str(route.get('protocol')), 'neither from BIRD nor from Felix')}; BIRD cannot install its own route in its place"
+                 + ("." if route.get("protocol") == "kernel" else ", and announces this one to the other nodes.")],
             remedies=[
                 Remedy("delete_route", "R1", f"delete the route {line} on {node}", f"ip route add {line}", node=node, object=line, change=(line, ""),
                        parameters={"route": dict(route)}, verify=f"{node} routes {finding.fact.object} by BIRD", wait_seconds=30,
