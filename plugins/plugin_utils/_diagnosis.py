@@ -56,7 +56,7 @@ class Diagnosis:
 
     def _counts(self, verdict: Judged) -> bool:
         """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked."""
-        asked = verdict.fact.node in self.scope.core or (verdict.fact.node in self.witnesses and "was not asked for" not in verdict.reason)
+        asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and "was not asked for" not in verdict.reason)
         return verdict.outcome != "not_checked" or asked
 
     def _mark_not_reached(self) -> None:
