@@ -50,5 +50,7 @@ def stray_nic(lab: Lab) -> Iterator[None]:
     wait_for(lambda: _own_routes_lost(lab, "k8s02"), "the block routes of k8s02 are gone", 300)
     yield
     lab.run("k8s02", "ip", "link", "del", "br0", check=False)
-    if lab.address("k8s02") != f"{lab.node('k8s02').address}/24":
+    good = f"{lab.node('k8s02').address}/24"
+    if lab.address("k8s02") != good:
         lab.restart_calico("k8s02")
+        wait_for(lambda: lab.address("k8s02") == good, "k8s02 announces its own address again", 20)

@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the lab makes namespaces, so this test needs root")
 
 
+def unique(name: str) -> str:
+    """A lab's name that no other run of the tests uses."""
+    return f"{name}{os.getpid()}"
+
+
 def lab(*arguments: str, check: bool = True) -> str:
     """python -m lab ..."""
     done = subprocess.run(

@@ -11,9 +11,10 @@ import pytest
 
 from lab.cluster import Lab
 from lab.plan import GATEWAY
-from tests.lab.support import lab, needs_root
+from tests.lab.support import lab, needs_root, unique
 
 pytestmark = needs_root
+TCAP = unique("tcap")
 Json = dict[str, Any]
 RECORDED = {"noencap": ("bgp-noencap-healthy", "node-a", "172.18.0.1"), "ipip": ("ipip-healthy", "ip-a", "172.31.5.1")}
 
@@ -22,9 +23,9 @@ RECORDED = {"noencap": ("bgp-noencap-healthy", "node-a", "172.18.0.1"), "ipip": 
 def pair(request: pytest.FixtureRequest, state: Path, capture: Callable[[str], Path]) -> Iterator[tuple[Lab, Path, str]]:
     name, node, gateway = RECORDED[request.param]
     folder = capture(name)
-    lab("up", "--mode", request.param, "--api", "emulator", "--name", "tcap")
-    yield Lab.load("tcap"), folder / "nodes" / node, gateway
-    lab("down", "--name", "tcap")
+    lab("up", "--mode", request.param, "--api", "emulator", "--name", TCAP)
+    yield Lab.load(TCAP), folder / "nodes" / node, gateway
+    lab("down", "--name", TCAP)
 
 
 def read(path: Path) -> Any:
@@ -133,16 +134,16 @@ def test_objects(pair: tuple[Lab, Path, str]) -> None:
         mine, theirs = cluster.client.list(resource)[0], read(api / f"{resource}.json")["items"][0]
         assert set(mine["spec"]) == set(theirs["spec"]), resource
         assert mine["kind"] == theirs["kind"]
-    mine, theirs = ({e["name"] for e in _node_env(item)} for item in (cluster.client.list("daemonsets"), read(api / "daemonsets.json")["items"]))
-    assert mine == theirs
+    recorded = read(api / "daemonsets.json")["items"]
+    assert _node_env(cluster.client.list("daemonsets")) == _node_env(recorded)
 
 
-def _node_env(items: list[Json]) -> list[Json]:
+def _node_env(items: list[Json]) -> set[str]:
+    """The names of the variables of calico-node."""
     for item in items:
         if item["metadata"]["name"] == "calico-node":
-            found: list[Json] = item["spec"]["template"]["spec"]["containers"][0]["env"]
-            return found
-    return []
+            return {each["name"] for each in item["spec"]["template"]["spec"]["containers"][0]["env"]}
+    return set()
 
 
 def test_cni_result(pair: tuple[Lab, Path, str]) -> None:

@@ -115,7 +115,7 @@ def test_patches() -> None:
     env = {"env": [{"name": "IP", "value": "autodetect"}, {"name": "B", "value": "b"}]}
     assert strategic(env, {"env": [{"name": "IP", "value": "none"}]})["env"][0]["value"] == "none"
     assert len(strategic(env, {"env": [{"name": "C", "value": "c"}]})["env"]) == 3
-    operations = [{"op": "add", "path": "/m/a~1b", "value": 1}, {"op": "remove", "path": "/x"}]
+    operations: list[Json] = [{"op": "add", "path": "/m/a~1b", "value": 1}, {"op": "remove", "path": "/x"}]
     assert json_patch({"m": {}, "x": 1}, operations) == {"m": {"a/b": 1}}
 
 

@@ -10,7 +10,10 @@ import pytest
 from lab import faults
 from lab.cluster import Lab
 from lab.errors import LabError
-from tests.lab.support import lab, needs_root
+from lab.processes import wait_for
+from tests.lab.support import lab, needs_root, unique
+
+TFAULT = unique("tfault")
 
 
 def test_catalogue() -> None:
@@ -25,9 +28,9 @@ def test_catalogue() -> None:
 
 @pytest.fixture(scope="module", params=["noencap", "ipip"])
 def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
-    lab("up", "--mode", request.param, "--api", "emulator", "--name", "tfault", "--monitor-interval", "2")
-    yield Lab.load("tfault")
-    lab("down", "--name", "tfault")
+    lab("up", "--mode", request.param, "--api", "emulator", "--name", TFAULT, "--monitor-interval", "2")
+    yield Lab.load(TFAULT)
+    lab("down", "--name", TFAULT)
 
 
 @needs_root
@@ -72,8 +75,6 @@ def test_the_monitor_heals_the_address(cluster: Lab) -> None:
 def test_a_deleted_pod_comes_back(cluster: Lab) -> None:
     old = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")
     cluster.client.delete("pods", old.name, old.namespace)
-    from lab.processes import wait_for
-
     wait_for(lambda: all(pod.name != old.name for pod in cluster.pods), "the pod has a successor", 20)
     cluster.wait_healthy(30)
     fresh = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")

@@ -13,9 +13,16 @@ import pytest
 
 from lab import lifecycle, plan
 from lab.cluster import Lab
-from tests.lab.support import ROOT, lab, needs_root
+from lab.errors import LabError
+from tests.lab.support import ROOT, lab, needs_root, unique
 
 pytestmark = needs_root
+TLIFE = unique("tlife")
+TCRASH = unique("tcrash")
+TINT = unique("tint")
+TONE = unique("tone")
+TTWO = unique("ttwo")
+TNIC = unique("tnic")
 
 
 def everything() -> dict[str, set[str]]:
@@ -37,21 +44,21 @@ def nothing_left(name: str, state: Path) -> None:
 
 def test_up_and_down_leaves_nothing(state: Path) -> None:
     listeners = Path("/proc/net/unix").read_text().count("podnet")
-    said = lab("up", "--mode", "ipip", "--api", "emulator", "--name", "tlife")
+    said = lab("up", "--mode", "ipip", "--api", "emulator", "--name", TLIFE)
     assert "is up after" in said
-    assert "healthy" in lab("status", "--name", "tlife").splitlines()[-1]
-    assert lab("exec", "k8s02", "--name", "tlife", "--", "hostname").strip() == "k8s02"
-    assert "there is a lab tlife already" in lab("up", "--name", "tlife", check=False)
-    lab("down", "--name", "tlife")
-    nothing_left("tlife", state)
+    assert "healthy" in lab("status", "--name", TLIFE).splitlines()[-1]
+    assert lab("exec", "k8s02", "--name", TLIFE, "--", "hostname").strip() == "k8s02"
+    assert f"there is a lab {TLIFE} already" in lab("up", "--name", TLIFE, check=False)
+    lab("down", "--name", TLIFE)
+    nothing_left(TLIFE, state)
     assert Path("/proc/net/unix").read_text().count("podnet") == listeners
-    assert "there is no lab tlife" in lab("down", "--name", "tlife", check=False)
+    assert f"there is no lab {TLIFE}" in lab("down", "--name", TLIFE, check=False)
 
 
 @pytest.mark.parametrize("line", ["network namespaces", "nodes: mount", "calico-node on every"])
 def test_killed_half_way_up(state: Path, line: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "up", "--mode", "ipip", "--api", "emulator", "--name", "tcrash"],
+        [sys.executable, "-m", "lab", "up", "--mode", "ipip", "--api", "emulator", "--name", TCRASH],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -63,14 +70,14 @@ def test_killed_half_way_up(state: Path, line: str) -> None:
             os.kill(process.pid, signal.SIGKILL)
             break
     process.wait()
-    assert lifecycle.traces("tcrash")
-    lab("down", "--name", "tcrash")
-    nothing_left("tcrash", state)
+    assert lifecycle.traces(TCRASH)
+    lab("down", "--name", TCRASH)
+    nothing_left(TCRASH, state)
 
 
 def test_interrupted_up_cleans_up_itself(state: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "up", "--mode", "noencap", "--api", "emulator", "--name", "tint"],
+        [sys.executable, "-m", "lab", "up", "--mode", "noencap", "--api", "emulator", "--name", TINT],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,35 +88,35 @@ def test_interrupted_up_cleans_up_itself(state: Path) -> None:
             os.kill(process.pid, signal.SIGTERM)
             break
     assert process.wait(timeout=60) == 130
-    nothing_left("tint", state)
+    nothing_left(TINT, state)
 
 
 def test_two_labs_side_by_side(state: Path) -> None:
-    lab("up", "--mode", "noencap", "--nodes", "2", "--api", "emulator", "--name", "tone")
-    lab("up", "--mode", "ipip", "--nodes", "2", "--api", "emulator", "--name", "ttwo")
-    one, two = Lab.load("tone"), Lab.load("ttwo")
+    lab("up", "--mode", "noencap", "--nodes", "2", "--api", "emulator", "--name", TONE)
+    lab("up", "--mode", "ipip", "--nodes", "2", "--api", "emulator", "--name", TTWO)
+    one, two = Lab.load(TONE), Lab.load(TTWO)
     try:
         assert one.problems() == two.problems() == []
         assert one.node("k8s01").address == two.node("k8s01").address
         one.restart_calico("k8s01")
         one.wait_healthy()
         assert two.problems() == []
-        lab("down", "--name", "tone")
-        nothing_left("tone", state)
+        lab("down", "--name", TONE)
+        nothing_left(TONE, state)
         assert two.problems() == []
         ping = [str(Path(sys.executable).parent / "ansible"), "-i", str(two.inventory), "nodes", "-m", "ping"]
         assert subprocess.run(ping, capture_output=True, text=True, check=False).stdout.count("pong") == 2
     finally:
-        lab("down", "--name", "tone", check=False)
-        lab("down", "--name", "ttwo", check=False)
-    nothing_left("ttwo", state)
+        lab("down", "--name", TONE, check=False)
+        lab("down", "--name", TTWO, check=False)
+    nothing_left(TTWO, state)
 
 
 @pytest.mark.parametrize("mode", ["noencap", "ipip"])
 def test_calico_on_a_second_nic(state: Path, mode: str) -> None:
-    lab("up", "--mode", mode, "--nodes", "2", "--api", "emulator", "--name", "tnic", "--second-nic")
+    lab("up", "--mode", mode, "--nodes", "2", "--api", "emulator", "--name", TNIC, "--second-nic")
     try:
-        cluster = Lab.load("tnic")
+        cluster = Lab.load(TNIC)
         assert cluster.problems() == []
         assert cluster.address("k8s01") == "10.9.7.201/24"
         node = cluster.client.get("nodes", "k8s01")
@@ -117,11 +124,11 @@ def test_calico_on_a_second_nic(state: Path, mode: str) -> None:
         env = cluster.client.get("daemonsets", "calico-node", "kube-system")["spec"]["template"]["spec"]["containers"][0]["env"]
         assert {"name": "IP_AUTODETECTION_METHOD", "value": "interface=eth1"} in env
     finally:
-        lab("down", "--name", "tnic")
+        lab("down", "--name", TNIC)
 
 
 def test_names_are_checked() -> None:
-    with pytest.raises(plan.LabError, match="a lab's name is"):
+    with pytest.raises(LabError, match="a lab's name is"):
         plan.plan("a-b", "ipip", 3)
-    with pytest.raises(plan.LabError, match="1 to 50 nodes"):
+    with pytest.raises(LabError, match="1 to 50 nodes"):
         plan.plan("ab", "ipip", 0)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from lab.calico.felix import endpoints
 CASES = [("ipip-healthy", "ip-a"), ("ipip-healthy", "ip-c"), ("bgp-noencap-healthy", "node-b"), ("ipip-f01-stray-nic", "ip-c")]
 
 
-def _objects(folder: Path) -> dict[str, list[confd.Json]]:
+def _objects(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: json.loads((folder / "api" / f"{name}.json").read_text())["items"] for name in confd.FOLLOWED}
 
 
