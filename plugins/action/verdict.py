@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
             causes=[{key: cause[key] for key in ("id", "fault", "confidence", "node", "summary")} for cause in verdict["causes"]],
             nodes_asked=len([entry for entry in collected if entry["sections"]]),
         )
-        if not arguments["quiet"]:
+        if not arguments["quiet"] and not _run.batches_follow(variables):
             show(result, _text.screen(report, path), self._display)
         if arguments["fail_on"] == "finding" and (verdict["outcome"] != "healthy" or report["findings"]):
             result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")

@@ -42,10 +42,12 @@ def why_nothing(result: Mapping[str, Json] | None) -> str:
     return "gave an answer that cannot be understood"
 
 
+_WRAPPING = re.compile(r'^(Task failed: |Failed to connect to the host via ssh: |Data could not be sent to remote host "[^"]*"\. Make sure this host can be '
+                       r"reached over ssh: |ssh: |kex_exchange_identification: )+")  # fmt: skip
+
+
 def _bare(message: str) -> str:
-    for prefix in ("Task failed: ", "Failed to connect to the host via ssh: ", "ssh: "):
-        message = message.removeprefix(prefix)
-    return message or "no reason given"
+    return _WRAPPING.sub("", message) or "no reason given"
 
 
 def node_facts(node: str, result: Mapping[str, Json] | None) -> NodeFacts:

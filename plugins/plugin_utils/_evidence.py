@@ -10,6 +10,7 @@ import secrets
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from ._answers import why_nothing
 from ._question import Endpoint, Question
 
 Json = t.Any
@@ -84,6 +85,8 @@ def document(question: Question, found: Mapping[tuple[str, str], Mapping[str, Js
         if not fired:
             continue
         trouble = _trouble(fired, near) or (f"{far.label} is outside of the cluster, nobody listens there" if far.node is None else _trouble(armed, far))
+        if not trouble and len({part.get("id") for part in (fired, armed, seen)}) != 1:
+            trouble = "both ends were not asked at the same time (serial, or hosts of different batches)"
         if not trouble and not armed.get("armed"):
             trouble = str(armed.get("reason") or f"no capture was armed at {far.label}")
         if not trouble and not seen.get("captured"):
@@ -97,7 +100,7 @@ def _trouble(result: Mapping[str, Json], end: Endpoint) -> str:
     if not result:
         return f"the node of {end.label} was not reached"
     if result.get("unreachable") or result.get("failed"):
-        return f"the node of {end.label} failed: {' '.join(str(result.get('msg', 'no reason given')).split())[:160]}"
+        return f"{end.node} {why_nothing(result)}"
     if result.get("reason") and not result.get("fired") and not result.get("armed") and not result.get("captured"):
         return str(result["reason"])
     return ""

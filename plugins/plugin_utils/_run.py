@@ -40,6 +40,14 @@ def refuse_free_strategy(task: t.Any) -> str | None:
     return f"this play runs with strategy {strategy}, in which hosts do not wait for each other; use strategy: linear for podnet.doctor"
 
 
+def batches_follow(variables: Mapping[str, t.Any]) -> bool:
+    """Whether hosts of this play wait for a later batch (serial), whose verdict will know more than this one's."""
+    batch, hosts, alive = (list(variables.get(f"ansible_play_{name}") or []) for name in ("batch", "hosts_all", "hosts"))
+    if not batch or batch[-1] not in hosts:
+        return False
+    return any(host in alive for host in hosts[hosts.index(batch[-1]) + 1 :])
+
+
 def inventory(variables: Mapping[str, t.Any]) -> Iterator[tuple[str, Mapping[str, t.Any]]]:
     """(host, the few variables that tell which node it is), without templating anything."""
     hostvars = variables["hostvars"]
