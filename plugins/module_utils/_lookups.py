@@ -36,6 +36,8 @@ def _body(flow: dict[str, t.Any], indexes: t.Mapping[str, int], flags: int) -> b
         raise ValueError(f"not an address: {flow['src']!r}")
     family = family_of(dst)
     length = LENGTHS[family]
+    if family == "inet6":  # the kernel always answers with the table there, and refuses the flag that asks for it
+        flags &= ~RTM_F_LOOKUP_TABLE
     body = HEADER.pack(names.NUMBERS[family], length, length if src else 0, 0, 0, 0, 0, 0, flags)
     body += attribute(RTA_DST, _packed(dst))
     if src:

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _counters
+
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:238B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   1: 00000000:00B3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   2: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   3: 0100007F:00B3 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+"""
+TCP6 = "head\n   0: 00000000000000000000000001000000:00B3 0:0 0A 0 0\n"
+
+
+def test_sockets() -> None:
+    assert _counters.sockets(TCP, "inet") == [
+        {"family": "inet", "address": "127.0.0.1", "port": 9099, "protocol": "tcp"},
+        {"family": "inet", "address": "0.0.0.0", "port": 179, "protocol": "tcp"},
+    ]
+    assert _counters.sockets(TCP6, "inet6") == [{"family": "inet6", "address": "::1", "port": 179, "protocol": "tcp"}]
+
+
+def test_pairs() -> None:
+    text = "Ip: Forwarding DefaultTTL\nIp: 1 64\nIcmp: InMsgs\nIcmp: x\nOdd: A B\nOdd: 1\n"
+    assert _counters.pairs(text) == {"Ip": {"Forwarding": 1, "DefaultTTL": 64}}
+    assert _counters.pairs(text, ("Icmp",)) == {}
+
+
+def test_read() -> None:
+    found = _counters.read()
+    assert "Forwarding" in found["snmp"]["Ip"] and "InOctets" in found["netstat"]["IpExt"]
+    assert isinstance(_counters.listeners(), list)
+
+
+@given(st.text() | st.lists(st.sampled_from(["Ip:", " 1", " a", "\n", "0100007F:238B", " 0A ", "x: "])).map("".join))
+def test_property_any_text(text: str) -> None:
+    _counters.pairs(text)
+    _counters.sockets(text, "inet")
+
+
+def test_recorded(captures: t.Callable[..., t.Any]) -> None:
+    folder = captures("bgp-noencap-healthy")
+    for path in folder.glob("bgp-noencap-healthy/nodes/*/proc-net-snmp.txt"):
+        assert _counters.pairs(path.read_text())["Ip"]["Forwarding"] == 1

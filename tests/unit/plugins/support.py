@@ -1,0 +1,76 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small pod network on the real kernel, made by hand as Calico would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import jsonschema
+
+ROOT = Path(__file__).resolve().parents[3]
+UID = "fe9689c8-cb5c-4f39-9f1b-6c68482c7ed3"
+
+
+def valid(name: str, document: t.Any) -> None:
+    """Hold a document against its published schema."""
+    schema = json.loads((ROOT / "docs" / "schemas" / f"{name}-1.json").read_text())
+    document = json.loads(json.dumps(document))
+    errors = [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
+    if errors:
+        raise ValueError("\n".join(errors[:10]))
+
+
+class Network:
+    """Two nodes on one wire, a pod on each."""
+
+    def __init__(self, make: t.Callable[[], t.Any]) -> None:
+        self.nodes = [make(), make()]
+        self.pods = [make(), make()]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        one, two = self.nodes
+        one.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", two.name)
+        for number, (node, pod) in enumerate(zip(self.nodes, self.pods)):
+            node.ip("link set eth0 up")
+            node.ip(f"addr add 192.0.2.1{number + 1}/24 dev eth0")
+            node.ip("route add default via 192.0.2.254")
+            node.sysctl("net/ipv4/ip_forward", "1")
+            name = f"cali0{number}"
+            node.ip("link", "add", name, "address", "ee:ee:ee:ee:ee:ee", "type", "veth", "peer", "name", "eth0", "netns", pod.name)
+            node.ip(f"link set {name} up")
+            node.sysctl(f"net/ipv4/conf/{name}/proxy_arp", "1")
+            node.sysctl(f"net/ipv4/neigh/{name}/proxy_delay", "0")
+            node.ip(f"route add 10.244.{number}.2/32 dev {name} scope link")
+            node.ip(f"route add 10.244.{1 - number}.0/26 via 192.0.2.1{2 - number} proto bird")
+            pod.ip("link set eth0 up")
+            pod.ip(f"addr add 10.244.{number}.2/32 dev eth0")
+            pod.ip("route add 169.254.1.1 dev eth0 scope link")
+            pod.ip("route add default via 169.254.1.1 dev eth0")
+
+    def serve(self, space: t.Any, port: int) -> None:
+        """A TCP server in a namespace."""
+        program = f"import socket\ns=socket.create_server(('',{port}))\nprint('up',flush=True)\nwhile True: s.accept()[0].close()"
+        process = subprocess.Popen(["nsenter", f"--net={space.path}", sys.executable, "-c", program], stdout=subprocess.PIPE)
+        self.processes.append(process)
+        if process.stdout is not None:
+            process.stdout.readline()
+
+    def stay(self, space: t.Any) -> int:
+        """A process in a namespace; its pid."""
+        process = space.spawn("sleep", "600")
+        self.processes.append(process)
+        return int(process.pid)
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
