@@ -18,8 +18,12 @@ SCHEMA = "podnet.doctor/node/1"
 _SPACES = re.compile(r"\s+")
 
 
+_WRAPPING = re.compile(r'^(Task failed: |Failed to connect to the host via ssh: |Data could not be sent to remote host "[^"]*"\. Make sure this host can be '
+                       r"reached over ssh: |ssh: |kex_exchange_identification: )+")  # fmt: skip
+
+
 def _short(text: Json, most: int = 160) -> str:
-    line = _SPACES.sub(" ", str(text)).strip().rstrip(".")
+    line = _WRAPPING.sub("", _SPACES.sub(" ", str(text)).strip()).rstrip(".")
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
@@ -42,12 +46,8 @@ def why_nothing(result: Mapping[str, Json] | None) -> str:
     return "gave an answer that cannot be understood"
 
 
-_WRAPPING = re.compile(r'^(Task failed: |Failed to connect to the host via ssh: |Data could not be sent to remote host "[^"]*"\. Make sure this host can be '
-                       r"reached over ssh: |ssh: |kex_exchange_identification: )+")  # fmt: skip
-
-
 def _bare(message: str) -> str:
-    return _WRAPPING.sub("", message) or "no reason given"
+    return message or "no reason given"
 
 
 def node_facts(node: str, result: Mapping[str, Json] | None) -> NodeFacts:

@@ -31,7 +31,7 @@ def _global_unicast(text: str) -> bool:
 
 def candidates(facts: NodeFacts, without: str | None = None) -> list[tuple[str, str]]:
     """(interface, address) in the order in which Calico looks: newest interface first, its addresses in the kernel's order."""
-    order = {name: int(link.get("ifindex", 0)) for name, link in facts.links.items()}
+    order = {name: link.get("ifindex") or 0 for name, link in facts.links.items()}
     held = [
         (str(a.get("ifname")), str(a.get("local")))
         for a in facts.addresses
@@ -70,7 +70,7 @@ def _choose(cluster: Cluster, node: str, facts: NodeFacts, without: str | None) 
                     return address
         return None
     if method == "can-reach":
-        for entry in facts.section("lookups"):
+        for entry in facts.entries("lookups"):
             if entry.get("dst") == argument:
                 source = (entry.get("route") or {}).get("prefsrc")
                 return str(source) if source and source != without else None

@@ -10,9 +10,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
-from ._json import Json, NotCollected, as_mapping, objects, section_of
+from ._json import Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
+ROUTE: Shape = {
+    "dst": str, "type": str, "protocol": str, "scope": str, "table": int, "metric": int, "gateway": str, "dev": str, "prefsrc": str,
+    "flags": list, "nexthops": list,
+}  # fmt: skip
+SHAPES: Mapping[str, Shape] = {
+    "links": {"ifname": str, "ifindex": int, "flags": list, "operstate": str, "address": str},
+    "addresses": {"ifname": str, "local": str, "prefixlen": int, "family": str},
+    "routes": ROUTE,
+    "rules": {"priority": int, "src": str},
+    "neighbours": {"dst": str, "dev": str, "lladdr": str, "state": list},
+    "sandboxes": {"ifname": str, "network": dict},
+    "lookups": {"dst": str, "src": str, "iif": str, "route": dict},
+    "reachability": {"dst": str, "port": int, "outcome": str, "error": str},
+}
+PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
+BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 
 @dataclass
@@ -28,17 +44,21 @@ class NodeFacts:
             raise NotCollected(f"{self.name} {self.reason}")
         return section_of(self.document, name, self.name)
 
+    def entries(self, name: str) -> list[Mapping[str, Json]]:
+        """A section that is a list of objects, in the shape of docs/documents.md."""
+        return shaped(self.section(name), SHAPES[name], f"{self.name}: {name}")
+
     @property
     def collected(self) -> bool:
         return self.document is not None
 
     @property
     def links(self) -> dict[str, Mapping[str, Json]]:
-        return {str(link.get("ifname")): link for link in objects(self.section("links"))}
+        return {str(link.get("ifname")): link for link in self.entries("links")}
 
     @property
     def addresses(self) -> list[Mapping[str, Json]]:
-        return objects(self.section("addresses"))
+        return self.entries("addresses")
 
     def link_holding(self, address: str | None) -> str | None:
         return next((str(a.get("ifname")) for a in self.addresses if a.get("local") == address), None)
@@ -48,18 +68,18 @@ class NodeFacts:
 
     @property
     def routes(self) -> list[Mapping[str, Json]]:
-        return objects(self.section("routes"))
+        return self.entries("routes")
 
     def routes_to(self, prefix: str, table: int = MAIN_TABLE) -> list[Mapping[str, Json]]:
         return [r for r in self.routes if r.get("dst") == prefix and r.get("table") == table]
 
     @property
     def neighbours(self) -> list[Mapping[str, Json]]:
-        return objects(self.section("neighbours"))
+        return self.entries("neighbours")
 
     @property
     def rules(self) -> list[Mapping[str, Json]]:
-        return objects(self.section("rules"))
+        return self.entries("rules")
 
     def sysctl(self, path: str) -> str:
         values = as_mapping(self.section("sysctls"))
@@ -70,29 +90,40 @@ class NodeFacts:
 
     def bird(self, family: str = "ipv4") -> Mapping[str, Json]:
         daemons = as_mapping(self.section("bird"))
-        return as_mapping(section_of(daemons, family, f"{self.name}: bird"))
+        daemon = section_of(daemons, family, f"{self.name}: bird")
+        if not isinstance(daemon, Mapping):
+            raise NotCollected(f"{self.name}: bird {family} cannot be understood")
+        return daemon
 
     def bird_part(self, part: str, family: str = "ipv4") -> Json:
         return section_of(self.bird(family), part, f"{self.name}: bird {family}")
 
     @property
     def bgp_protocols(self) -> list[Mapping[str, Json]]:
-        return [p for p in objects(self.bird_part("protocols")) if p.get("proto") == "BGP"]
+        protocols = shaped(self.bird_part("protocols"), PROTOCOL, f"{self.name}: bird protocols")
+        return [p for p in protocols if p.get("proto") == "BGP"]
+
+    @property
+    def bird_routes(self) -> list[Mapping[str, Json]]:
+        return shaped(self.bird_part("routes"), BIRD_ROUTE, f"{self.name}: bird routes")
 
     def process(self, name: str) -> Mapping[str, Json]:
         """Liveness of felix, confd, bird or bird6 as the `calico` section tells it."""
-        return as_mapping(section_of(as_mapping(self.section("calico")), name, f"{self.name}: calico"))
+        process = section_of(as_mapping(self.section("calico")), name, f"{self.name}: calico")
+        if not isinstance(process, Mapping):
+            raise NotCollected(f"{self.name}: calico {name} cannot be understood")
+        return process
 
     def sandbox_behind(self, ifname: str) -> Mapping[str, Json]:
         """The pod's namespace that the host interface leads into, with its network facts."""
-        for sandbox in objects(self.section("sandboxes")):
+        for sandbox in self.entries("sandboxes"):
             if sandbox.get("ifname") == ifname:
                 return sandbox
         raise NotCollected(f"{self.name}: no process was found in the network namespace behind {ifname}")
 
     def lookup(self, **wanted: str) -> Mapping[str, Json]:
         """The kernel's answer to a route look-up that was asked for; its `route` may hold an error."""
-        for entry in objects(self.section("lookups")):
+        for entry in self.entries("lookups"):
             if all(entry.get(key) == value for key, value in wanted.items()):
                 if all(not entry.get(key) for key in ("src", "iif", "mark") if key not in wanted):
                     return as_mapping(entry.get("route"))

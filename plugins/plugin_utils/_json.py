@@ -59,3 +59,23 @@ def as_list(value: Json) -> list[Json]:
 
 def objects(value: Json) -> list[Mapping[str, Json]]:
     return [item for item in as_list(value) if isinstance(item, Mapping)]
+
+
+Shape = Mapping[str, type]
+
+
+def shaped(value: Json, shape: Shape, whose: str) -> list[Mapping[str, Json]]:
+    """A list of objects whose known fields, where they are there, have the right type.
+
+    Errors: NotCollected. An entry that cannot be understood may be the very one that matters, so the whole list then counts as not read.
+    """
+    if not isinstance(value, list):
+        raise NotCollected(f"{whose} is no list")
+    for entry in value:
+        if not isinstance(entry, Mapping):
+            raise NotCollected(f"{whose} holds something that is no object")
+        for name, kind in shape.items():
+            found = entry.get(name)
+            if found is not None and (not isinstance(found, kind) or (kind is int and isinstance(found, bool))):
+                raise NotCollected(f"{whose} holds an entry whose {name} cannot be understood")
+    return t.cast("list[Mapping[str, Json]]", value)

@@ -12,7 +12,7 @@ from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import Json, NotCollected, as_mapping, objects
+from .._json import Json, NotCollected, as_mapping
 from .._question import Scope
 from .._remedies import restart_calico_node
 from .._topology import peer_addresses, uses_bird
@@ -133,7 +133,7 @@ def tcp179_answers(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
             return None
     except NotCollected:
         pass
-    for entry in objects(facts.section("reachability")):
+    for entry in facts.entries("reachability"):
         if entry.get("dst") == address and entry.get("port") == BGP_PORT:
             outcome = entry.get("outcome")
             if outcome == "answered":

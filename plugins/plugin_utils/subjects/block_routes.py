@@ -86,7 +86,7 @@ def block_route_present(fact: Fact, documents: Documents, scope: Scope) -> Findi
             return Finding("route.block.missing", fact, None, f"no route to {fact.object} in the kernel; BIRD has: {in_bird}", (*source, f"bird {fact.node}"),
                            hint={"bird": in_bird})  # fmt: skip
         return Finding("route.block.missing", fact, None, f"no route to {fact.object} on {fact.node}", source)
-    best = min(found, key=lambda route: int(route.get("metric") or 0))
+    best = min(found, key=lambda route: route.get("metric") or 0)
     if expected["encapsulation"] is None:
         raise NotCollected(f"no IP pool in the Kubernetes API says how packets to {fact.object} travel")
     gateway, device = expected["gateway"], expected["dev"]
@@ -103,7 +103,7 @@ def block_route_present(fact: Fact, documents: Documents, scope: Scope) -> Findi
 
 def _line_in_bird(facts: NodeFacts, prefix: str) -> str | None:
     try:
-        for route in objects(facts.bird_part("routes")):
+        for route in facts.bird_routes:
             if route.get("prefix") == prefix and route.get("protocol") not in ("kernel1", None):
                 via = ", ".join(f"via {hop.get('gateway')} on {hop.get('dev')}" for hop in objects(route.get("nexthops")))
                 return f"{prefix} {via} [{route.get('protocol')}] {route.get('state') or ''}".rstrip()

@@ -71,7 +71,7 @@ def local_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     found = facts.routes_to(wanted["dst"])
     if not found:
         return Finding("route.local.missing", fact, None, f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {fact.object} runs", source)
-    best = min(found, key=lambda route: int(route.get("metric") or 0))
+    best = min(found, key=lambda route: route.get("metric") or 0)
     if [device for _gateway, device in hops(best)] == [wanted["dev"]]:
         return None
     return Finding("route.local.different", fact, route_line(best), route_line(best), source)

@@ -170,7 +170,7 @@ def removal_obstacles(facts: NodeFacts, ifname: str, cluster: Cluster) -> list[s
             devices = {route.get("dev")} | {hop.get("dev") for hop in objects(route.get("nexthops"))}
             if ifname in devices and route.get("protocol") != "kernel" and route.get("table") != 255:
                 reasons.append(f"the route to {route.get('dst')} uses {ifname}")
-        for entry in facts.section("lookups") if "lookups" in (facts.document or {}) else []:
+        for entry in facts.entries("lookups") if "lookups" in (facts.document or {}) else []:
             if entry.get("dst") in peers and as_mapping(entry.get("route")).get("dev") == ifname:
                 reasons.append(f"node {entry.get('dst')} is reached over {ifname}")
     except NotCollected as exc:

@@ -10,9 +10,9 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
-from .._documents import Documents
+from .._documents import SHAPES, Documents
 from .._graph import Fact, FactId, Finding
-from .._json import Json, NotCollected, as_list, as_mapping, objects, section_of
+from .._json import Json, NotCollected, as_list, as_mapping, section_of, shaped
 from .._question import Scope
 from .._routes import hops, route_line
 from .local_pods import CNI_MAC
@@ -45,7 +45,7 @@ def _network(fact: Fact, documents: Documents, part: str) -> list[t.Mapping[str,
     sandbox = documents.node(fact.node).sandbox_behind(fact.value["host"])
     whose = f"{fact.node}: pod {fact.object}"
     network = as_mapping(section_of(sandbox, "network", whose))
-    return objects(section_of(network, part, whose))
+    return shaped(section_of(network, part, whose), SHAPES[part], f"{whose}: {part}")
 
 
 def _sources(fact: Fact) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     if not defaults:
         lines = "; ".join(route_line(r) for r in routes if r.get("table") in (None, 254)) or "none"
         return Finding("pod.route.missing", fact, None, f"no default route in {fact.object}; its routes: {lines}", _sources(fact))
-    best = min(defaults, key=lambda route: int(route.get("metric") or 0))
+    best = min(defaults, key=lambda route: route.get("metric") or 0)
     if hops(best) != [(GATEWAY, "eth0")]:
         return Finding("pod.route.different", fact, route_line(best), f"in {fact.object}: {route_line(best)}", _sources(fact))
     return None
