@@ -1,0 +1,118 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _kube
+from ansible_collections.podnet.doctor.tests.unit.plugins import support
+from ansible_collections.podnet.doctor.tests.unit.plugins.fake_api import FakeApi
+
+
+@pytest.fixture
+def api() -> t.Iterator[FakeApi]:
+    made = FakeApi()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["ipip-healthy", "v333-ipip-healthy"])
+def recorded(api: FakeApi, captures: t.Callable[..., t.Any], request: pytest.FixtureRequest) -> FakeApi:
+    api.load(captures(request.param) / request.param / "api")
+    api.name = request.param  # type: ignore[attr-defined]
+    return api
+
+
+def names(document: dict[str, t.Any], section: str) -> set[str]:
+    return {item["metadata"]["name"] for item in document[section]}
+
+
+def test_whole_cluster(recorded: FakeApi) -> None:
+    document = _kube.read_cluster({"host": recorded.url})
+    support.valid("cluster", document)
+    assert (document["scope"], document["narrowed"], document["reachable"]) == ("cluster", ["deployments"], True)
+    version = "projectcalico.org/v3" if recorded.name.startswith("v333") else "crd.projectcalico.org/v1"  # type: ignore[attr-defined]
+    assert document["calico_api"] == version
+    errors = {name: section["error"] for name, section in document.items() if isinstance(section, dict) and "error" in section}
+    assert all("not found" in text for text in errors.values()), errors
+    assert len(document["nodes"]) == 3 and document["ippools"] and document["ipamblocks"] and document["calico_networkpolicies"]
+    assert document["networkpolicies"] != document["calico_networkpolicies"]
+    calico = next(item for item in document["daemonsets"] if item["metadata"]["name"] == "calico-node")
+    environment = {entry["name"]: entry.get("value") for entry in calico["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert environment["CALICO_NETWORKING_BACKEND"] == "bird"
+    assert not any("secrets" in path for _method, path, _body, _headers in recorded.asked)
+
+
+def test_narrowed_to_a_question(recorded: FakeApi) -> None:
+    pods = [item for item in recorded.lists["/api/v1/pods"] if item["metadata"]["namespace"] == "shop"]
+    one, two = pods[0], pods[-1]
+    end = f"shop/{one['metadata']['name']}"
+    document = _kube.read_cluster({"host": recorded.url}, narrow={"endpoints": [end, two["status"]["podIP"]]})
+    support.valid("cluster", document)
+    assert document["scope"] == "pair" and document["narrowed"] == ["pods", "deployments"]
+    on_nodes = {
+        item["metadata"]["name"] for item in recorded.lists["/api/v1/pods"] if item["spec"]["nodeName"] in (one["spec"]["nodeName"], two["spec"]["nodeName"])
+    }
+    assert on_nodes <= names(document, "pods") and "calico-kube-controllers" in "".join(names(document, "pods"))
+    assert not any(path.startswith("/api/v1/pods?limit") for _method, path, _body, _headers in recorded.asked)
+
+
+def test_unknown_pod_brings_its_namespace(recorded: FakeApi) -> None:
+    document = _kube.read_cluster({"host": recorded.url}, ["pods", "namespaces"], {"endpoints": ["shop/web-typo", "nonsense", "node/none"]})
+    assert any(name.startswith("web-") for name in names(document, "pods"))
+
+
+def test_service_brings_its_nodes(api: FakeApi) -> None:
+    api.objects["/apis"] = {"groups": []}
+    api.lists["/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"] = [{"metadata": {"name": "api-x"}, "endpoints": [{"nodeName": "b"}, {}]}]
+    api.lists["/api/v1/pods"] = [{"metadata": {"name": f"p-{node}", "namespace": "shop"}, "spec": {"nodeName": node}, "status": {}} for node in ("a", "b")]
+    document = _kube.read_cluster({"host": api.url}, ["pods"], {"endpoints": ["svc/shop/api"], "nodes": [], "pods": [], "pod_addresses": []})
+    assert names(document, "pods") == {"p-b"}
+
+
+def test_forbidden_and_missing_are_their_sections_errors(api: FakeApi) -> None:
+    api.objects["/apis"] = {"groups": [{"name": "crd.projectcalico.org"}]}
+    api.lists["/api/v1/nodes"] = [{"metadata": {"name": "a"}}]
+    api.refused["/api/v1/pods"] = 403
+    document = _kube.read_cluster({"host": api.url}, ["nodes", "pods", "hostendpoints"])
+    assert names(document, "nodes") == {"a"}
+    assert document["pods"]["error"].startswith("the API forbids it: ")
+    assert document["hostendpoints"]["error"].startswith("the API does not have it: ")
+    assert document["reachable"] is True
+    support.valid("cluster", document)
+
+
+def test_groups_that_cannot_be_listed(api: FakeApi) -> None:
+    api.refused["/apis"] = 403
+    api.lists["/apis/crd.projectcalico.org/v1/ippools"] = [{"metadata": {"name": "pool"}}]
+    assert names(_kube.read_cluster({"host": api.url}, ["ippools"]), "ippools") == {"pool"}
+
+
+def test_no_calico(api: FakeApi) -> None:
+    api.objects["/apis"] = {"groups": [{"name": "apps"}]}
+    document = _kube.read_cluster({"host": api.url}, ["ippools"])
+    assert document["calico_api"] is None and "serves no Calico resources" in document["ippools"]["error"]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_unreachable(api: FakeApi, refused: bool) -> None:
+    if refused:
+        api.refused.update({"/apis": 401, "/version": 401, "/api/v1/nodes": 401})
+    document = _kube.read_cluster({"host": api.url if refused else "http://127.0.0.1:1"}, ["nodes", "ippools"])
+    support.valid("cluster", document)
+    assert document["reachable"] is False
+    assert document["error"] == document["ippools"]["error"]
+    assert ("refuses these credentials" if refused else "does not answer: Connection refused") in json.dumps(document["nodes"])
+
+
+def test_sections() -> None:
+    assert _kube.sections_of(None) == list(_kube.SECTIONS)
+    assert _kube.sections_of(["all", "!pods"]) == [name for name in _kube.SECTIONS if name != "pods"]
+    assert _kube.sections_of(["ippools", "nodes"]) == ["nodes", "ippools"]
+    with pytest.raises(ValueError, match="no section secrets"):
+        _kube.sections_of(["secrets"])

@@ -1,0 +1,123 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.modules import path_probe
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _probe_evidence
+from ansible_collections.podnet.doctor.tests.unit.plugins import support
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
+SOURCE = {"pod": "shop/web-0", "node": "k8s01", "address": "10.244.0.2"}
+DESTINATION = {"pod": "shop/api-0", "node": "k8s02", "address": "10.244.1.2"}
+
+
+@pytest.fixture
+def network(namespaces: t.Any) -> t.Iterator[support.Network]:
+    made = support.Network(namespaces)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Probe:
+    """Three tasks on two nodes."""
+
+    def __init__(self, run: t.Any, network: support.Network) -> None:
+        self.run, self.network, self.id = run, network, os.urandom(16).hex()
+
+    def arm(self, **more: t.Any) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", self.run(path_probe, {"phase": "arm", "id": self.id, "limit": 20, **more}, self.network.nodes[1]))
+
+    def fire(self, **more: t.Any) -> dict[str, t.Any]:
+        arguments = {"phase": "fire", "id": self.id, "dst": "10.244.1.2", "wait": 0.5, "pod": {"ifname": "cali00"}, **more}
+        return t.cast("dict[str, t.Any]", self.run(path_probe, arguments, self.network.nodes[0]))
+
+    def collect(self) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", self.run(path_probe, {"phase": "collect", "id": self.id}, self.network.nodes[1]))
+
+
+def test_three_phases(run: t.Any, network: support.Network) -> None:
+    network.serve(network.pods[1], 8080)
+    probe = Probe(run, network)
+    armed = probe.arm(pod={"ip": "10.244.1.2"}, ifnames=["cali01"])
+    assert armed["captures"] == [{"where": "host", "ifname": "cali01"}, {"where": "pod", "ifname": None}]
+    fired = probe.fire(port=8080)
+    collected = probe.collect()
+    entries = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
+    support.valid("evidence", _probe_evidence.document(entries, "2026-11-21T09:30:42Z"))
+    assert [(entry["protocol"], entry["sent"], entry["replied"], entry["arrived"]) for entry in entries] == [("icmp", 3, 3, True), ("tcp", 3, 3, True)]
+    assert entries[1]["destination"]["port"] == 8080 and entries[0]["seen"][0]["host"] == "two"
+
+
+def test_lost(run: t.Any, network: support.Network) -> None:
+    network.nodes[0].ip("route add blackhole 10.244.1.2/32")
+    network.nodes[0].ip("route add blackhole 10.244.1.2/32 table 99")
+    probe = Probe(run, network)
+    armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
+    (entry,) = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
+    assert (entry["arrived"], entry["replied"]) == (False, 0) and "reason" not in entry
+    support.valid("evidence", _probe_evidence.document([entry], "2026-11-21T09:30:42Z"))
+
+
+def test_unknown_pod(run: t.Any, network: support.Network) -> None:
+    probe = Probe(run, network)
+    armed = probe.arm(pod={"ifname": "cali99", "uid": "nobody"})
+    assert armed["armed"] is False and armed["reason"] == "there is no sandbox of the pod ifname cali99, uid nobody on this node"
+    fired, collected = probe.fire(pod={"ifname": "cali98"}), probe.collect()
+    assert fired["fired"] == [] and "cali98" in fired["reason"]
+    assert collected["captured"] is False and "not armed" in collected["reason"]
+    (entry,) = _probe_evidence.entries("reverse", SOURCE, DESTINATION, armed, fired, collected, "two")
+    assert entry["arrived"] is None and entry["reason"] == armed["reason"]
+    support.valid("evidence", _probe_evidence.document([entry], "2026-11-21T09:30:42Z"))
+
+
+def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
+    probe = Probe(run, network)
+    armed = probe.arm(pod={"ifname": "cali01"})
+    fired = probe.fire(pod=None, source="192.0.2.11")
+    network.nodes[1].ip("route add 192.0.2.11/32 dev eth0")
+    collected = probe.collect()
+    assert armed["armed"] and fired["fired"][0]["sent"] == 3
+    assert {packet["source"] for seen in collected["seen"] for packet in seen["packets"]} >= {"192.0.2.11"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"phase": "fire", "id": "0123456789abcdef"}, "phase is fire but all of the following are missing: dst"),
+        ({"phase": "collect", "id": "../../x"}, "id: '../../x' is not a random id"),
+        ({"phase": "collect", "id": "0123456789abcdef", "count": 99}, "count: 99 is not between 1 and 32"),
+        ({"phase": "fire", "id": "0123456789abcdef", "dst": "web-0"}, "dst and source must be addresses, not 'web-0'"),
+    ],
+)
+def test_bad_options(run: t.Any, arguments: dict[str, t.Any], text: str) -> None:
+    result = run(path_probe, arguments)
+    assert result["failed"] is True and result["msg"].startswith(text)
+
+
+def test_limit(run: t.Any, network: support.Network) -> None:
+    assert Probe(run, network).arm(limit=6000)["reason"] == "limit: 6000 is not between 0 and 600 seconds"
+
+
+def test_not_root(run: t.Any, no_root: None) -> None:
+    result = run(path_probe, {"phase": "collect", "id": "0123456789abcdef"})
+    assert "run this task with become: true" in result["msg"]
+
+
+def test_raw_sockets_refused(run: t.Any, network: support.Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_arguments: t.Any) -> t.Any:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("ansible_collections.podnet.doctor.plugins.module_utils._icmp.raw_socket", refused)
+    probe = Probe(run, network)
+    armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
+    (entry,) = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
+    assert entry["arrived"] is None and entry["reason"] in ("no packet was sent", "raw sockets are refused here")
