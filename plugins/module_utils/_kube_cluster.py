@@ -17,13 +17,14 @@ from urllib.parse import quote
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube_fields
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
-from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
+from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import PAGE, Api, ApiError
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_options import Options
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import rfc3339
 
 SCHEMA = "podnet.doctor/cluster/1"
-WORKERS = 6
+WORKERS = 4
 COMPONENTS = "k8s-app in (calico-kube-controllers,calico-typha,kube-dns)"
+AGENTS = "k8s-app in (calico-node,canal)"
 CORE = {
     "nodes": "/api/v1/nodes",
     "pods": "/api/v1/pods",
@@ -134,12 +135,14 @@ class Narrowing:
     def read(self, pool: ThreadPoolExecutor) -> list[dict[str, t.Any]]:
         """The pods."""
         components = pool.submit(self.api.items, CORE["pods"], {"labelSelector": COMPONENTS})
+        agents = pool.submit(self.api.get_json, CORE["pods"], {"labelSelector": AGENTS, "limit": PAGE})
         for asked in [pool.submit(self._ask, kind, words) for kind, words in dict.fromkeys(self.wanted)]:
             asked.result()
         on_nodes = [pool.submit(self.api.items, CORE["pods"], {"fieldSelector": f"spec.nodeName={node}"}) for node in sorted(self.nodes)]
         for answer in on_nodes:
             self._add(answer.result(), False)
         self._add(components.result(), False)
+        self._add(agents.result().get("items") or [], False)  # one page: in a big cluster those of other nodes are not worth it
         return list(self.found.values())
 
 
