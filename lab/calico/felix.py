@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import subprocess
 import threading
 import time
@@ -101,6 +102,18 @@ def apply_tunnel(address: str) -> None:
         log("felix", "ipip_mgr.go 520", f"Configured IPIP tunnel device tunl0 address={address}")
 
 
+def follow_links(woken: threading.Event) -> None:
+    """Wake up whenever an interface appears or changes."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as monitor:
+        monitor.bind((0, 1))  # RTMGRP_LINK
+        while True:
+            try:
+                monitor.recv(1 << 16)
+            except OSError:  # overrun: something changed
+                pass
+            woken.set()
+
+
 def felix(settings: Settings) -> None:
     """For ever: at every change, and at random times in between."""
     health = ThreadingHTTPServer(("127.0.0.1", 9099), Health)
@@ -110,6 +123,7 @@ def felix(settings: Settings) -> None:
     client = settings.client()
     woken = threading.Event()
     selector = f"spec.nodeName={settings.node}"
+    threading.Thread(target=follow_links, args=(woken,), daemon=True).start()
     client.follow("pods", lambda event: woken.set(), fieldSelector=selector)
     client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
