@@ -57,7 +57,7 @@ def link_shape(link: Json) -> Json:
 
 
 def test_links(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     mine = {link["ifname"]: link for link in json.loads(cluster.run("k8s01", "ip", "-d", "-j", "link"))}
     recorded = {link["ifname"]: link for link in read(folder / "ip-link.json")}
     names = {name for name in recorded if not name.startswith("cali")}
@@ -73,7 +73,7 @@ def test_links(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_addresses(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
 
     def inet(links: list[Json]) -> set[tuple[object, ...]]:
         return {
@@ -86,11 +86,11 @@ def test_addresses(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_sysctls_of_a_pods_interface(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     pod = cluster.pod("shop/web-0")
     recorded = {}
     for line in (folder / "sysctl.txt").read_text().splitlines():
-        key, _, value = line.partition(" = ")
+        key, _rest, value = line.partition(" = ")
         if ".cali" in key and key.startswith("net.ipv4.conf"):
             recorded[key.rpartition(".")[2]] = value
     for key in ("proxy_arp", "forwarding", "route_localnet", "rp_filter"):
@@ -99,7 +99,7 @@ def test_sysctls_of_a_pods_interface(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_pod_side(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     recorded = next((folder.parents[1] / "pods").glob("shop_web*"))
     keys = ("type", "dst", "gateway", "dev", "protocol", "scope", "flags")
 
@@ -114,7 +114,7 @@ def test_pod_side(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_bird_answers(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     rows = [line.split() for line in cluster.bird("k8s01", "show protocols").splitlines()[1:] if line.split()]
     recorded = [line[5:].split() for line in (folder / "bird" / "protocols.txt").read_text().splitlines()[1:-1]]
     assert {(row[1], row[2], row[3]) for row in rows} == {(row[1], row[2], row[3]) for row in recorded if len(row) > 3}
@@ -123,7 +123,7 @@ def test_bird_answers(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_objects(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     api = folder.parents[1] / "api"
 
     def annotations(nodes: list[Json]) -> set[str]:
@@ -147,7 +147,7 @@ def _node_env(items: list[Json]) -> set[str]:
 
 
 def test_cni_result(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     recorded = read(next((folder / "cni" / "results").iterdir()))
     pod = cluster.pod("shop/web-0")
     mine = json.loads(cluster.run(pod.node, "cat", f"/var/lib/cni/results/k8s-pod-network-{pod.sandbox}-eth0"))
@@ -157,7 +157,7 @@ def test_cni_result(pair: tuple[Lab, Path, str]) -> None:
 
 
 def test_processes_and_sandbox(pair: tuple[Lab, Path, str]) -> None:
-    cluster, folder, _ = pair
+    cluster, folder, _rest = pair
     mine = cluster.run("k8s01", "ps", "-eo", "args")
     for line in (folder / "ps.txt").read_text().splitlines()[1:]:
         command = line.split(None, 3)[3]

@@ -37,7 +37,7 @@ def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
 @pytest.mark.parametrize("name", [item.name for item in faults.catalogue()])
 def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     found = faults.find(name)
-    source, destination, _ = found.question
+    source, destination, _rest = found.question
     assert cluster.answers(source, destination)
     found.inject(cluster)
     try:
