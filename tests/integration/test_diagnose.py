@@ -1,0 +1,222 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The diagnosis in every way that it is called, with its exit code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+NO_SSH = {"ansible_ssh_common_args": "-o ProxyCommand=false -o ControlPath=none"}
+PLAY = """
+- hosts: all
+  gather_facts: false
+  {keywords}
+  tasks:
+    - ansible.builtin.import_role:
+        name: podnet.doctor.diagnose
+      vars:
+        diagnose_source: shop/web-0
+        diagnose_destination: shop/api-0
+        diagnose_port: 8080
+    - ansible.builtin.debug:
+        msg: "the role said {{{{ diagnose_report.outcome }}}}"
+      run_once: true
+"""
+
+
+def play(site, keywords="order: inventory"):
+    path = site.folder / "play.yml"
+    path.write_text(PLAY.format(keywords=keywords))
+    return path
+
+
+def test_a_healthy_path_is_healthy_because_packets_were_seen(site):
+    run = site.diagnose()
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "healthy"
+    assert all(probe["arrived"] for probe in run.report["probes"])
+    lines = [line for line in run.screen.splitlines() if not line.startswith("REPORT")]
+    first = next(number for number, line in enumerate(lines) if line.endswith("HEALTHY"))
+    assert lines[first].startswith("shop/web-0 on k8s01")
+    assert max(map(len, lines[first:])) <= 80
+
+
+def test_without_probes_nothing_is_called_healthy(site):
+    run = site.diagnose(probe=False)
+    assert run.report["verdict"]["outcome"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "hops"),
+    [("shop/web-0", "shop/api-2:8080", 5), ("node/k8s01", "shop/api-0:8080", 7), ("shop/web-0", "node/k8s02", 5), ("shop/web-0", "10.2.7.254", 4)],
+)
+def test_other_kinds_of_ends(site, source, destination, hops):
+    report = site.diagnose(source, destination).report
+    assert len(report["path"]["forward"]) == hops
+    assert report["verdict"]["outcome"] == ("unknown" if destination == "10.2.7.254" else "healthy")
+    assert not report["findings"]
+
+
+def test_only_the_nodes_on_the_path_are_asked(site):
+    report = site.diagnose().report
+    assert {entry["node"] for entry in report["collected"]} == {"k8s01", "k8s02"}
+
+
+def test_every_node_unreachable(site):
+    run = site.diagnose(**NO_SSH)
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "unknown"
+    assert {entry["node"] for entry in run.report["not_checked"]} >= {"k8s01", "k8s02"}
+    assert "is unreachable" in run.screen
+
+
+def test_every_node_unreachable_and_a_pipeline(site):
+    run = site.diagnose(podnet_fail_on="finding", **NO_SSH)
+    assert run.code == 2
+    assert run.report["verdict"]["outcome"] == "unknown"
+
+
+def test_a_pipeline_with_a_healthy_path(site):
+    assert site.diagnose(podnet_fail_on="finding").code == 0
+
+
+def test_an_outer_play_with_any_errors_fatal(site):
+    run = site.play(play(site, "any_errors_fatal: true"), **NO_SSH)
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "unknown"
+    assert "the role said unknown" in run.screen
+
+
+def test_in_a_play_of_somebody_else(site):
+    run = site.play(play(site))
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "healthy"
+    assert "the role said healthy" in run.screen
+
+
+def test_serial_says_what_it_could_not_watch(site):
+    run = site.play(play(site, "serial: 1"))
+    assert run.code == 0
+    assert run.last["verdict"]["outcome"] == "unknown"
+    assert not run.last["findings"]
+    assert "not asked at the same time" in " ".join(entry["reason"] for entry in run.last["not_checked"])
+
+
+def test_forks_1(site):
+    run = site.diagnose("shop/web-0", "shop/api-0:8080", "--forks", "1")
+    assert run.report["verdict"]["outcome"] == "healthy"
+
+
+@pytest.mark.parametrize("limit", ["k8s01", "k8s03"])
+def test_limit_cuts_nodes_away(site, limit):
+    run = site.diagnose("shop/web-0", "shop/api-0:8080", "--limit", limit)
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "unknown"
+    assert any("--limit" in entry["reason"] for entry in run.report["not_checked"])
+
+
+def test_limit_that_matches_nothing_fails(site):
+    run = site.diagnose("shop/web-0", "shop/api-0:8080", "--limit", "nowhere")
+    assert run.code != 0
+    assert not run.reports
+
+
+def test_become_in_the_inventory(site):
+    assert site.diagnose(ansible_become=True).report["verdict"]["outcome"] == "healthy"
+
+
+def test_strategy_free_is_refused_in_one_sentence(site):
+    run = site.play(play(site, "strategy: free"))
+    assert run.code == 2
+    assert "strategy free" in run.screen
+    assert not run.reports
+
+
+def test_results_for_the_next_play(site):
+    run = site.diagnose("shop/web-0", "shop/api-0:8080", "-v", podnet_hosts="all")
+    assert run.code == 0
+    assert run.report["id"]
+
+
+def test_checks_of_ones_own(site):
+    checks = [{"id": "small_mtu", "severity": "warning", "message": "a small MTU", "expression": "links[?mtu < `1490`].ifname"}]
+    run = site.diagnose(podnet_checks=checks)
+    assert "small_mtu on k8s01" in run.screen
+    assert run.report["user_checks"][0]["outcome"] == "finding"
+
+
+def test_a_wrong_check_names_itself(site):
+    run = site.diagnose(podnet_checks=[{"id": "broken_one", "message": "m", "expression": "links[?"}])
+    assert run.code == 2
+    assert "check broken_one" in run.screen
+
+
+BAD = [
+    ({"source": "shop/web-9"}, "knows no pod shop/web-9; did you mean shop/web-"),
+    ({"source": "web-0"}, "'web-0' is neither a pod"),
+    ({"source": ""}, "source is missing"),
+    ({"destination": "shop/api-0:99999"}, "port '99999' is not a number from 1 to 65535"),
+    ({"destination": "shop/api-0", "protocol": "icmp", "port": 80}, "icmp has no ports"),
+    ({"destination": "node/k8s09"}, "knows no node k8s09"),
+    ({"destination": "shop/web-0"}, "source and destination are the same"),
+    ({"kubeconfig": "/nowhere/config"}, "the kubeconfig /nowhere/config does not exist"),
+    ({"source": "10.99.99.99"}, "is the address of no pod and no node"),
+    ({"destination": "svc/kube-system/kube-dns"}, "Services are not walked by this version"),
+]
+
+
+@pytest.mark.parametrize(("variables", "sentence"), BAD, ids=[text[:30] for _variables, text in BAD])
+def test_bad_input_is_one_sentence(site, variables, sentence):
+    run = site.play("podnet.doctor.diagnose", **{"source": "shop/web-0", "destination": "shop/api-0:8080", **variables})
+    assert run.code == 2
+    assert sentence in run.screen
+    assert "Traceback" not in run.screen
+    assert not run.reports
+
+
+def test_a_pod_on_the_network_of_its_node(site):
+    pod = next(pod for pod in site.lab.client.list("pods") if pod["spec"].get("hostNetwork"))
+    run = site.diagnose(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
+    assert run.code == 2
+    assert f"ask for node/{pod['spec']['nodeName']} instead" in run.screen
+
+
+@pytest.fixture
+def pending(site):
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waiting", "namespace": "shop"},
+        "spec": {"containers": [{"name": "c", "image": "registry.example/none"}], "nodeSelector": {"nowhere": "true"}},
+    }  # fmt: skip
+    site.lab.client.create("pods", body)
+    yield "shop/waiting"
+    site.lab.client.delete("pods", "waiting", "shop", now=True)
+
+
+def test_a_pod_that_is_not_scheduled(site, pending):
+    run = site.diagnose(pending)
+    assert run.code == 2
+    assert "pod shop/waiting is not scheduled on any node yet (phase Pending)" in run.screen
+
+
+def test_the_api_is_down(site):
+    wrong = site.folder / "kubeconfig"
+    wrong.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", site.kubeconfig.read_text()))
+    run = site.diagnose(kubeconfig=str(wrong))
+    assert run.code == 2
+    assert "cannot be read" in run.screen
+    assert "Connection refused" in run.screen
+
+
+def test_a_node_that_the_inventory_does_not_have(site):
+    partial = site.folder / "inventory.yml"
+    text = site.inventory.read_text()
+    partial.write_text(text.replace("    k8s02:", "    other-machine:"))
+    site.inventory = partial
+    run = site.diagnose(ansible_host="{{ {'other-machine': '10.9.9.9'}[inventory_hostname] | default('10.2.7.201') }}")
+    assert run.code == 0
+    assert run.report["verdict"]["outcome"] == "unknown"
+    assert "is not in the inventory" in run.screen

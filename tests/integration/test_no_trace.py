@@ -1,0 +1,88 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A diagnosis leaves a node as it found it: configured state is compared before and after, and a dirty collector is caught by the same comparison."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+COMMANDS = {
+    "routes": ["ip", "-d", "route", "show", "table", "all"],
+    "routes6": ["ip", "-6", "-d", "route", "show", "table", "all"],
+    "rules": ["ip", "rule"],
+    "links": ["ip", "-o", "-d", "link"],
+    "addresses": ["ip", "-o", "addr"],
+    "neighbours": ["ip", "-o", "neigh", "show", "nud", "permanent"],
+    "ruleset": ["nft", "-s", "list", "ruleset"],
+    "sysctls": ["sysctl", "-a", "--pattern", r"^net\.(ipv4|ipv6)\.(conf|ip_forward|neigh)"],
+    "modules": ["cat", "/proc/modules"],
+    "sockets": ["cat", "/proc/net/packet"],
+    "files": ["find", "/run", "/tmp", "/var/tmp", "/root", "/var/lib/calico", "/etc/cni", "-xdev", "-newer", "MARKER", "-not", "-type", "d"],
+}
+OWN = ("/.ssh/", "/control", "/bird", "calico/bird", "/log/")
+VOLATILE = ("stable_secret", "mtu_expires", "forwarding_expires")
+
+
+def processes(lab, node):
+    """Names of the node's long-lived processes; those of this very connection come and go."""
+    lines = lab.run(node, "ps", "-eo", "comm=,args=").splitlines()
+    return sorted({line for line in lines if not any(word in line for word in ("ps -eo", "sshd", "nsenter", "sh -c"))})
+
+
+def state(lab, node, marker):
+    found = {}
+    for name, command in COMMANDS.items():
+        text = lab.run(node, *[marker if word == "MARKER" else word for word in command], check=False)
+        lines = [line for line in text.splitlines() if not any(word in line for word in VOLATILE)]
+        if name == "files":
+            lines = [line for line in lines if not any(word in line for word in OWN)]
+        found[name] = sorted(lines)
+    found["processes"] = processes(lab, node)
+    return found
+
+
+@pytest.fixture
+def marker(site):
+    path = pathlib.Path("/tmp") / f"podnet-marker-{site.folder.name}"
+    path.write_text("")
+    yield str(path)
+    path.unlink()
+
+
+def differences(before, after):
+    return {name: sorted(set(before[name]) ^ set(after[name])) for name in before if before[name] != after[name]}
+
+
+def settle(site):
+    site.diagnose()  # the first contact leaves Ansible's own ~/.ansible/tmp folder, which is Ansible's and empty
+
+
+def test_a_diagnosis_changes_nothing(site, lab, marker):
+    settle(site)
+    before = {node.name: state(lab, node.name, marker) for node in lab.nodes}
+    assert site.diagnose("shop/web-0", "shop/api-0:8080").code == 0
+    for node in lab.nodes:
+        assert differences(before[node.name], state(lab, node.name, marker)) == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "dirt", "clean"),
+    [
+        ("routes", ["ip", "route", "add", "203.0.113.0/24", "dev", "eth0"], ["ip", "route", "del", "203.0.113.0/24"]),
+        ("sysctls", ["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=2"], ["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=0"]),
+        ("files", ["touch", "/tmp/left-behind"], ["rm", "/tmp/left-behind"]),
+        ("ruleset", ["nft", "add", "table", "inet", "left"], ["nft", "delete", "table", "inet", "left"]),
+        ("processes", ["setsid", "-f", "sleep", "77"], ["pkill", "-f", "sleep 77"]),
+    ],
+)
+def test_a_dirty_collector_is_caught(site, lab, marker, what, dirt, clean):
+    before = state(lab, "k8s01", marker)
+    lab.run("k8s01", *dirt)
+    try:
+        assert what in differences(before, state(lab, "k8s01", marker))
+    finally:
+        lab.run("k8s01", *clean)

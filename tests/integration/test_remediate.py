@@ -1,0 +1,139 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Repairs on the real kernel: nothing without approval, the smallest step, the proof, and a second run that changes nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def broken(lab, name):
+    from lab.faults import find
+
+    fault = find(name)
+    fault.inject(lab)
+    try:
+        yield fault
+    finally:
+        fault.heal(lab)
+
+
+def ends(fault):
+    source, destination, port = fault.question
+    return source, f"{destination}:{port}"
+
+
+def plan_of(site):
+    plans = sorted((site.folder / "reports").glob("plan-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(plans[-1].read_text())
+
+
+def test_the_incident_from_end_to_end(site, lab):
+    with broken(lab, "node_ip_wrong_nic") as fault:
+        checked = site.remediate(*ends(fault), "--check", "--diff")
+        assert checked.code == 0
+        assert "nothing will be changed" in checked.screen
+        assert "-192.188.1.1/24 dev br0" in checked.screen
+        plan = plan_of(site)
+        assert [action["remedy"] for action in plan["actions"]] == ["delete_address", "restart_calico_node"]
+        assert plan["actions"][0]["class"] == "R1"
+        assert plan["actions"][0]["way_back"]
+        assert lab.address("k8s02") == "192.188.1.1/24"
+
+        unapproved = site.remediate(*ends(fault))
+        assert unapproved.code == 2
+        assert f"-e podnet_approve={plan['id']}" in unapproved.screen
+        assert "192.188.1.1" in lab.run("k8s02", "ip", "addr")
+
+        another = site.remediate(*ends(fault), podnet_approve="0123456789ab")
+        assert another.code == 2
+        assert "the approval is for plan 0123456789ab" in another.screen
+        assert "192.188.1.1" in lab.run("k8s02", "ip", "addr")
+
+        calico_node = lab.calico_pod("k8s02")
+        approved = site.remediate(*ends(fault), podnet_approve=plan["id"])
+        assert approved.code == 0, approved.screen
+        assert [report["verdict"]["outcome"] for report in approved.reports] == ["broken", "healthy"]
+        assert lab.calico_pod("k8s02") == calico_node, "the monitor corrected the address, so nothing had to be restarted"
+        assert "192.188.1.1" not in lab.run("k8s02", "ip", "addr")
+
+        again = site.remediate(*ends(fault), podnet_approve=plan["id"])
+        assert again.code == 0
+        assert "nothing to do" in again.screen
+        assert again.last["verdict"]["outcome"] == "healthy"
+
+
+def test_the_interface_is_deleted_only_with_its_own_flag(site, lab):
+    with broken(lab, "node_ip_wrong_nic") as fault:
+        site.remediate(*ends(fault), "--check", podnet_delete_interface=True)
+        plan = plan_of(site)
+        assert plan["actions"][0]["remedy"] == "delete_link"
+        assert plan["actions"][0]["class"] == "R2"
+        run = site.remediate(*ends(fault), podnet_approve=plan["id"], podnet_delete_interface=True)
+        assert run.code == 0, run.screen
+        assert "br0" not in lab.run("k8s02", "ip", "-br", "link")
+        assert run.last["verdict"]["outcome"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("proxy_arp_or_forwarding_cleared.ip_forward", "set_sysctl"),
+        ("proxy_arp_or_forwarding_cleared.proxy_arp", "set_sysctl"),
+        ("remote_block_route_missing_bird_has_it.alien", "delete_route"),
+        ("bird_down_or_config_rejected.stopped", "restart_calico_node"),
+        ("local_pod_route_missing", "restart_calico_node"),
+    ],
+)
+def test_each_remedy_is_proven(site, lab, name, remedy):
+    with broken(lab, name) as fault:
+        site.remediate(*ends(fault), "--check")
+        plan = plan_of(site)
+        assert [action["remedy"] for action in plan["actions"]] == [remedy]
+        run = site.remediate(*ends(fault), podnet_approve=plan["id"])
+        assert run.code == 0, run.screen
+        assert run.last["verdict"]["outcome"] == "healthy", run.screen
+        assert site.remediate(*ends(fault), podnet_approve=plan["id"]).code == 0
+
+
+def test_what_cannot_be_repaired_safely_is_advice(site, lab):
+    with broken(lab, "pod_side_broken") as fault:
+        run = site.remediate(*ends(fault))
+        assert run.code == 0
+        assert "nothing to do by itself" in run.screen
+        assert "delete pod shop/web-1" in run.screen
+
+
+def test_a_restart_that_would_come_back_wrong_is_refused(site, lab):
+    """BIRD is dead and a stray address waits for the next autodetection: restarting would take it."""
+    with broken(lab, "bird_down_or_config_rejected.killed") as fault:
+        lab.run("k8s02", "ip", "link", "add", "br7", "type", "bridge")
+        try:
+            lab.run("k8s02", "ip", "addr", "add", "192.188.7.1/24", "dev", "br7")
+            run = site.remediate(*ends(fault), "--check")
+            refused = [entry["reason"] for entry in plan_of(site)["refused"]]
+            named = [cause["id"] for cause in run.last["verdict"]["causes"]]
+            assert named[0] == "node_ip_wrong_nic" or any("would choose 192.188.7.1" in reason for reason in refused), (named, refused)
+        finally:
+            lab.run("k8s02", "ip", "link", "del", "br7")
+            lab.restart_calico("k8s02")
+
+
+def test_kube_controllers_are_restarted(site, lab):
+    old = [pod["metadata"]["uid"] for pod in lab.client.list("pods", "kube-system") if pod["metadata"]["name"].startswith("calico-kube-controllers")]
+    play = site.folder / "restart.yml"
+    play.write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        "    - podnet.doctor.component_restart: {component: kube-controllers}\n      register: done\n"
+        "    - ansible.builtin.assert: {that: done is changed}\n"
+    )
+    run = site.play(play, "-e", "ansible_connection=local")
+    assert run.code == 0, run.screen
+    new = [pod["metadata"]["uid"] for pod in lab.client.list("pods", "kube-system") if pod["metadata"]["name"].startswith("calico-kube-controllers")]
+    assert new and not set(new) & set(old)
