@@ -91,9 +91,9 @@ def test_node_document(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t
 def test_doors(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t.Any]) -> None:
     node = pod_of(api, "web-0")["spec"]["nodeName"]
     assert task(node, "route_info", protocol="bird")["routes"]
-    assert task(node, "neighbor_info")["neighbours"]
-    assert any("pod_uid" in veth.get("sandbox", {}) for veth in task(node, "veth_info")["veths"])
-    assert task(node, "calico_node_info")["bird"]["ipv4"]["protocols"]
+    assert task(node, "neighbor_info", fdb=True)["neighbours"]
+    assert any("pod_uid" in veth.get("sandbox", {}) for veth in task(node, "veth_info", timeout=20)["veths"])
+    assert task(node, "calico_node_info", timeout=20)["bird"]["ipv4"]["protocols"]
 
 
 @pytest.mark.parametrize(("source", "destination", "direction"), [("web-0", "api-0", "forward"), ("api-0", "web-0", "reverse")])
