@@ -40,6 +40,17 @@ def start_bird() -> int:
         ).pid
 
 
+def reap() -> set[int]:
+    """The children that have ended."""
+    ended: set[int] = set()
+    try:
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            ended.add(pid)
+    except ChildProcessError:
+        pass
+    return ended
+
+
 def main(arguments: list[str]) -> int:
     """JSON of the settings."""
     settings = Settings.read(arguments[0])
@@ -58,22 +69,20 @@ def main(arguments: list[str]) -> int:
     running: dict[str, int] = {}
     wanted = {*parts, "bird"}
 
-    def everything(number: int, frame: object) -> None:
-        wanted.update(parts, ["bird"])
-
-    signal.signal(signal.SIGUSR1, everything)
-    signal.signal(signal.SIGTERM, lambda *_rest: sys.exit(0))
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
+        revive, ended = bool(asked), reap()
+        for name in [name for name, pid in running.items() if pid in ended]:
+            del running[name]
+            wanted.discard(name)
+        if revive:  # asked for before the reaping, so what was dead then is known to be dead now
+            asked.clear()
+            wanted.update(parts, ["bird"])
         for name in sorted(wanted - set(running)):
             if name in parts:
                 running[name] = fork(*parts[name])
             elif (confd.CONFIG / "bird.cfg").exists():
                 running[name] = start_bird()
-        try:
-            ended, _rest = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            ended = 0
-        for name in [name for name, pid in running.items() if ended and pid == ended]:
-            del running[name]
-            wanted.discard(name)
         time.sleep(0.05)

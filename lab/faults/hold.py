@@ -68,7 +68,10 @@ def heal(lab: Lab, name: str) -> None:
     limit = time.monotonic() + PATIENCE
     while not result.exists() and processes.alive(pid) and time.monotonic() < limit:
         time.sleep(0.02)
-    said = result.read_text(encoding="utf-8").strip() if result.exists() else "its process ended; see logs/faults.log"
+    if result.exists():
+        said = result.read_text(encoding="utf-8").strip()
+    else:
+        said = "it takes too long" if processes.alive(pid) else "its process ended; see logs/faults.log"
     record.unlink(missing_ok=True)
     result.unlink(missing_ok=True)
     if said != "healed":
