@@ -49,7 +49,8 @@ class Site:
         reports = self.folder / "reports"
         before = set(reports.glob("*.json"))
         variables.setdefault("podnet_report_dir", str(reports))
-        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-i", str(self.inventory), *arguments, "-e", json.dumps(variables)]
+        program = str(pathlib.Path(sys.executable).parent / "ansible-playbook")
+        command = [program, str(playbook), "-i", str(self.inventory), *arguments, "-e", json.dumps(variables)]
         process = subprocess.run(
             command,
             env={

@@ -20,12 +20,13 @@ def token(site, lab):
     if lab.description.api != "real":
         pytest.skip("needs the real API server: the emulator knows no rights")
     client = lab.client
-    role = next(d for d in yaml.safe_load_all((ROOT / "docs" / "clusterrole.yml").read_text()) if d["kind"] == "ClusterRole")
+    [role] = [d for d in yaml.safe_load_all((ROOT / "docs" / "clusterrole.yml").read_text()) if d["kind"] == "ClusterRole"]
     name = role["metadata"]["name"]
     client.create("clusterroles", role, RBAC)
     client.create("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
     binding = {
-        "apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name}, "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+        "apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
     }  # fmt: skip
     client.create("clusterrolebindings", binding, RBAC)
