@@ -1,0 +1,65 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _plan
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
+from ansible_collections.podnet.doctor.tests.unit import small
+
+HOSTS = {"k8s01": "k8s01", "k8s02": "worker-2"}
+
+
+def report(value="0", **more):
+    def clear(document):
+        document["sysctls"]["net/ipv4/ip_forward"] = value
+        document["counters"] = {"at": more.get("at", 1)}
+
+    return small.diagnose(k8s02=clear).report()
+
+
+def plan(found, **options):
+    return _plan.plan(found, small.documents().cluster, HOSTS, **options)
+
+
+def test_the_same_fault_gives_the_same_id():
+    first, second = plan(report(at=1)), plan(report(at=2))
+    assert first["id"] == second["id"]
+    assert first["actions"][0]["remedy"] == "set_sysctl"
+    assert first["actions"][0]["host"] == "worker-2"
+    assert first["actions"][0]["blast_radius"]["pods"] == 1
+
+
+def test_another_state_gives_another_id():
+    assert plan(report("0"))["id"] != plan(report("2"))["id"]
+
+
+def test_a_node_that_cannot_be_reached_by_ansible_is_refused():
+    found = _plan.plan(report(), small.documents().cluster, {"k8s01": "k8s01"})
+    assert not found["actions"]
+    assert "k8s02 is not in the inventory" in found["refused"][0]["reason"]
+
+
+def test_advice_is_never_an_action():
+    def no_default(document):
+        document["sandboxes"][0]["network"]["routes"] = []
+
+    found = plan(small.diagnose(k8s02=no_default).report())
+    assert found["actions"] == []
+    assert found["refused"][0]["class"] == "R0"
+    assert "nothing to do by itself" in _plan_text.screen(found)[0]
+
+
+def test_the_screen_tells_change_radius_and_way_back():
+    lines = "\n".join(_plan_text.screen(plan(report())))
+    assert "way back: sysctl -w net.ipv4.ip_forward=0" in lines
+    assert "1 pod on k8s02" in lines
+    assert "done when: net.ipv4.ip_forward is 1 on k8s02" in lines
+    assert max(map(len, lines.splitlines())) <= 80
+
+
+def test_nothing_wrong_nothing_to_do():
+    found = plan(small.diagnose().report())
+    assert found["actions"] == found["refused"] == []
+    assert _plan_text.screen(found) == ["PLAN     nothing to do"]
