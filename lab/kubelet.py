@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from lab import cgroups, dns, kernel, pod, processes
-from lab.api import objects, seed
+from lab.api import calico, seed
 from lab.api.client import ApiError, Client, Json
 from lab.calico import manage
 from lab.plan import Description, Node, Pod, free_address, new_pod, random_name
@@ -100,7 +100,7 @@ class Kubelet:
         self.lab.pods.append(fresh)
         self.save()
         self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
-        seed.ensure(self.client, "ipamhandles", objects.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
+        seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
         owner = seed.owners(self.client, self.lab)[fresh.app]
         fresh.uid = seed.create_pod(self.client, self.lab, fresh, owner)["metadata"]["uid"]
         kernel.wait_child(pod.create(self.lab, node, [fresh]), f"creating {fresh.namespace}/{fresh.name}")

@@ -36,21 +36,25 @@ def in_node(node: Node, work: Callable[[], None]) -> int:
 
 def create(lab: Description, node: Node, pods: Sequence[Pod]) -> int:
     """Make the sandboxes of some pods of a node in a child process, whose id is returned."""
+    log = os.open(state_parent() / lab.name / "logs" / "pods.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def work() -> None:
         _network(lab, pods)
         for pod in pods:
             _cni_files(lab, node, pod)
-            _process(lab, pod, pod.sandbox, "/usr/bin/sleep", ["/pause", "infinity"])
+            _process(lab, pod, pod.sandbox, "/usr/bin/sleep", ["/pause", "infinity"], log)
             if pod.app == "coredns":
                 executable, command = dns.command(lab, pod)
             else:
                 name = f"{pod.namespace}/{pod.name}"
                 command = processes.python_command("lab.pod_server", name, str(pod.port))
                 executable = sys.executable
-            _process(lab, pod, pod.container, executable, command)
+            _process(lab, pod, pod.container, executable, command, log)
 
-    return in_node(node, work)
+    try:
+        return in_node(node, work)
+    finally:
+        os.close(log)
 
 
 def _network(lab: Description, pods: Sequence[Pod]) -> None:
@@ -94,7 +98,9 @@ def _network(lab: Description, pods: Sequence[Pod]) -> None:
     kernel.ip_batch(lines)
 
 
-def _process(lab: Description, pod: Pod, container: str, executable: str, command: Sequence[str]) -> None:
+def _process(
+    lab: Description, pod: Pod, container: str, executable: str, command: Sequence[str], log: int
+) -> None:
     if os.fork():
         return
     try:
@@ -109,7 +115,6 @@ def _process(lab: Description, pod: Pod, container: str, executable: str, comman
             kernel.mount(str(resolv), "/etc/resolv.conf", flags=kernel.MS_BIND)
         cgroups.join(pod, container)
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)
-        log = os.open(state_parent() / lab.name / "logs" / "pods.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.execve(executable, list(command), processes.environment(lab.name))

@@ -202,8 +202,7 @@ class Store:
     def replace(self, resource: str, key: Key, body: Json) -> Json:
         with self.changed:
             old = self.get(resource, key)
-            wanted = body.get("metadata", {}).get("resourceVersion")
-            if wanted and wanted != old["metadata"]["resourceVersion"]:
+            if body["metadata"].get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
                 message = "the object has been modified; please apply your changes to the latest version and try again"
                 raise Refused(409, "Conflict", f'Operation cannot be fulfilled on "{key[1]}": {message}')
             for field in ("uid", "creationTimestamp", "name", "namespace"):
@@ -257,30 +256,27 @@ class Handler(BaseHTTPRequestHandler):
             status |= {"message": str(error), "reason": error.reason, "code": error.status}
             self.answer(status, error.status)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            message = f"bad request: {type(error).__name__}: {error}"
-            self.answer({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": 400}, 400)
+            self.answer({"kind": "Status", "status": "Failure", "message": f"bad request: {error!r}", "code": 400}, 400)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
     def route(self, path: str, query: dict[str, str], body: Any) -> None:
         if path in ("/healthz", "/livez", "/readyz"):
             self.answer({"status": "ok"})
-            return
-        if path == "/version":
+        elif path == "/version":
             major, minor = self.version.lstrip("v").split(".")[:2]
             self.answer({"major": major, "minor": minor, "gitVersion": self.version, "platform": "linux/amd64"})
-            return
-        if path in ("/api", "/api/"):
+        elif path in ("/api", "/api/"):
             self.answer({"kind": "APIVersions", "versions": ["v1"]})
-            return
-        if path in ("/apis", "/apis/"):
+        elif path in ("/apis", "/apis/"):
             versions = [group for group in RESOURCES if "/" in group]
-            groups = [
-                {"name": v.split("/")[0], "versions": [x := {"groupVersion": v, "version": "v1"}], "preferredVersion": x}
-                for v in versions
-            ]
+            named = [(v.split("/")[0], {"groupVersion": v, "version": "v1"}) for v in versions]
+            groups = [{"name": name, "versions": [v], "preferredVersion": v} for name, v in named]
             self.answer({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-            return
+        else:
+            self.route_group(path, query, body)
+
+    def route_group(self, path: str, query: dict[str, str], body: Any) -> None:
         found = re.fullmatch(r"/(?:api/(v1)|apis/([^/]+/[^/]+))(?:/(.*))?", path.rstrip("/"))
         group = (found[1] or found[2]) if found else ""
         if not found or group not in RESOURCES:
@@ -294,7 +290,7 @@ class Handler(BaseHTTPRequestHandler):
             self.resource(group, rest, query, body)
 
     def discover(self, group: str) -> None:
-        verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
+        verbs = "create delete get list patch update watch".split()
         resources = [
             {"name": n, "singularName": "", "kind": KINDS[n], "verbs": verbs, "namespaced": n in NAMESPACED.get(group, "")}
             for n in RESOURCES[group]

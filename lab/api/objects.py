@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import json
 import platform
 import time
-from typing import Any
 
-from lab.api.client import CALICO, Json
-from lab.plan import DNS_ADDRESS, POOL, Description, Node, Pod, hashed
+from lab.api.client import Json
+from lab.plan import DNS_ADDRESS, Description, Node, Pod, hashed
 
 VERSION = "v3.32.1"
 OWNERS = {"web": "Deployment", "api": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
@@ -115,7 +112,7 @@ def node(lab: Description, item: Node) -> Json:
     }
 
 
-def _metadata(name: str, namespace: str = "", labels: dict[str, str] | None = None) -> Json:
+def metadata(name: str, namespace: str = "", labels: dict[str, str] | None = None) -> Json:
     meta: Json = {"name": name}
     if namespace:
         meta["namespace"] = namespace
@@ -140,7 +137,7 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            **_metadata(item.name, item.namespace, labels),
+            **metadata(item.name, item.namespace, labels),
             "annotations": {
                 "cni.projectcalico.org/containerID": item.sandbox,
                 "cni.projectcalico.org/podIP": f"{item.address}/32",
@@ -174,7 +171,7 @@ def calico_node_pod(item: Node, name: str, owner: Json) -> Json:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            **_metadata(name, "kube-system", labels),
+            **metadata(name, "kube-system", labels),
             "generateName": "calico-node-",
             "ownerReferences": [reference(owner)],
         },
@@ -240,7 +237,7 @@ def controller(lab: Description, app: str, count: int) -> Json:
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
-        "metadata": _metadata(app, NAMESPACE.get(app, "kube-system"), labels),
+        "metadata": metadata(app, NAMESPACE.get(app, "kube-system"), labels),
         "spec": spec,
     }
 
@@ -249,7 +246,7 @@ def replicaset(app: str, deployment: Json, count: int) -> Json:
     """The ReplicaSet of a Deployment."""
     ending = hashed(app)
     labels = {**labels_of(app), "pod-template-hash": ending}
-    meta = _metadata(f"{app}-{ending}", NAMESPACE.get(app, "kube-system"), labels)
+    meta = metadata(f"{app}-{ending}", NAMESPACE.get(app, "kube-system"), labels)
     template = {**deployment["spec"]["template"], "metadata": {"labels": labels}}
     return {
         "apiVersion": "apps/v1",
@@ -267,7 +264,7 @@ def services() -> list[Json]:
         if address:
             spec |= {"clusterIP": address, "clusterIPs": [address]}
         extra = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"} if name == "kube-dns" else None
-        return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(name, namespace, extra), "spec": spec}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(name, namespace, extra), "spec": spec}
 
     dns: list[Json] = [
         {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
@@ -312,105 +309,10 @@ def endpointslice(lab: Description, service: Json, uids: dict[str, str]) -> Json
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            **_metadata(f"{meta['name']}-{hashed(meta['name'], 5)}", meta["namespace"], labels),
+            **metadata(f"{meta['name']}-{hashed(meta['name'], 5)}", meta["namespace"], labels),
             "ownerReferences": [{**reference(service), "apiVersion": "v1"}],
         },
         "addressType": "IPv4",
         "endpoints": endpoints,
         "ports": ports,
     }
-
-
-def calico(kind: str, name: str, spec: Json, labels: dict[str, str] | None = None) -> Json:
-    """An object of crd.projectcalico.org/v1 as libcalico-go stores it."""
-    stored: dict[str, Any] = {"creationTimestamp": None, **({"labels": labels} if labels else {})}
-    meta = _metadata(name, labels=labels)
-    meta["annotations"] = {"projectcalico.org/metadata": json.dumps(stored, separators=(",", ":"))}
-    return {"apiVersion": CALICO, "kind": kind, "metadata": meta, "spec": spec}
-
-
-def block_spec(lab: Description, item: Node) -> Json:
-    """What IPAM's block of a node says: which address belongs to whom."""
-    network = ipaddress.ip_network(item.block)
-    attributes: list[Json] = []
-    allocations: list[int | None] = [None] * network.num_addresses
-    numbers: dict[str, int] = {}
-
-    def allocate(address: str, handle: str, secondary: dict[str, str]) -> None:
-        ordinal = int(ipaddress.ip_address(address)) - int(network.network_address)
-        allocations[ordinal] = len(attributes)
-        numbers[str(ordinal)] = 1795253282246452690 + len(attributes)
-        attributes.append({"handle_id": handle, "secondary": secondary})
-
-    if item.tunnel:
-        secondary = {"node": item.name, "type": "ipipTunnelAddress"}
-        allocate(item.tunnel, f"ipip-tunnel-addr-{item.name}", secondary)
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S.000000000 +0000 UTC", time.gmtime())
-    for each in lab.pods:
-        if each.node == item.name:
-            secondary = {"namespace": each.namespace, "node": item.name, "pod": each.name, "timestamp": stamp}
-            allocate(each.address, f"k8s-pod-network.{each.sandbox}", secondary)
-    return {
-        "affinity": f"host:{item.name}",
-        "affinityClaimTime": now(),
-        "allocations": allocations,
-        "attributes": attributes,
-        "cidr": item.block,
-        "deleted": False,
-        "sequenceNumber": 1795253282246452690 + len(attributes),
-        "sequenceNumberForAllocation": numbers,
-        "strictAffinity": False,
-        "unallocated": [ordinal for ordinal, owner in enumerate(allocations) if owner is None],
-    }
-
-
-def cidr_name(cidr: str) -> str:
-    return cidr.replace(".", "-").replace("/", "-")
-
-
-def calico_objects(lab: Description) -> list[Json]:
-    """Everything that Calico itself keeps in the API, the nodes' blocks included."""
-    found = [
-        calico(
-            "IPPool",
-            "default-ipv4-ippool",
-            {
-                "allowedUses": ["Workload", "Tunnel"],
-                "assignmentMode": "Automatic",
-                "blockSize": 26,
-                "cidr": POOL,
-                "ipipMode": "Always" if lab.mode == "ipip" else "Never",
-                "natOutgoing": True,
-                "nodeSelector": "all()",
-                "vxlanMode": "Never",
-            },
-        ),
-        calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}),
-        calico("BGPConfiguration", "default", {"logSeverityScreen": "Info"}),
-        calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
-        calico(
-            "ClusterInformation",
-            "default",
-            {
-                "calicoVersion": VERSION,
-                "clusterGUID": hashlib.md5(lab.name.encode(), usedforsecurity=False).hexdigest(),
-                "clusterType": "k8s,bgp,kdd",
-                "datastoreReady": True,
-            },
-        ),
-        calico("Tier", "default", {"defaultAction": "Deny", "order": 1000000}),
-    ]
-    for item in lab.nodes:
-        found.append(calico("IPAMBlock", cidr_name(item.block), block_spec(lab, item)))
-        affinity = {"cidr": item.block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}
-        labels = {"projectcalico.org/affinity-type": "host", "projectcalico.org/ip-version": "4"}
-        found.append(calico("BlockAffinity", f"{item.name}-{cidr_name(item.block)}", affinity, labels))
-        if item.tunnel:
-            found.append(handle(f"ipip-tunnel-addr-{item.name}", item.block))
-    for each in lab.pods:
-        found.append(handle(f"k8s-pod-network.{each.sandbox}", lab.node(each.node).block))
-    return found
-
-
-def handle(name: str, block: str) -> Json:
-    return calico("IPAMHandle", name, {"block": {block: 1}, "deleted": False, "handleID": name})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from lab.api import calico_node, crds, objects
+from lab.api import calico, calico_node, crds, objects
 from lab.api.client import CALICO, CALICO_RESOURCES, ApiError, Client, Json
 from lab.plan import Description, Pod, random_name
 
@@ -87,8 +87,8 @@ def refresh_endpoints(client: Client, lab: Description) -> None:
 def write_ipam(client: Client, lab: Description, node: str) -> None:
     """Bring the block of a node to what the lab's plan says."""
     host = lab.node(node)
-    name = objects.cidr_name(host.block)
-    client.patch("ipamblocks", name, {"spec": objects.block_spec(lab, host)})
+    name = calico.cidr_name(host.block)
+    client.patch("ipamblocks", name, {"spec": calico.block_spec(lab, host)})
 
 
 def _wait_calico(client: Client) -> None:
@@ -124,7 +124,7 @@ def fill(client: Client, lab: Description) -> None:
     _each(create, lab.pods)
     _wait_calico(client)
     plurals = {kind: plural for plural, kind in CALICO_RESOURCES.items()}
-    _each(lambda body: ensure(client, plurals[body["kind"]], body, CALICO), objects.calico_objects(lab))
+    _each(lambda body: ensure(client, plurals[body["kind"]], body, CALICO), calico.calico_objects(lab))
     for host in lab.nodes:
         create_calico_node_pod(client, lab, host.name, made["calico-node"])
     refresh_endpoints(client, lab)
