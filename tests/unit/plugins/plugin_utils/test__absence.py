@@ -90,7 +90,7 @@ def test_a_lost_api_section_never_raises_and_never_accuses(healthy, section):
 def test_every_check_has_a_page():
     catalogue()
     pages = {path.stem for path in (recorded.ROOT / "docs" / "findings").glob("*.md")}
-    assert set(catalogue().check_ids) - pages == set()
+    assert set(catalogue().check_ids) == pages - {"README"}
 
 
 def test_documents_are_left_as_they_were(healthy):
