@@ -305,8 +305,8 @@ class Handler(BaseHTTPRequestHandler):
         resource, method = f"{group}/{name}", self.command
         if not tail:
             if method == "POST":
-                item = self.store.create(resource, namespace, {"apiVersion": group, "kind": KINDS[name], **body})
-                self.answer(item, 201)
+                whole = {"apiVersion": group, "kind": KINDS[name], **body}
+                self.answer(self.store.create(resource, namespace, whole), 201)
             elif query.get("watch") in ("true", "1"):
                 self.watch(resource, namespace, query)
             else:
@@ -342,8 +342,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         if not since:
-            items, meta = self.store.list(resource, namespace, query)
-            since = int(meta["resourceVersion"])
+            items, since = self.store.list(resource, namespace, query)[0], self.store.version
             for item in items:
                 self.wfile.write(json.dumps({"type": "ADDED", "object": item}).encode() + b"\n")
         while time.monotonic() < limit:
