@@ -13,6 +13,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RBAC = "rbac.authorization.k8s.io"
+GROUP = f"{RBAC}/v1"
 
 
 @pytest.fixture
@@ -22,19 +23,19 @@ def token(site, lab):
     client = lab.client
     [role] = [d for d in yaml.safe_load_all((ROOT / "docs" / "clusterrole.yml").read_text()) if d["kind"] == "ClusterRole"]
     name = role["metadata"]["name"]
-    client.create("clusterroles", role, RBAC)
+    client.create("clusterroles", role, GROUP)
     client.create("serviceaccounts", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
     binding = {
-        "apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "apiVersion": GROUP, "kind": "ClusterRoleBinding", "metadata": {"name": name},
         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
     }  # fmt: skip
-    client.create("clusterrolebindings", binding, RBAC)
+    client.create("clusterrolebindings", binding, GROUP)
     path = f"/api/v1/namespaces/default/serviceaccounts/{name}/token"
     answer = client.request("POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}})
     yield answer["status"]["token"]
-    client.delete("clusterrolebindings", name, group=RBAC)
-    client.delete("clusterroles", name, group=RBAC)
+    client.delete("clusterrolebindings", name, group=GROUP)
+    client.delete("clusterroles", name, group=GROUP)
     client.delete("serviceaccounts", name, "default")
 
 
