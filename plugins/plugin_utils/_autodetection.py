@@ -59,7 +59,7 @@ def _choose(cluster: Cluster, node: str, facts: NodeFacts, without: str | None) 
     method, _equals, argument = cluster.autodetection.partition("=")
     found = candidates(facts, without)
     if method == "kubernetes-internal-ip":
-        return cluster.nodes[node].internal_ip
+        return cluster.node(node).internal_ip
     if method == "cidr":
         networks = [ipaddress.ip_network(text.strip(), strict=False) for text in argument.split(",")]
         return next((a for _name, a in found if any(ipaddress.ip_address(a) in network for network in networks)), None)

@@ -203,6 +203,13 @@ class Cluster:
             self._once("nodes", lambda: {node.name: node for node in map(Node.of, self.section("nodes"))}),
         )
 
+    def node(self, name: str) -> Node:
+        """Errors: NotCollected, where the API knows no such node (it was deleted, or its name differs)."""
+        found = self.nodes.get(name)
+        if found is None:
+            raise NotCollected(f"the Kubernetes API knows no node {name}")
+        return found
+
     @property
     def pods(self) -> Mapping[str, Pod]:
         return t.cast(

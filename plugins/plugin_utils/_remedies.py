@@ -22,7 +22,7 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
     intended = intended_address(cluster, cluster.nodes[node]) if node in cluster.nodes else None
     try:
         if not cluster.autodetection:
-            chosen: str | None = cluster.nodes[node].calico_address
+            chosen: str | None = cluster.node(node).calico_address
         else:
             chosen = autodetect(cluster, node, documents.node(node))
     except NotCollected as exc:

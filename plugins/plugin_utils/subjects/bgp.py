@@ -111,7 +111,7 @@ def session_established(fact: Fact, documents: Documents, scope: Scope) -> Findi
         if as_mapping(protocol.get("bgp")).get("state") == "Established":
             return None
         return Finding("bgp.session.down", fact, as_mapping(protocol.get("bgp")).get("state"), protocol_line(protocol), source)
-    announced = cluster.nodes[fact.object].calico_address
+    announced = cluster.node(fact.object).calico_address
     if announced and announced != address:
         instead = session_with(facts, announced)
         if instead is not None:

@@ -45,7 +45,7 @@ def block_route(cluster: Cluster, scope: Scope, local: str, prefix: str, peer: s
     network = parse_network(prefix)
     how = encapsulation(cluster, network, local, peer) if network is not None else None
     value = {"encapsulation": how, "gateway": address, "dev": TUNNEL_DEVICE.get(how or ""), "owner": peer}
-    if how == "none" and same_subnet(cluster, cluster.nodes[local], peer) is not True:
+    if how == "none" and same_subnet(cluster, cluster.node(local), peer) is not True:
         value["gateway"] = None  # a router in between: BIRD resolves the next hop recursively
     if how == "vxlan":
         value["gateway"] = cluster.nodes[peer].annotation("IPv4VXLANTunnelAddr") if peer in cluster.nodes else None
@@ -91,7 +91,7 @@ def block_route_present(fact: Fact, documents: Documents, scope: Scope) -> Findi
         raise NotCollected(f"no IP pool in the Kubernetes API says how packets to {fact.object} travel")
     gateway, device = expected["gateway"], expected["dev"]
     if device is None:
-        device = facts.link_holding(documents.cluster.nodes[fact.node].calico_address)
+        device = facts.link_holding(documents.cluster.node(fact.node).calico_address)
     problem = best.get("type") != "unicast" or len(hops(best)) != 1
     if not problem:
         hop = hops(best)[0]

@@ -32,7 +32,7 @@ def addresses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 @check("node.address.wrong", "node.address.absent", fact="node.address")
 def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    node = documents.cluster.nodes[fact.node]
+    node = documents.cluster.node(fact.node)
     announced = node.calico_address
     if not documents.cluster.backend:
         raise NotApplicable("no calico-node runs in this cluster")
@@ -66,7 +66,7 @@ def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding
             hint = {"ifname": listed}
     if _sessions_work(documents, announced):
         raise NotApplicable(f"{fact.node} announces {announced} instead of {fact.value}, and its BGP sessions are Established")
-    sources += [f"bird {name}" for name in _peers_that_fail(documents, announced)]
+    sources += [f"bird {name}" for name in _peers_that_fail(documents, fact.node, (announced, fact.value))]
     return Finding("node.address.wrong", fact, announced, evidence, tuple(sources), hint=hint)
 
 
@@ -89,12 +89,17 @@ def _sessions_work(documents: Documents, announced: str) -> bool:
     return any(as_mapping(p.get("bgp")).get("state") == "Established" for _facts, p in _protocols_towards(documents, announced))
 
 
-def _peers_that_fail(documents: Documents, announced: str) -> list[str]:
-    return sorted(
-        facts.name
-        for facts, p in _protocols_towards(documents, announced)
-        if as_mapping(p.get("bgp")).get("state") != "Established"
-    )
+def _peers_that_fail(documents: Documents, node: str, addresses: tuple[str | None, ...]) -> list[str]:
+    """Other nodes whose BIRD was read and has an Established session with none of the addresses."""
+    result = []
+    for facts in documents.collected():
+        try:
+            bgp = [as_mapping(protocol.get("bgp")) for protocol in facts.bgp_protocols]
+        except NotCollected:
+            continue
+        if facts.name != node and not any(p.get("neighbor_address") in addresses and p.get("state") == "Established" for p in bgp):
+            result.append(facts.name)
+    return sorted(result)
 
 
 @cause(roots=("node.address.wrong", "node.address.absent"))
@@ -113,7 +118,7 @@ def wrong_nic(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             summary = f"{node} announces {announced}, an address of its interface {finding.hint['ifname']}."
         else:
             summary = f"{node} announces {announced}, not its Kubernetes address."
-        device = facts.link_holding(intended) if facts.collected else cluster.nodes[node].interface_of(intended)
+        device = facts.link_holding(intended) if facts.collected else cluster.node(node).interface_of(intended)
         why.append(f"Its Kubernetes address is {intended}{f' on {device}' if device else ''}.")
         why.append(f"calico-node's autodetection is {cluster.autodetection or 'off: the address stays until it is changed by hand'}.")
         yield Cause(
@@ -133,6 +138,8 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
         after = autodetect(cluster, node, facts, without=announced)
         if after != intended:
             obstacles.append(f"without it the autodetection {cluster.autodetection} would choose {after or 'nothing'}, not {intended}")
+        if not any(source.startswith("bird ") and source != f"bird {node}" for source in finding.sources):
+            obstacles.append("no other node's BIRD was seen to have lost its session with it")
         if not obstacles:
             yield Remedy(
                 "delete_address", "R1", f"delete {prefix} from {ifname} on {node}", f"ip address add {prefix} dev {ifname}",

@@ -82,7 +82,7 @@ def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     device = expected_device(documents.cluster, fact.node, destination)
     if device is None and destination.kind == "pod":
         block = delivery_fact(documents.cluster, fact.node, destination)
-        device = facts.link_holding(documents.cluster.nodes[fact.node].calico_address) if block else None
+        device = facts.link_holding(documents.cluster.node(fact.node).calico_address) if block else None
         if device is not None and answer.get("dev") == device and not answer.get("gateway") and destination.node != fact.node:
             return None
     if device is None or answer.get("dev") == device:
