@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import time
 import typing as t
 
 import pytest
@@ -61,8 +65,21 @@ ROUTES = """
 """
 
 
-def build(space: t.Any) -> None:
-    """A node with links, addresses, routes, rules and neighbours of many kinds."""
+@contextlib.contextmanager
+def nameless() -> t.Iterator[int]:
+    """A process in a network namespace that has no name; `ip` then shows the number of its namespace, as on a real node."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as process:
+        try:
+            own, end = os.readlink("/proc/self/ns/net"), time.monotonic() + 5
+            while os.readlink(f"/proc/{process.pid}/ns/net") == own and time.monotonic() < end:
+                time.sleep(0.01)
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def build(space: t.Any, far: int) -> None:
+    """A node with links, addresses, routes, rules and neighbours of many kinds. far: a process in another namespace."""
     space.ip("link add eth0 type veth peer name far0")
     space.ip("link add eth1 type bridge")
     for link in (
@@ -76,18 +93,15 @@ def build(space: t.Any) -> None:
     space.ip("link add vxlan-v6.calico type vxlan id 4097 dstport 4789 local 2001:db8::11 dev eth0 nolearning")
     space.ip("link add port0 type veth peer name port1")
     space.ip("link set port0 master eth1")
-    space.ip("link set port1 netns 1")
-    try:
-        for name in ("eth0", "far0", "eth1", "vxlan.calico", "port0"):
-            space.ip(f"link set {name} up")
-        space.ip("tuntap add tunl0 mode tun")
-        for line in ROUTES.strip().splitlines():
-            space.ip(line.strip())
-        space.run("bridge", "fdb", "add", "66:00:00:00:00:02", "dev", "vxlan.calico", "dst", "192.0.2.12", "self", "permanent")
-        space.run("bridge", "fdb", "add", "66:00:00:00:00:03", "dev", "port0", "master", "static")
-        space.run("bridge", "fdb", "add", "66:00:00:00:00:04", "dev", "port0", "master", "dynamic")
-    finally:
-        space.run("true")
+    space.ip(f"link set port1 netns {far}")
+    for name in ("eth0", "far0", "eth1", "vxlan.calico", "port0"):
+        space.ip(f"link set {name} up")
+    space.ip("tuntap add tunl0 mode tun")
+    for line in ROUTES.strip().splitlines():
+        space.ip(line.strip())
+    space.run("bridge", "fdb", "add", "66:00:00:00:00:02", "dev", "vxlan.calico", "dst", "192.0.2.12", "self", "permanent")
+    space.run("bridge", "fdb", "add", "66:00:00:00:00:03", "dev", "port0", "master", "static")
+    space.run("bridge", "fdb", "add", "66:00:00:00:00:04", "dev", "port0", "master", "dynamic")
 
 
 def collect(path: str) -> dict[str, t.Any]:
@@ -120,10 +134,11 @@ def quiet(link: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def node(namespaces: t.Any) -> t.Any:
+def node(namespaces: t.Any) -> t.Iterator[t.Any]:
     space = namespaces()
-    build(space)
-    return space
+    with nameless() as far:
+        build(space, far)
+        yield space
 
 
 def test_like_ip(node: t.Any) -> None:
