@@ -42,7 +42,7 @@ def save(path: str, diagnosis: Diagnosis, report: Mapping[str, Json]) -> None:
             for name, part in parts.items():
                 archive.writestr(name, json.dumps(part, separators=(",", ":")))
         os.replace(temporary, target)
-    except OSError:
+    except BaseException:
         os.unlink(temporary)
         raise
 

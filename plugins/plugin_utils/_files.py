@@ -24,7 +24,7 @@ def write(document: t.Any, folder: str, name: str) -> str:
             json.dump(document, stream, indent=1)
             stream.write("\n")
         os.replace(temporary, target)
-    except OSError:
+    except BaseException:
         os.unlink(temporary)
         raise
     relative = os.path.relpath(target)
