@@ -1,0 +1,86 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence, NodeFacts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
+from ansible_collections.podnet.doctor.tests.unit import small
+
+
+def facts(**changes):
+    return NodeFacts("k8s01", {**small.node_document("k8s01"), **changes})
+
+
+def test_a_node_that_said_nothing():
+    lost = NodeFacts("k8s01", None, "is unreachable (ssh timeout)")
+    assert not lost.collected
+    for read in (lambda: lost.links, lambda: lost.routes, lambda: lost.bird(), lambda: lost.process("felix"), lambda: lost.lookup(dst="10.0.0.1")):
+        with pytest.raises(NotCollected, match=r"^k8s01 is unreachable \(ssh timeout\)$"):
+            read()
+
+
+def test_a_node_that_was_never_asked():
+    with pytest.raises(NotCollected, match="k8s09 not asked"):
+        Documents(small.documents().cluster, {}).node("k8s09").links  # noqa: B018
+
+
+def test_routes_of_the_main_table():
+    found = facts(routes=[small.route("10.0.0.0/8", "a"), small.route("10.0.0.0/8", "b", table=100)])
+    assert [r["dev"] for r in found.routes_to("10.0.0.0/8")] == ["a"]
+    assert [r["dev"] for r in found.routes_to("10.0.0.0/8", table=100)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "read", "sentence"),
+    [
+        ({"routes": [{"table": "main"}]}, lambda f: f.routes, "table cannot be understood"),
+        ({"sysctls": {"net/ipv4/ip_forward": 1}}, lambda f: f.sysctl("net/ipv4/ip_forward"), "sysctl net/ipv4/ip_forward could not be read"),
+        ({"bird": {}}, lambda f: f.bird(), "ipv4 was not asked for"),
+        ({"bird": {"ipv4": 7}}, lambda f: f.bird(), "cannot be understood"),
+        ({"bird": {"ipv4": {"protocols": [{"info": []}]}}}, lambda f: f.bgp_protocols, "info cannot be understood"),
+        ({"calico": {"felix": None}}, lambda f: f.process("felix"), "cannot be understood"),
+        ({"sandboxes": []}, lambda f: f.sandbox_behind("cali1"), "no process was found in the network namespace behind cali1"),
+    ],
+)
+def test_what_is_not_there_is_not_collected(change, read, sentence):
+    with pytest.raises(NotCollected, match=sentence):
+        read(facts(**change))
+
+
+def test_a_lookup_is_found_by_exactly_what_was_asked():
+    entries = [
+        {"dst": "10.0.0.1", "src": "10.253.1.5", "iif": "cali1", "route": {"dev": "with source"}},
+        {"dst": "10.0.0.1", "netns_of": None, "route": {"dev": "plain"}},
+    ]
+    found = facts(lookups=entries)
+    assert found.lookup(dst="10.0.0.1")["dev"] == "plain"
+    assert found.lookup(dst="10.0.0.1", src="10.253.1.5", iif="cali1")["dev"] == "with source"
+    with pytest.raises(NotCollected, match=r"was not asked for a route to 10\.0\.0\.1"):
+        found.lookup(dst="10.0.0.1", src="10.253.1.6", iif="cali1")
+
+
+def evidence(*probes):
+    return Evidence({"probes": list(probes)})
+
+
+@pytest.mark.parametrize(
+    ("probes", "forward", "reverse"),
+    [
+        ([], None, None),
+        ([small.probe("forward", True)], True, True),  # an answer to it came back
+        ([small.probe("forward", True, replied=0)], True, None),
+        ([small.probe("forward", True, replied=0, refused=True)], True, True),  # a reset is an answer, too
+        ([small.probe("forward", True, replied=0, refused=2)], True, True),
+        ([small.probe("forward", True, replied=0), small.probe("reverse", False, "icmp")], True, False),
+        ([small.probe("forward", True, "icmp")], None, None),  # an echo proves nothing for a TCP port
+        ([small.probe("forward", None), small.probe("reverse", True, "icmp")], None, True),
+        ([small.probe("forward", False), small.probe("forward", True)], True, True),
+    ],
+)
+def test_what_arrived(probes, forward, reverse):
+    found = evidence(*probes)
+    assert (found.arrived("forward"), found.arrived("reverse")) == (forward, reverse)

@@ -1,0 +1,49 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import restart_calico_node
+from ansible_collections.podnet.doctor.tests.unit import small
+
+
+def remedies(node="k8s02", **changes):
+    return restart_calico_node(small.documents(**changes), node, "it is well")
+
+
+def test_a_restart_that_keeps_the_address():
+    (found,) = remedies()
+    assert (found.id, found.risk, found.node, found.verify) == ("restart_calico_node", "R2", "k8s02", "it is well")
+    assert found.parameters == {"component": "calico-node", "intended": "10.2.7.202"}
+    assert "first-found keeps 10.2.7.202" in found.preconditions[0]
+
+
+def test_a_restart_that_would_come_back_wrong_is_refused():
+    def stray(document):
+        document["links"].append(small.link(20, "br0"))
+        document["addresses"].append({"ifname": "br0", "family": "inet", "local": "192.188.1.1", "prefixlen": 24})
+
+    (found,) = remedies(k8s02=stray)
+    assert (found.id, found.risk) == ("advise_no_restart", "R0")
+    assert "would choose 192.188.1.1, not 10.2.7.202" in found.action
+    (found,) = remedies(k8s02=lambda document: document.update(addresses=[]))
+    assert "would choose no address" in found.action
+
+
+def test_what_cannot_be_simulated_is_advice():
+    (found,) = remedies(k8s02=lambda document: document.update(addresses={"error": "Permission denied"}))
+    assert (found.id, found.risk) == ("advise_restart", "R0")
+    assert "Permission denied" in found.action
+
+
+def test_without_autodetection_the_address_stays():
+    def fixed(document):
+        document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "IP", "value": "10.2.7.202"}]
+
+    (found,) = remedies(cluster=fixed, k8s02=lambda document: document.update(addresses={"error": "no"}))
+    assert found.id == "restart_calico_node"
+
+
+def test_a_node_that_the_api_does_not_know():
+    assert [found.risk for found in remedies(node="k8s99")] == ["R0"]
