@@ -30,7 +30,7 @@ def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
         raise NotCollected(f"{whose}: {name} was not asked for")
     value = document[name]
     if isinstance(value, Mapping) and isinstance(value.get("error"), str):
-        errno = value.get("errno")
+        errno = value.get("errno") or value.get("reason")  # BIRD's socket gives a word of its own as reason
         raise NotCollected(f"{whose}: {name}: {value['error']}", errno if isinstance(errno, str) else None)
     return value
 

@@ -68,8 +68,8 @@ def bird_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
         if not facts.collected:
             raise
         process = _process(facts)
-        if process is False or exc.errno in ("ENOENT", "ECONNREFUSED"):
-            sources = (f"bird {fact.node}",) if process is None else (f"bird {fact.node}", f"processes {fact.node}")
+        if process is False or exc.errno in ("ENOENT", "ECONNREFUSED", "refused"):
+            sources = (f"bird {fact.node}", f"processes {fact.node}") if process is False else (f"bird {fact.node}",)
             return Finding("bird.down", fact, exc.reason, f"{exc.reason}{'; no bird process' if process is False else ''}", sources)
         raise
     return None
