@@ -141,7 +141,7 @@ def _mounts(spec: dict[str, str]) -> None:
     for folder in ("/var/log/calico/cni", "/var/lib/calico", "/var/lib/cni/results", "/etc/cni/net.d", "/opt/cni/bin"):
         Path(folder).mkdir(parents=True, exist_ok=True)
     Path("/etc/calico/confd/config").mkdir(parents=True, exist_ok=True)
-    for name, text in (("machine-id", spec["machine_id"]), ("hostname", spec["node"])):
+    for name, text in (("machine-id", spec["machine_id"]), ("hostname", spec["node"]), ("hosts", f"127.0.0.1 localhost\n127.0.1.1 {spec['node']}")):
         path = Path("/etc", name)
         path.unlink(missing_ok=True)
         path.write_text(text + "\n", encoding="ascii")

@@ -32,11 +32,13 @@ def why_nothing(result: Mapping[str, Json] | None) -> str:
     if result is None:
         return "was not asked by this run (--limit, serial, or a stopped play)"
     message = _short(result.get("msg") or result.get("module_stderr") or "")
-    lower = message.lower() + str(result.get("module_stdout", "")).lower() + str(result.get("module_stderr", "")).lower()
+    said = [line for name in ("module_stderr", "module_stdout", "msg") for line in str(result.get(name) or "").splitlines()]
+    lower = " ".join(said).lower()
+    refusal = next((line for line in said if any(word in line.lower() for word in ("sudo", "privilege", "su: "))), None)
+    if refusal is not None:
+        return f"refuses to become root ({_bare(_short(refusal))})"
     if result.get("unreachable"):
         return f"is unreachable ({_bare(message)})"
-    if ("timed out" in lower and "become" in lower) or "sudo" in lower or "privilege" in lower or "su: " in lower:
-        return f"refuses to become root ({_bare(message)})"
     if result.get("rc") == 127 or "interpreter" in lower or ("no such file or directory" in lower and "python" in lower):
         return "has no Python where Ansible looks for it: install python3 (3.9 or later), or set ansible_python_interpreter"
     if result.get("skipped"):

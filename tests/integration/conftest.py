@@ -18,7 +18,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-NAME = "itest"
+NAME = f"itest{os.getpid() % 10000}"
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 NO_SSH = {"ansible_ssh_common_args": "-o ProxyCommand=false -o ControlPath=none"}
 PLAY = """
@@ -220,3 +221,59 @@ def test_a_node_that_the_inventory_does_not_have(site):
     assert run.code == 0
     assert run.report["verdict"]["outcome"] == "unknown"
     assert "is not in the inventory" in run.screen
+
+
+def with_host_variables(site, **variables):
+    """The inventory as somebody else wrote it: k8s02 has variables of its own."""
+    document = yaml.safe_load(site.inventory.read_text())
+    document["nodes"]["hosts"]["k8s02"].update(variables)
+    site.inventory = site.folder / "inventory.yml"
+    site.inventory.write_text(yaml.safe_dump(document))
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ansible_python_interpreter": "/nowhere/python3"}, "k8s02 has no Python where Ansible looks for it"),
+        ({"ansible_ssh_common_args": "-o ProxyCommand='sleep 60' -o ControlPath=none", "ansible_ssh_timeout": 2}, "k8s02 is unreachable"),
+        ({"ansible_user": "nobody"}, "k8s02 is unreachable"),
+    ],
+)
+def test_a_node_that_cannot_be_asked_has_its_own_sentence(site, variables, sentence):
+    with_host_variables(site, **variables)
+    run = site.diagnose()
+    assert run.code == 0
+    assert sentence in " ".join(entry["reason"] for entry in run.report["not_checked"])
+    assert run.report["verdict"]["outcome"] == "unknown"
+    assert {entry["node"]: bool(entry["sections"]) for entry in run.report["collected"]} == {"k8s01": True, "k8s02": False}
+
+
+def test_a_node_that_refuses_become(site, lab):
+    """The lab logs in as root, so Ansible is told to call sudo all the same, and the node's sudoers names nobody."""
+    sudoers = lab.run("k8s02", "cat", "/etc/sudoers")
+    lab.run("k8s02", "sh", "-c", "echo > /etc/sudoers")
+    try:
+        run = site.play(
+            "podnet.doctor.diagnose", source="shop/web-0", destination="shop/api-0:8080", environment={"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"}
+        )
+    finally:
+        lab.run("k8s02", "sh", "-c", 'printf %s "$0" > /etc/sudoers', sudoers)
+    assert run.code == 0
+    assert "k8s02 refuses to become root" in " ".join(entry["reason"] for entry in run.report["not_checked"])
+    assert {entry["node"]: bool(entry["sections"]) for entry in run.report["collected"]} == {"k8s01": True, "k8s02": False}
+
+
+def test_a_hanging_bird_is_one_section_that_was_not_read(site, lab):
+    import os
+    import signal
+
+    bird = lab.process("k8s02", "bird -R")
+    os.kill(bird, signal.SIGSTOP)
+    try:
+        run = site.diagnose(podnet_timeout=8)
+    finally:
+        os.kill(bird, signal.SIGCONT)
+    reasons = " ".join(entry["reason"] for entry in run.report["not_checked"])
+    assert "k8s02: bird" in reasons
+    assert not [finding for finding in run.report["findings"] if finding["check"] == "bird.down"]
+    assert run.report["verdict"]["outcome"] == "healthy"  # the packets crossed
