@@ -11,6 +11,7 @@ import os
 import pathlib
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 from ._cluster import Cluster
@@ -67,6 +68,6 @@ def load(path: str) -> tuple[Diagnosis, list[dict[str, Json]]]:
         collected = parts.get("report.json", {}).get("collected") or []
     except OSError as exc:
         raise BadQuestion(f"{path} cannot be read: {exc.strerror}") from exc
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as exc:
         raise BadQuestion(f"{path} is no bundle of podnet.doctor: {type(exc).__name__} {exc}") from exc
     return diagnosis, collected

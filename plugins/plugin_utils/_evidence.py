@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -73,10 +74,13 @@ def gather(variables: Mapping[str, t.Any], asked: Mapping[str, Json]) -> dict[st
         found[(direction, phase)] = entry
     if not any(phase == "fire" for _direction, phase in found):
         return None
-    return document(question, {key: dict(value) for key, value in found.items()}, hosts)
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return document(question, {key: dict(value) for key, value in found.items()}, hosts, now)
 
 
-def document(question: Question, found: Mapping[tuple[str, str], Mapping[str, Json]], hosts: Mapping[str, str]) -> dict[str, Json]:
+def document(
+    question: Question, found: Mapping[tuple[str, str], Mapping[str, Json]], hosts: Mapping[str, str], collected_at: str
+) -> dict[str, Json]:  # fmt: skip
     """found: (direction, phase) -> result of path_probe."""
     entries: list[dict[str, Json]] = []
     asked_protocol = question.protocol if question.protocol != "tcp" or question.port is not None else "icmp"
@@ -93,7 +97,7 @@ def document(question: Question, found: Mapping[tuple[str, str], Mapping[str, Js
             trouble = _trouble(seen, far) or str(seen.get("reason") or f"the capture at {far.label} told nothing")
         for train in fired.get("fired") or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
             entries.append(_entry(direction, near, far, train, seen, trouble, hosts, asked_protocol, fired))
-    return {"schema": SCHEMA, "probes": entries}
+    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries}
 
 
 def _trouble(result: Mapping[str, Json], end: Endpoint) -> str:
@@ -126,7 +130,7 @@ def _entry(
         "source": {"pod": near.label if near.kind == "pod" else None, "node": near.node, "address": near.address},
         "destination": {"pod": far.label if far.kind == "pod" else None, "node": far.node, "address": far.address, "port": train.get("port")},
         "sent": sent, "replied": int(train.get("replied") or 0), "refused": int(train.get("refused") or 0), "arrived": arrived, "seen": sights,
-        "rtt": train.get("rtt"), "error": train.get("error"),
+        **{name: train[name] for name in ("rtt", "error") if train.get(name)},
     }  # fmt: skip
     if arrived is None:
         entry["reason"] = trouble or str(fired.get("reason") or train.get("error") or "nothing could be sent")
