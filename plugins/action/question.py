@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
     "port": {"type": "raw"},
+    "probe": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 20.0},
 }
 
@@ -58,7 +59,7 @@ class ActionModule(ActionBase):
             cluster_file=path,
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(question, hosts),
+            probes=_evidence.probes(question, hosts) if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )

@@ -9,12 +9,14 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
 from ansible_collections.podnet.doctor.plugins.plugin_utils._version import VERSION
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
 
+catalogue()  # kept by it: Ansible loads an action once, and then forks a process for each task
 ARGUMENTS: dict[str, t.Any] = {
     "question": {"type": "dict"},
     "replay": {"type": "path"},
@@ -49,11 +51,11 @@ class ActionModule(ActionBase):
                 raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
             else:
                 diagnosis, collected = _run.diagnose(asked, variables, _evidence.gather(variables, asked))
-            report = diagnosis.report(collected, version=VERSION)
             if not arguments["final"]:
                 wanted = diagnosis.wanted()
                 ask = _run.ask(wanted, {str(k): str(v) for k, v in asked["nodes"].items()})
                 return {**result, "ask": ask, "hosts": list(ask), "outcome": diagnosis.outcome}
+            report = diagnosis.report(collected, version=VERSION)
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
             if arguments["bundle"]:
                 _bundle.save(arguments["bundle"], diagnosis, report)

@@ -41,6 +41,10 @@ options:
   port:
     description: The destination's port.
     type: raw
+  probe:
+    description: Whether packets are to be sent. If not, RV(probes) is empty.
+    type: bool
+    default: true
   timeout:
     description: Seconds that the Kubernetes API may take in all.
     type: float

@@ -12,6 +12,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._pyroute2_zip import archive
 
+archive()  # kept by it: Ansible loads an action once, and then forks a process for each host and task
+
 
 class NodeAction(ActionBase):
     """Runs the module of its own name on the node and sends the controller's pyroute2 along."""
