@@ -93,8 +93,10 @@ class Diagnosis:
         found: list[Cause] = []
         for checks, rule in catalogue().causes:
             mine = [finding for finding in roots if finding.check in checks]
-            if mine:
-                found += rule(mine, self)
+            try:
+                found += rule(mine, self) if mine else ()
+            except NotCollected:  # what would name it was not read: its findings stay unexplained
+                continue
         absorbed = {finding.id for cause in found for finding in cause.also}
         found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots)]
         return sorted(found, key=lambda c: (not self.affects_path(c), -len(self.explained_by(c)), c.node, c.id))

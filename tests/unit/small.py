@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence, NodeFacts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import FactId
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface, resolve
 
 Json = t.Any
@@ -167,3 +168,28 @@ def diagnose(evidence: Json = None, **changes: Json) -> Diagnosis:
 def probe(direction: str, arrived: bool | None, protocol: str = "tcp", **more: Json) -> dict[str, Json]:
     return {"direction": direction, "protocol": protocol, "answers_question": protocol == "tcp", "sent": 3, "replied": 3 if arrived else 0, "arrived": arrived,
             "seen": [], **more}  # fmt: skip
+
+
+def verdict(diagnosis: Diagnosis, kind: str, node: str, of: str = "") -> Json:
+    return diagnosis.judged[FactId(kind, node, of)]
+
+
+def named(diagnosis: Diagnosis) -> list[str]:
+    return [cause.id for cause in diagnosis.causes]
+
+
+def lost(section: str) -> Json:
+    """A change that takes a section away."""
+
+    def change(document: dict[str, Json]) -> None:
+        document[section] = {"error": "Permission denied"}
+
+    return change
+
+
+def together(*changes: Json) -> Json:
+    def change(document: dict[str, Json]) -> None:
+        for one in changes:
+            one(document)
+
+    return change

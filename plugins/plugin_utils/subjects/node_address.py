@@ -118,7 +118,10 @@ def wrong_nic(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             summary = f"{node} announces {announced}, an address of its interface {finding.hint['ifname']}."
         else:
             summary = f"{node} announces {announced}, not its Kubernetes address."
-        device = facts.link_holding(intended) if facts.collected else cluster.node(node).interface_of(intended)
+        try:
+            device = facts.link_holding(intended)
+        except NotCollected:
+            device = cluster.node(node).interface_of(intended)
         why.append(f"Its Kubernetes address is {intended}{f' on {device}' if device else ''}.")
         why.append(f"calico-node's autodetection is {cluster.autodetection or 'off: the address stays until it is changed by hand'}.")
         yield Cause(
@@ -135,9 +138,12 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
     if ifname and finding.hint.get("prefixlen") and cluster.autodetection and facts.collected:
         obstacles = removal_obstacles(facts, str(ifname), cluster)
         prefix = f"{announced}/{finding.hint['prefixlen']}"
-        after = autodetect(cluster, node, facts, without=announced)
-        if after != intended:
-            obstacles.append(f"without it the autodetection {cluster.autodetection} would choose {after or 'nothing'}, not {intended}")
+        try:
+            after = autodetect(cluster, node, facts, without=announced)
+            if after != intended:
+                obstacles.append(f"without it the autodetection {cluster.autodetection} would choose {after or 'nothing'}, not {intended}")
+        except NotCollected as exc:
+            obstacles.append(f"what the autodetection would choose without it is not known ({exc.reason})")
         if not any(source.startswith("bird ") and source != f"bird {node}" for source in finding.sources):
             obstacles.append("no other node's BIRD was seen to have lost its session with it")
         if not obstacles:
