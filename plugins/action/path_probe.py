@@ -4,8 +4,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 
 
 class ActionModule(NodeAction):
-    """Sends the controller's pyroute2 along."""
+    """Sends the controller's pyroute2 along, where a pod's namespace has to be found."""
+
+    def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        return dict(self._task.args) if self._task.args.get("phase") == "collect" else super().arguments(task_vars)

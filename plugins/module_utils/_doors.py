@@ -16,7 +16,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._address import cano
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
-from ansible_collections.podnet.doctor.plugins.module_utils._node_options import COMMON, FLOWS, load_pyroute2, need_root
+from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, FLOWS, load_pyroute2, need_root
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 
 if t.TYPE_CHECKING:  # pragma: no cover

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import threading
 import time
 import typing as t
 
@@ -32,7 +31,8 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Section, run, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inode, inside
-from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes, read_file, rfc3339
+from ansible_collections.podnet.doctor.plugins.module_utils._places import Places
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file, rfc3339
 
 SCHEMA = "podnet.doctor/node/1"
 SECTIONS = (
@@ -81,29 +81,6 @@ class Question(t.NamedTuple):
     timeout: float = 15.0
 
 
-class _Once:
-    """A value that several sections need: read by the first that asks, its error told to all."""
-
-    def __init__(self, read: t.Callable[[], t.Any]) -> None:
-        self._read = read
-        self._done = False
-        self._value: t.Any = None
-        self._error: Exception | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self) -> t.Any:
-        with self._lock:
-            if not self._done:
-                try:
-                    self._value = self._read()
-                except Exception as error:  # noqa: BLE001 - kept and raised again for every section that asks
-                    self._error = error
-                self._done = True
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
 def identity() -> dict[str, t.Any]:
     """Which machine this is."""
     return {
@@ -117,44 +94,12 @@ def identity() -> dict[str, t.Any]:
     }
 
 
-class Collector:
+class Collector(Places):
     """Reads one node."""
 
     def __init__(self, question: Question) -> None:
+        super().__init__(Deadline(question.timeout))
         self.question = question
-        self.deadline = Deadline(question.timeout)
-        self._payloads = _Once(lambda: self._kernel(_links.dump))
-        self._index = _Once(lambda: _links.indexes(self._payloads()))
-        self._links = _Once(lambda: _links.links(self._payloads(), self._index()))
-        self._routes = _Once(lambda: self._kernel(lambda kernel: _routes.read(kernel, self._index())))
-        self._processes = _Once(lambda: Processes(check=self.deadline.check))
-        self._sandboxes = _Once(
-            lambda: self._kernel(lambda kernel: _sandboxes.read(kernel, self._processes(), self._links(), self.deadline.check)),
-        )
-
-    def _kernel(self, work: t.Callable[[Rtnetlink], t.Any]) -> t.Any:
-        with Rtnetlink(self.deadline) as kernel:
-            return work(kernel)
-
-    def sandbox_of(self, asked: dict[str, t.Any]) -> dict[str, t.Any] | None:
-        """The sandbox of a pod that is named in one of several ways."""
-        routes = []
-        if asked.get("ip"):
-            try:
-                routes = self._routes()
-            except Exception:  # noqa: BLE001 - the routes are a section of their own and tell it themselves
-                routes = []
-        return _sandboxes.find(asked, self._sandboxes(), routes)
-
-    def _place(self, asked: dict[str, t.Any]) -> str | None:
-        """Where the namespace that a flow or target starts in can be opened; None for the node's own."""
-        name = asked.get("netns_of")
-        if not name:
-            return None
-        sandbox = self.sandbox_of({"uid": name, "ifname": name, "container_id": name, "ip": name})
-        if sandbox is None:
-            raise LookupError(f"no sandbox of {name} on this node")
-        return _sandboxes.path_of(sandbox)
 
     def _network(self) -> dict[str, t.Any]:
         """The same facts as of the node, of the calling thread's namespace."""
@@ -201,7 +146,7 @@ class Collector:
         result = []
         for flow in self.question.flows:
             try:
-                path = self._place(flow)
+                path = self.place(flow)
                 result.append(here(flow) if path is None else inside(path, lambda one=flow: here(one), self.deadline))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - one flow's trouble is that flow's answer
                 result.append({**flow, "route": {"error": sentence(error)}})
@@ -222,7 +167,7 @@ class Collector:
             "calico": lambda: _calico.read(self._processes(), deadline),
             "bird.ipv4": lambda: self.bird("ipv4"),
             "bird.ipv6": lambda: self.bird("ipv6"),
-            "reachability": lambda: _reachability.read(list(question.reachability), self._place, deadline),
+            "reachability": lambda: _reachability.read(list(question.reachability), self.place, deadline),
         }
         in_turn: dict[str, Section] = {
             "identity": identity,

@@ -9,27 +9,14 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
-import os
-import socket
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _node, _packing, _pyroute2
+from ansible_collections.podnet.doctor.plugins.module_utils import _node, _packing
+from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, FLOWS, PODS, load_pyroute2, need_root
 
 if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
 
-PODS: dict[str, t.Any] = {"uid": {"type": "str"}, "container_id": {"type": "str"}, "ifname": {"type": "str"}, "ip": {"type": "str"}}
-FLOWS: dict[str, t.Any] = {
-    "dst": {"type": "str", "required": True},
-    "src": {"type": "str"},
-    "iif": {"type": "str"},
-    "oif": {"type": "str"},
-    "mark": {"type": "int"},
-    "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
-    "sport": {"type": "int"},
-    "dport": {"type": "int"},
-    "netns_of": {"type": "str"},
-}
 TARGETS: dict[str, t.Any] = {
     "dst": {"type": "str", "required": True},
     "port": {"type": "int"},
@@ -38,7 +25,6 @@ TARGETS: dict[str, t.Any] = {
     "timeout": {"type": "float"},
     "netns_of": {"type": "str"},
 }
-COMMON: dict[str, t.Any] = {"timeout": {"type": "float", "default": 15}, "pyroute2": {"type": "str", "no_log": True}}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "gather_subset": {"type": "list", "elements": "str", "default": ["all"]},
     "node": {"type": "str"},
@@ -50,22 +36,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "packed": {"type": "bool", "default": False},
     **COMMON,
 }
-
-
-def load_pyroute2(module: AnsibleModule) -> None:
-    """Make pyroute2 importable; without it the sections that need it say so themselves."""
-    try:
-        _pyroute2.load(module.params["pyroute2"])
-    except _pyroute2.Missing as error:
-        module.warn(f"links, addresses and rules cannot be read: {error}")
-    except ValueError as error:
-        module.fail_json(msg=f"the option pyroute2 is not a packed copy of pyroute2: {error}")
-
-
-def need_root(module: AnsibleModule, what: str) -> None:
-    """Fail with the next step if the call cannot see anything that matters."""
-    if os.geteuid() != 0:
-        module.fail_json(msg=f"{what} of {socket.gethostname()} belongs to root; run this task with become: true")
 
 
 def run(module: AnsibleModule) -> None:

@@ -14,10 +14,10 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _marks, _probe, _sandboxes
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
-from ansible_collections.podnet.doctor.plugins.module_utils._node import Collector, Question
-from ansible_collections.podnet.doctor.plugins.module_utils._node_options import COMMON, PODS, load_pyroute2, need_root
+from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, PODS, load_pyroute2, need_root
+from ansible_collections.podnet.doctor.plugins.module_utils._places import Places
 
 if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
@@ -45,7 +45,7 @@ def _place(module: AnsibleModule, deadline: Deadline) -> str | None:
     if not pod:
         return None
     load_pyroute2(module)
-    sandbox = Collector(Question(timeout=deadline.remaining())).sandbox_of(pod)
+    sandbox = Places(deadline).sandbox_of(pod)
     if sandbox is None:
         raise LookupError(f"there is no sandbox of the pod {', '.join(f'{name} {value}' for name, value in sorted(pod.items()))} on this node")
     return _sandboxes.path_of(sandbox)
@@ -77,10 +77,14 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
         path = _place(module, deadline)
 
         def send() -> list[dict[str, t.Any]]:
+            if not options["port"]:
+                return [_probe.icmp(str(dst), source, marks, wait)]
+            beside = Running("tcp", lambda: _probe.tcp(str(dst), options["port"], source, marks, wait))  # so that silence is waited for once
             fired = [_probe.icmp(str(dst), source, marks, wait)]
-            if options["port"]:
-                fired.append(_probe.tcp(str(dst), options["port"], source, marks, wait))
-            return fired
+            beside.wait(deadline.remaining())
+            if beside.error is not None:
+                raise beside.error
+            return [*fired, beside.result()]
 
         return {"fired": send() if path is None else inside(path, send, deadline)}
     except Exception as error:  # noqa: BLE001 - a probe that could not be sent is an answer

@@ -82,7 +82,7 @@ after:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _node_options, _repairs
+from ansible_collections.podnet.doctor.plugins.module_utils import _node_common, _repairs
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
 
 
@@ -97,8 +97,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    _node_options.need_root(module, "the network state")
-    _node_options.load_pyroute2(module)
+    _node_common.need_root(module, "the network state")
+    _node_common.load_pyroute2(module)
     try:
         result = _repairs.carry_out(module.params["remedy"], module.params["parameters"], Deadline(module.params["timeout"]), module.check_mode)
     except _repairs.Refused as error:

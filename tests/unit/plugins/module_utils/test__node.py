@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _node, _sandboxes
+from ansible_collections.podnet.doctor.plugins.module_utils import _node, _places, _sandboxes
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inode, inside
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
@@ -132,7 +132,7 @@ def test_processes_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_arguments: t.Any, **_options: t.Any) -> None:
         raise OSError("no /proc")
 
-    monkeypatch.setattr(_node, "Processes", gone)
+    monkeypatch.setattr(_places, "Processes", gone)
     document = _node.Collector(_node.Question(sections=["bird", "calico", "sandboxes", "links"], timeout=3)).read()
     assert document["links"] and document["calico"] == {"error": "no /proc"} and document["sandboxes"] == {"error": "no /proc"}
     assert "reason" in document["bird"]["ipv4"]
