@@ -75,6 +75,6 @@ def run_checks(checks: Iterable[Mapping[str, Json]], documents: Documents, repor
                 found = expression.search(document)
             except JMESPathError as exc:
                 raise UserCheckError(f"check {name}: its expression fails on {node or kind}: {' '.join(str(exc).split())}") from exc
-            hit = found not in (None, False, [], {}, "")
+            hit = found is not None and found is not False and found not in ([], {}, "")
             results.append({**entry, "outcome": "finding" if hit else "ok", "matches": found if hit else None})
     return results

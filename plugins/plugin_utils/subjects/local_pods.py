@@ -12,7 +12,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding
-from .._json import NotCollected, as_list, parse_address, parse_network
+from .._json import NotCollected, as_list, as_mapping, objects, parse_address, parse_network
 from .._question import Scope, host_interface
 from .._remedies import restart_calico_node
 from .._routes import hops, route_line
@@ -88,6 +88,8 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
         if "PERMANENT" not in as_list(entry.get("state")):
             return None
     mac = _pod_mac(facts, wanted["dev"])
+    if mac is None and fact.object in {pod.label for pod in scope.pods}:
+        raise NotCollected(f"{fact.node}: the MAC of pod {fact.object} could not be read")
     if mac is None or mac == entry.get("lladdr"):
         return None
     evidence = f"{wanted['dst']} dev {wanted['dev']} lladdr {entry.get('lladdr')} {' '.join(as_list(entry.get('state')))}; the pod's eth0 has {mac}"
@@ -95,13 +97,8 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
 
 
 def _pod_mac(facts: NodeFacts, ifname: str) -> str | None:
-    network = facts.sandbox_behind(ifname).get("network")
-    if not isinstance(network, dict) or "links" not in network:
-        return None
-    for link in network["links"] if isinstance(network["links"], list) else []:
-        if link.get("ifname") == "eth0":
-            return str(link.get("address"))
-    return None
+    network = as_mapping(facts.sandbox_behind(ifname).get("network"))
+    return next((str(link.get("address")) for link in objects(network.get("links")) if link.get("ifname") == "eth0"), None)
 
 
 def _sysctl(fact: Fact, documents: Documents, check_id: str, path: str, wanted: str = "1") -> Finding | None:

@@ -76,13 +76,3 @@ def test_what_is_not_judged_yet_is_unknown_and_never_healthy(name):
     if recorded.folder() is None:
         pytest.skip(recorded.ABSENT)
     assert recorded.diagnose(name).outcome == "unknown"
-
-
-@pytest.mark.parametrize("name", recorded.names() or ["absent"])
-def test_every_recording_gives_a_report(name):
-    if name == "absent":
-        pytest.skip(recorded.ABSENT)
-    if name.startswith("dns-") and recorded.about(name)["truth"]:
-        pytest.skip("asks for a Service")
-    report = recorded.diagnose(name).report()
-    assert report["verdict"]["outcome"] in ("broken", "unknown")

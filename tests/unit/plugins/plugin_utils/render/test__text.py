@@ -28,13 +28,11 @@ def test_a_fault_its_evidence_and_the_next_step():
     assert "k8s02 forwarding OFF" in text
 
 
-@pytest.mark.parametrize("name", recorded.names() or ["absent"])
+@pytest.mark.parametrize("name", recorded.asked())
 def test_eighty_columns(name):
     if name == "absent":
         pytest.skip(recorded.ABSENT)
-    if name.startswith("dns-") and recorded.about(name)["truth"]:
-        pytest.skip("asks for a Service")
-    lines = _text.screen(recorded.diagnose(name).report(), "reports/7f3a11c0.json")
+    lines = _text.screen(recorded.report(name), "reports/7f3a11c0.json")
     words = [word for line in lines for word in line.split()]
     assert all(len(line) <= 80 or max(map(len, line.split())) > 60 for line in lines)
     assert words

@@ -55,6 +55,10 @@ def felix(running):
     return lambda document: document["calico"].update(felix={"running": running} if running is not None else {"error": "no process list"})
 
 
+def pod_links(value):
+    return lambda document: document["sandboxes"][0]["network"].update(links=value)
+
+
 def unchanged(document):
     pass
 
@@ -82,6 +86,8 @@ FORWARDING, PROXY_ARP = (f"net/ipv4/conf/{WEB}/{name}" for name in ("forwarding"
         ("neighbour.pod", POD, neighbour("00:00:5e:00:53:01", "STALE", dev="eth0"), "ok"),
         ("neighbour.pod", POD, small.lost("neighbours"), "not_checked"),
         ("neighbour.pod", POD, small.together(neighbour("00:00:5e:00:53:01", "STALE"), small.lost("sandboxes")), "not_checked"),
+        ("neighbour.pod", POD, small.together(neighbour("00:00:5e:00:53:01", "STALE"), pod_links({"error": "gone"})), "not_checked"),
+        ("neighbour.pod", POD, small.together(neighbour("00:00:5e:00:53:01", "STALE"), pod_links([None])), "not_checked"),
         ("sysctl.ip_forward", "", unchanged, "ok"),
         ("sysctl.ip_forward", "", sysctl("net/ipv4/ip_forward", "0"), "forwarding.off"),
         ("sysctl.ip_forward", "", sysctl("net/ipv4/ip_forward", None), "not_checked"),
