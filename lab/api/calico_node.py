@@ -24,6 +24,7 @@ def environment(lab: Description) -> list[Json]:
         {"name": "CLUSTER_TYPE", "value": "k8s,bgp"},
         {"name": "IP", "value": "autodetect"},
         *autodetection,
+        {"name": "AUTODETECT_POLL_INTERVAL", "value": f"{lab.monitor_interval:g}s"},
         {"name": "CALICO_IPV4POOL_IPIP", "value": "Always" if lab.mode == "ipip" else "Never"},
         {"name": "CALICO_IPV4POOL_VXLAN", "value": "Never"},
         {"name": "CALICO_IPV6POOL_VXLAN", "value": "Never"},

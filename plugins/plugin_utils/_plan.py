@@ -38,6 +38,8 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
                 continue
             mine += 1
             actions.append(_action(report, cause, remedy, host, cluster, mine, hosts, delete_interface=delete_interface, at_once=at_once))
+    if at_once:
+        _without_waiting(actions)
     body: dict[str, Json] = {
         "schema": SCHEMA,
         "id": plan_id(actions),
@@ -47,6 +49,13 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
         "refused": refused,
     }
     return body
+
+
+def _without_waiting(actions: list[dict[str, Json]]) -> None:
+    """Only the last step of each cause is waited for."""
+    for action, following in zip(actions, actions[1:]):
+        if (action["cause"], action["node"]) == (following["cause"], following["node"]):
+            action["wait_seconds"] = 0
 
 
 def _action(

@@ -7,9 +7,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
+import pty
+import select
+import signal
+import sys
+import time
 from contextlib import contextmanager
 
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @contextmanager
@@ -67,6 +76,70 @@ def test_the_incident_from_end_to_end(site, lab):
         assert again.code == 0
         assert "nothing to do" in again.screen
         assert again.last["verdict"]["outcome"] == "healthy"
+
+
+def test_calico_node_is_restarted_only_if_its_monitor_does_not_help(site, lab):
+    """The address monitor hangs: the address is gone, nobody corrects the annotation, and the second step comes."""
+    with broken(lab, "node_ip_wrong_nic") as fault:
+        calico_node = lab.calico_pod("k8s02")
+        os.kill(lab.process("k8s02", "calico-node -node-services"), signal.SIGSTOP)
+        site.remediate(*ends(fault), "--check")
+        run = site.remediate(*ends(fault), podnet_approve=plan_of(site)["id"])
+        assert run.code == 0, run.screen
+        assert lab.calico_pod("k8s02") != calico_node
+        assert run.last["verdict"]["outcome"] == "healthy"
+
+
+def test_at_once_does_not_wait_for_the_monitor(site, lab):
+    with broken(lab, "node_ip_wrong_nic") as fault:
+        calico_node = lab.calico_pod("k8s02")
+        site.remediate(*ends(fault), "--check", podnet_at_once=True)
+        plan = plan_of(site)
+        assert [action["wait_seconds"] for action in plan["actions"]] == [0, 120]
+        run = site.remediate(*ends(fault), podnet_approve=plan["id"], podnet_at_once=True)
+        assert run.code == 0, run.screen
+        assert lab.calico_pod("k8s02") != calico_node
+        assert run.last["verdict"]["outcome"] == "healthy"
+
+
+def test_it_asks_on_a_terminal(site, lab):
+    with broken(lab, "proxy_arp_or_forwarding_cleared.ip_forward") as fault:
+        source, destination = ends(fault)
+        for answer, code, value in (("no", 2, "0"), ("yes", 0, "1")):
+            ended, screen = on_a_terminal(site, source, destination, answer)
+            assert ended == code, screen
+            assert "Carry out plan" in screen
+            assert lab.run(fault.node, "cat", "/proc/sys/net/ipv4/ip_forward").strip() == value
+
+
+def on_a_terminal(site, source, destination, answer):
+    """The playbook with a terminal of its own, and somebody who types."""
+    command = [
+        str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "podnet.doctor.remediate", "-i", str(site.inventory), "-e",
+        json.dumps({"source": source, "destination": destination, "podnet_report_dir": str(site.folder / "reports")}),
+    ]  # fmt: skip
+    environment = {
+        **os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"), "ANSIBLE_STDOUT_CALLBACK": "podnet.doctor.screen",
+        "KUBECONFIG": str(site.kubeconfig),
+    }  # fmt: skip
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(command[0], command, environment)
+    seen, end = b"", time.monotonic() + 120
+    while time.monotonic() < end:
+        ready = select.select([terminal], [], [], 1.0)[0]
+        if not ready and b"Carry out plan" in seen:
+            os.write(terminal, answer.encode() + b"\r")  # again if need be: the prompt throws away what was typed before it
+        try:
+            part = os.read(terminal, 4096) if ready else b" "
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    else:
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode(errors="replace")
 
 
 def test_the_interface_is_deleted_only_with_its_own_flag(site, lab):

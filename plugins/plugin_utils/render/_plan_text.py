@@ -35,7 +35,8 @@ def screen(plan: Mapping[str, Json], check_mode: bool = False) -> list[str]:
         lines += labelled("", [f"touches: {radius['text']} ({numbers})"])
         if action["preconditions"]:
             lines += labelled("", [f"only because: {'; '.join(action['preconditions'])}"])
-        lines += labelled("", [f"done when: {action['verify']} (waits up to {action['wait_seconds']:.0f} s)"])
+        patience = f"waits up to {action['wait_seconds']:.0f} s" if action["wait_seconds"] else "the next step follows at once"
+        lines += labelled("", [f"done when: {action['verify']} ({patience})"])
         if action["way_back"]:
             lines += labelled("", [f"way back: {action['way_back']}"])
     for entry in plan["refused"]:
