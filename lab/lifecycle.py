@@ -129,9 +129,21 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     save(lab, folder)
     made = Lab(folder)
     say("waiting for BGP, routes and pods")
-    made.wait_healthy(90)
+    try:
+        made.wait_healthy(90)
+    except LabError as error:
+        raise LabError(f"{error}\n{_last_words(folder / 'logs')}") from error
     say(f"lab {lab.name} is up after {time.monotonic() - begin:.1f} s")
     return made
+
+
+def _last_words(logs: Path, lines: int = 4) -> str:
+    """The end of each log, for a lab that did not come up: `up` takes them away with it."""
+    texts = []
+    for path in sorted(logs.glob("*.log")):
+        end = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        texts += [f"{path.name}: {line[:300]}" for line in end]
+    return "\n".join(texts)
 
 
 def save(lab: Description, folder: Path) -> None:

@@ -110,7 +110,11 @@ def run_mode(mode: str, rows: list[tuple[list[Fault], tuple[str, str, int]]], ke
     folder.mkdir(parents=True, exist_ok=True)
     lab_command = [sys.executable, "-m", "lab"]
     results: list[Row] = []
-    up = subprocess.run([*lab_command, "up", "--name", name, "--nodes", "3", *MODES[mode]], cwd=ROOT, capture_output=True, text=True, check=False)
+    for attempt in (1, 2):
+        up = subprocess.run([*lab_command, "up", "--name", name, "--nodes", "3", *MODES[mode]], cwd=ROOT, capture_output=True, text=True, check=False)
+        if up.returncode == 0:
+            break
+        print(f"{mode}, attempt {attempt}: the lab did not come up:\n{up.stdout}{up.stderr}", flush=True)
     try:
         if up.returncode != 0:
             raise RuntimeError(f"the lab did not come up:\n{up.stdout[-2000:]}{up.stderr[-2000:]}")

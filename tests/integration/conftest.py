@@ -80,8 +80,11 @@ def lab():
     from lab.cluster import Lab
 
     command = [sys.executable, "-m", "lab"]
-    subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, capture_output=True, check=False)
-    up = subprocess.run([*command, "up", "--name", NAME, "--mode", "ipip", "--nodes", "3"], cwd=ROOT, capture_output=True, text=True, check=False)
+    for attempt in (1, 2):
+        up = subprocess.run([*command, "up", "--name", NAME, "--mode", "ipip", "--nodes", "3"], cwd=ROOT, capture_output=True, text=True, check=False)
+        if up.returncode == 0:
+            break
+        print(f"attempt {attempt}: the lab did not come up:\n{up.stdout}{up.stderr}", file=sys.__stderr__, flush=True)
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         yield Lab.load(NAME)
