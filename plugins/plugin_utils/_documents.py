@@ -28,6 +28,8 @@ SHAPES: Mapping[str, Shape] = {
     "reachability": {"dst": str, "port": int, "outcome": str, "error": str},
 }
 PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
+PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "seen": list,
+                "source": dict, "destination": dict}  # fmt: skip
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 
@@ -138,7 +140,10 @@ class Evidence:
 
     @property
     def probes(self) -> list[Mapping[str, Json]]:
-        return objects((self.document or {}).get("probes"))
+        """What of each probe can be understood; the rest of it counts as not told."""
+        probes = objects(as_mapping(self.document).get("probes"))
+        found = [{key: value for key, value in probe.items() if isinstance(value, PROBE.get(key, object))} for probe in probes]
+        return [{**probe, "seen": objects(probe.get("seen"))} for probe in found]
 
     def arrived(self, direction: str) -> bool | None:
         """Whether the asked traffic was seen to cross in this direction; None where that was not, or could not be, watched.

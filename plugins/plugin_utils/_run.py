@@ -18,7 +18,7 @@ from ._collection import Wanted
 from ._diagnosis import Diagnosis, node_summary
 from ._documents import Documents, Evidence, NodeFacts
 from ._inventory import not_matched
-from ._json import Json, NotCollected
+from ._json import Json, NotCollected, as_mapping
 from ._question import BadQuestion, Question, check_port, resolve, split_service
 
 FIRST_ANSWER = "diagnose_node"
@@ -62,7 +62,7 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     destination, port, protocol = split_service(str(arguments.get("destination") or ""))
     arguments = {**arguments, "destination": destination}
     if port is not None:
-        if arguments.get("port") not in (None, "", port):
+        if str(arguments.get("port") or port) != port:
             raise BadQuestion(f"the destination says port {port}, but port says {arguments['port']}; give one of them")
         arguments.update(port=port, protocol=arguments.get("protocol") or protocol)
     check_port(arguments.get("port"))
@@ -81,9 +81,9 @@ def _with_earlier_question(arguments: Mapping[str, Json]) -> Mapping[str, Json]:
     """What an earlier report was about, in place of what is not given."""
     if not arguments.get("report"):
         return arguments
-    asked = read_document(str(arguments["report"]), "podnet.doctor/report/1").get("question") or {}
+    asked = as_mapping(read_document(str(arguments["report"]), "podnet.doctor/report/1").get("question"))
     earlier = {
-        "source": (asked.get("source") or {}).get("asked"), "destination": (asked.get("destination") or {}).get("asked"),
+        "source": as_mapping(asked.get("source")).get("asked"), "destination": as_mapping(asked.get("destination")).get("asked"),
         "protocol": asked.get("protocol"), "port": asked.get("port"),
     }  # fmt: skip
     given = {key: value for key, value in arguments.items() if value not in (None, "")}
@@ -129,7 +129,7 @@ def read_document(path: str, schema: str) -> dict[str, Json]:
             document = json.load(stream)
     except OSError as exc:
         raise BadQuestion(f"{path} cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadQuestion(f"{path} is no JSON document: {exc}") from exc
     if not isinstance(document, dict) or document.get("schema") != schema:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__

@@ -92,13 +92,13 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
         raise NotCollected(f"{fact.node}: the MAC of pod {fact.object} could not be read")
     if mac is None or mac == entry.get("lladdr"):
         return None
-    evidence = f"{wanted['dst']} dev {wanted['dev']} lladdr {entry.get('lladdr')} {' '.join(as_list(entry.get('state')))}; the pod's eth0 has {mac}"
+    evidence = f"{wanted['dst']} dev {wanted['dev']} lladdr {entry.get('lladdr')} {' '.join(map(str, as_list(entry.get('state'))))}; the pod's eth0 has {mac}"
     return Finding("neighbour.pod.wrong", fact, entry.get("lladdr"), evidence, (f"kernel {fact.node}", f"pod {fact.object}"))
 
 
 def _pod_mac(facts: NodeFacts, ifname: str) -> str | None:
     network = as_mapping(facts.sandbox_behind(ifname).get("network"))
-    return next((str(link.get("address")) for link in objects(network.get("links")) if link.get("ifname") == "eth0"), None)
+    return next((link["address"] for link in objects(network.get("links")) if link.get("ifname") == "eth0" and isinstance(link.get("address"), str)), None)
 
 
 def _sysctl(fact: Fact, documents: Documents, check_id: str, path: str, wanted: str = "1") -> Finding | None:

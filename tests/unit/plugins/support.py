@@ -74,3 +74,40 @@ class Network:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+class HostVars:
+    """As Ansible's: templating is what must not happen."""
+
+    def __init__(self, **hosts: t.Any) -> None:
+        self._hosts = hosts
+
+    def raw_get(self, host: str) -> t.Any:
+        """The variables of a host as they are."""
+        return self._hosts[host]
+
+    def __getitem__(self, host: str) -> t.Any:
+        raise LookupError("would template what a node said")
+
+
+class Display:
+    """What an action prints."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def display(self, text: str, *_arguments: t.Any, **_options: t.Any) -> None:
+        """One line."""
+        self.lines.append(text)
+
+
+def action(module: t.Any, arguments: dict[str, t.Any], check: bool = False, strategy: str = "linear") -> t.Any:
+    """The action of a module of action plugins, with a task that has these arguments."""
+    from types import SimpleNamespace as Object
+
+    play = Object(_play=Object(strategy=strategy))
+    task = Object(args=arguments, check_mode=check, async_val=0, diff=False, action="podnet.doctor.x", _parent=play, environment=[], collections=[])
+    connection = Object(_shell=Object(tmpdir=None), transport="local")
+    made = module.ActionModule(task, connection, Object(), None, Object(), Object())
+    made._display = Display()
+    return made

@@ -113,16 +113,6 @@ def test_an_echo_does_not_answer_a_question_for_a_port():
     assert probe(question(protocol="icmp", port=None), fire=train)["answers_question"] is True
 
 
-class HostVars:
-    """As Ansible's, without the templating."""
-
-    def __init__(self, **hosts):
-        self.hosts = hosts
-
-    def raw_get(self, host):
-        return self.hosts[host]
-
-
 def registered(direction, **result):
     return {"results": [{"diagnose_probe_item": {"direction": direction}, **result}]}
 
@@ -136,7 +126,7 @@ def test_gathered_from_what_the_hosts_registered():
         "diagnose_fired": {"results": [{"skipped": True, "diagnose_probe_item": {"direction": "reverse"}}, "junk"]},
     }
     asked = {"question": question().to_json(), "nodes": HOSTS}
-    document = _evidence.gather({"hostvars": HostVars(one=one, two=two)}, asked)
+    document = _evidence.gather({"hostvars": support.HostVars(one=one, two=two)}, asked)
     support.valid("evidence", document)
     assert [(entry["direction"], entry["arrived"]) for entry in document["probes"]] == [("forward", True)]
-    assert _evidence.gather({"hostvars": HostVars(one={}, two={"diagnose_armed": "skipped"})}, asked) is None
+    assert _evidence.gather({"hostvars": support.HostVars(one={}, two={"diagnose_armed": "skipped"})}, asked) is None

@@ -1,0 +1,100 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.action import verify
+from ansible_collections.podnet.doctor.plugins.module_utils._kube import KubeError
+from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
+from ansible_collections.podnet.doctor.tests.unit import small
+from ansible_collections.podnet.doctor.tests.unit.plugins import support
+
+WRONG = small.diagnose(k8s02=lambda document: document["sysctls"].update({"net/ipv4/ip_forward": "0"})).findings[0]
+
+
+class World:
+    """What the API and the node say, and what they were asked."""
+
+    def __init__(self):
+        self.document, self.node, self.error, self.calls = small.cluster_document(), small.node_document("k8s02"), None, []
+
+    def read(self, options, sections, narrow=None, timeout=None):
+        self.calls.append(narrow)
+        if self.error:
+            raise self.error
+        return self.document
+
+    def execute(self, module_name, module_args, task_vars):
+        self.calls.append((module_name, module_args))
+        return {"packed": pack(self.node)} if "schema" in self.node else self.node
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = World()
+    monkeypatch.setattr(verify._kube, "read_cluster", made.read)
+    return made
+
+
+@pytest.fixture
+def run(world, question):
+    def one(node="k8s02", findings=(WRONG.id,), **arguments):
+        made = support.action(verify, {"question": question, "node": node, "findings": list(findings), **arguments})
+        made._execute_module = world.execute
+        return made.run(None, {"inventory_hostname": "two"})
+
+    return one
+
+
+def test_nothing_is_left(run, world):
+    result = run()
+    assert (result["done"], result["left"], result["changed"]) == (True, [], False)
+    narrow, (name, asked) = world.calls
+    assert narrow == {"endpoints": ["shop/web-0", "shop/api-0"], "nodes": ["k8s02"]}
+    assert name == "podnet.doctor.node_info"
+    assert asked["node"] == "k8s02" and asked["packed"] is True and asked["pyroute2"]
+    assert {"dst": "10.253.1.5", "src": "10.253.2.7", "iif": asked["pods"][0]["ifname"]} in asked["flows"]
+    assert not {"question", "findings", "kubeconfig"} & set(asked)
+
+
+def test_it_is_still_there(run, world):
+    world.node["sysctls"]["net/ipv4/ip_forward"] = "0"
+    assert run()["left"] == ["net.ipv4.ip_forward = 0"]
+    assert run()["done"] is False
+
+
+def test_another_critical_finding_is_no_success(run, world):
+    world.node["routes"] = [route for route in world.node["routes"] if route["dst"] != "10.253.1.0/26"]
+    result = run()
+    assert result["done"] is False
+    assert any("10.253.1.0/26" in line for line in result["left"])
+
+
+def test_what_cannot_be_read_is_no_success(run, world):
+    world.node["sysctls"] = {"error": "Permission denied"}
+    result = run()
+    assert result["done"] is False
+    assert "Permission denied" in result["left"][0]
+
+
+def test_another_node_of_the_path_is_judged_by_its_own(run, world):
+    world.node = small.node_document("k8s01")
+    world.node["sysctls"]["net/ipv4/ip_forward"] = "0"
+    assert run(node="k8s01", findings=[])["left"] == ["net.ipv4.ip_forward = 0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"node": {"unreachable": True, "msg": "timed out"}}, "k8s02 is unreachable (timed out)"),
+        ({"error": KubeError("the kubeconfig /nowhere does not exist")}, "the kubeconfig /nowhere does not exist"),
+        ({"document": {"reachable": False, "error": "Connection refused"}}, "the Kubernetes API cannot be read: Connection refused"),
+    ],
+)
+def test_no_answer_is_no_success(run, world, change, sentence):
+    vars(world).update(change)
+    result = run()
+    assert (result["failed"], result["done"], result["msg"], result["left"]) == (True, False, sentence, [sentence])
