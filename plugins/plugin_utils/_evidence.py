@@ -121,10 +121,11 @@ def _entry(
         for s in seen.get("seen") or []
         if s.get("protocol") == protocol
     ]  # fmt: skip
+    end = "pod" if far.kind == "pod" else "host"
     sent = int(train.get("sent") or 0)
     arrived: bool | None = None
     if not trouble and sent:
-        arrived = any(s["requests"] for s in sights)
+        arrived = any(s["requests"] for s in sights if s["where"] == end)
     entry: dict[str, Json] = {
         "id": f"{direction}-{protocol}", "direction": direction, "protocol": protocol, "answers_question": protocol == asked_protocol,
         "source": {"pod": near.label if near.kind == "pod" else None, "node": near.node, "address": near.address},

@@ -10,12 +10,21 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.modules import path_probe
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _probe_evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Endpoint, Question
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
-SOURCE = {"pod": "shop/web-0", "node": "k8s01", "address": "10.244.0.2"}
-DESTINATION = {"pod": "shop/api-0", "node": "k8s02", "address": "10.244.1.2"}
+SOURCE = Endpoint("shop/web-0", "pod", "10.244.0.2", "k8s01", "shop", "web-0")
+DESTINATION = Endpoint("shop/api-0", "pod", "10.244.1.2", "k8s02", "shop", "api-0")
+
+
+def evidence(armed: t.Any, fired: t.Any, collected: t.Any, port: int | None = None) -> list[dict[str, t.Any]]:
+    found = {("forward", "arm"): armed, ("forward", "fire"): fired, ("forward", "collect"): collected}
+    question = Question(SOURCE, DESTINATION, "tcp" if port else "icmp", port)
+    document = _evidence.document(question, found, {"k8s01": "one", "k8s02": "two"}, "2026-11-21T09:30:42Z")
+    support.valid("evidence", document)
+    return t.cast("list[dict[str, t.Any]]", document["probes"])
 
 
 @pytest.fixture
@@ -51,8 +60,7 @@ def test_three_phases(run: t.Any, network: support.Network) -> None:
     assert armed["captures"] == [{"where": "host", "ifname": "cali01"}, {"where": "pod", "ifname": None}]
     fired = probe.fire(port=8080)
     collected = probe.collect()
-    entries = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
-    support.valid("evidence", _probe_evidence.document(entries, "2026-11-21T09:30:42Z"))
+    entries = evidence(armed, fired, collected, 8080)
     assert [(entry["protocol"], entry["sent"], entry["replied"], entry["arrived"]) for entry in entries] == [("icmp", 3, 3, True), ("tcp", 3, 3, True)]
     assert entries[1]["destination"]["port"] == 8080 and entries[0]["seen"][0]["host"] == "two"
 
@@ -62,9 +70,8 @@ def test_lost(run: t.Any, network: support.Network) -> None:
     network.nodes[0].ip("route add blackhole 10.244.1.2/32 table 99")
     probe = Probe(run, network)
     armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
-    (entry,) = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
+    (entry,) = evidence(armed, fired, collected)
     assert (entry["arrived"], entry["replied"]) == (False, 0) and "reason" not in entry
-    support.valid("evidence", _probe_evidence.document([entry], "2026-11-21T09:30:42Z"))
 
 
 def test_unknown_pod(run: t.Any, network: support.Network) -> None:
@@ -74,9 +81,8 @@ def test_unknown_pod(run: t.Any, network: support.Network) -> None:
     fired, collected = probe.fire(pod={"ifname": "cali98"}), probe.collect()
     assert fired["fired"] == [] and "cali98" in fired["reason"]
     assert collected["captured"] is False and "not armed" in collected["reason"]
-    (entry,) = _probe_evidence.entries("reverse", SOURCE, DESTINATION, armed, fired, collected, "two")
+    (entry,) = evidence(armed, fired, collected)
     assert entry["arrived"] is None and entry["reason"] == armed["reason"]
-    support.valid("evidence", _probe_evidence.document([entry], "2026-11-21T09:30:42Z"))
 
 
 def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
@@ -119,5 +125,5 @@ def test_raw_sockets_refused(run: t.Any, network: support.Network, monkeypatch: 
     monkeypatch.setattr("ansible_collections.podnet.doctor.plugins.module_utils._icmp.raw_socket", refused)
     probe = Probe(run, network)
     armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
-    (entry,) = _probe_evidence.entries("forward", SOURCE, DESTINATION, armed, fired, collected, "two")
+    (entry,) = evidence(armed, fired, collected)
     assert entry["arrived"] is None and entry["reason"] in ("no packet was sent", "raw sockets are refused here")
