@@ -82,7 +82,7 @@ def test_unknown_pod(run: t.Any, network: support.Network) -> None:
     assert fired["fired"] == [] and "cali98" in fired["reason"]
     assert collected["captured"] is False and "not armed" in collected["reason"]
     (entry,) = evidence(armed, fired, collected)
-    assert entry["arrived"] is None and entry["reason"] == armed["reason"]
+    assert entry["arrived"] is None and entry["reason"] == fired["reason"]
 
 
 def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
