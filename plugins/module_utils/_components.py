@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 
 LABELS = {"calico-node": "k8s-app in (calico-node,canal)", "kube-controllers": "k8s-app=calico-kube-controllers"}
@@ -77,9 +78,8 @@ def restart(api: Api, component: str, node: str | None, check_mode: bool) -> dic
                 same_place = node is None or (successor.get("spec") or {}).get("nodeName") == node
                 if same_place and _metadata(successor).get("uid") != old.get("uid") and ready(successor):
                     return {**result, "after": _name(successor)}
-        except ApiError:
-            if api.deadline.expired():
-                raise
+        except (ApiError, Expired):  # asked again until the time is up
+            pass
         if api.deadline.expired():
             raise Refused(f"{_name(pod)} was deleted, but no successor was ready within {api.deadline.seconds:g} s")
         time.sleep(min(POLL, api.deadline.remaining()))

@@ -28,7 +28,7 @@ TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
 OWN_PROTOCOLS = ("bird", "80")
 SYSCTL = re.compile(
     r"^net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
-    r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp))$"
+    r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp))\Z"
 )
 
 Params = t.Mapping[str, t.Any]
@@ -85,7 +85,7 @@ def _connections_from(address: str) -> int:
         return 0
     (number,) = struct.unpack("=I", socket.inet_aton(address))
     wanted = f"{number:08X}"
-    with open("/proc/net/tcp", encoding="ascii") as table:
+    with open("/proc/thread-self/net/tcp", encoding="ascii") as table:
         rows = [line.split() for line in table]
     return sum(1 for row in rows[1:] if len(row) > 3 and row[1].partition(":")[0] == wanted and row[3] == TCP_ESTABLISHED)
 

@@ -111,3 +111,45 @@ def action(module: t.Any, arguments: dict[str, t.Any], check: bool = False, stra
     made = module.ActionModule(task, connection, Object(), None, Object(), Object())
     made._display = Display()
     return made
+
+
+def calico_pod(
+    name: str, node: str, *, phase: str = "Running", ready: str = "True", leaving: bool = False, owner: bool = True, app: str = "calico-node"
+) -> t.Any:  # fmt: skip
+    """A pod of a component of Calico as the API returns it."""
+    metadata: dict[str, t.Any] = {"namespace": "kube-system", "name": name, "uid": f"uid-{name}", "labels": {"k8s-app": app}}
+    if owner:
+        metadata["ownerReferences"] = [{"kind": "DaemonSet"}]
+    if leaving:
+        metadata["deletionTimestamp"] = "2026-11-21T09:30:42Z"
+    return {"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}}
+
+
+class Pods:
+    """An API server in which a deleted pod is replaced by its successor."""
+
+    def __init__(self, pods: list[t.Any]) -> None:
+        from ansible_collections.podnet.doctor.tests.unit.plugins.fake_api import FakeApi
+
+        self.fake, self.pods, self.successor, self.deleted = FakeApi(), pods, None, []  # type: ignore[var-annotated]
+        self.fake.lists["/api/v1/pods"] = pods
+        find = self.fake.find
+
+        def answer(method: str, target: str, body: t.Any) -> tuple[int, t.Any]:
+            if method != "DELETE" or target in self.fake.refused:
+                return find(method, target, body)
+            self.deleted.append((target, body))
+            pods[:] = [pod for pod in pods if not target.endswith("/" + pod["metadata"]["name"])] + ([self.successor] if self.successor else [])
+            return 200, {}
+
+        self.fake.find = answer  # type: ignore[method-assign]
+
+    def client(self, timeout: float) -> t.Any:
+        """The collection's own client."""
+        from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api
+
+        return Api({"host": self.fake.url}, timeout=timeout)
+
+    def close(self) -> None:
+        """No more."""
+        self.fake.close()

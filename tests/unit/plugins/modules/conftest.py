@@ -20,7 +20,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs a module through its main() and returns what it prints; inside of a network namespace if one is given."""
     testing = pytest.importorskip("ansible.module_utils.testing", reason="needs ansible-core 2.19 to run modules in tests")
 
-    def one(module: t.Any, arguments: dict[str, t.Any] | None = None, where: t.Any = None, check: bool = False) -> dict[str, t.Any]:
+    def one(module: t.Any, arguments: dict[str, t.Any] | None = None, where: t.Any = None, check: bool = False, changes: bool = False) -> dict[str, t.Any]:
         given = {**(arguments or {}), "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False}
 
         def call() -> None:
@@ -35,7 +35,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         out, err = capfd.readouterr()
         assert all(line.startswith("[WARNING]") for line in err.splitlines()), err
         result: dict[str, t.Any] = json.loads(out)
-        assert result.get("changed", False) is False
+        assert result.get("changed", False) is changes
         return result
 
     return one

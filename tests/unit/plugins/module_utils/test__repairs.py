@@ -1,0 +1,175 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each change on a real kernel, in namespaces that are thrown away."""
+
+from __future__ import annotations
+
+import socket
+import typing as t
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
+from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
+
+ADDRESS = {"ifname": "br0", "address": "192.188.1.1/24"}
+NOTHING = {"changed": False, "before": "", "after": ""}
+
+
+class Node:
+    """A namespace with an uplink, and a stray interface."""
+
+    def __init__(self, space: t.Any) -> None:
+        self.space = space
+        for line in (
+            "link add eth0 type veth peer name far0", "link set eth0 up", "link set far0 up", "addr add 10.2.7.202/24 dev eth0",
+            "route add default via 10.2.7.254", "link add br0 type bridge", "link set br0 up", "addr add 192.188.1.1/24 dev br0",
+        ):  # fmt: skip
+            space.ip(line)
+
+    def do(self, remedy: str, check: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
+        return inside(self.space.path, lambda: _repairs.carry_out(remedy, parameters, Deadline(10), check), Deadline(20))
+
+    def refused(self, remedy: str, **parameters: t.Any) -> str:
+        before = self.state()
+        with pytest.raises(_repairs.Refused) as caught:
+            self.do(remedy, **parameters)
+        assert self.state() == before
+        return str(caught.value)
+
+    def state(self) -> str:
+        """What a person configured; carriers and what IPv6 learns change by themselves."""
+        links = [(link["ifname"], "UP" in link["flags"], link.get("master")) for link in self.space.json("link")]
+        shown = (self.space.ip(line) for line in ("-4 -o addr", "-4 route show table all", "-4 neigh show nud permanent"))
+        return "\n".join([str(links), *shown]).replace(" linkdown", "").replace("NO-CARRIER,", "")
+
+    def twice(self, remedy: str, before: str, after: str = "", **parameters: t.Any) -> None:
+        """First in check mode, then for real, then again."""
+        was = self.state()
+        assert self.do(remedy, check=True, **parameters) == {"changed": True, "before": before, "after": after}
+        assert self.state() == was
+        assert self.do(remedy, **parameters) == {"changed": True, "before": before, "after": after}
+        assert self.do(remedy, **parameters) == NOTHING
+
+
+@pytest.fixture
+def node(namespaces: t.Any) -> Node:
+    return Node(namespaces())
+
+
+def test_a_stray_address_is_deleted_and_nothing_else(node: Node) -> None:
+    node.space.ip("addr add 192.188.1.2/24 dev br0")
+    node.space.sysctl("net/ipv4/conf/br0/promote_secondaries", "1")
+    node.twice("delete_address", "192.188.1.1/24 dev br0", **ADDRESS)
+    held = [a["local"] for link in node.space.json("-4", "addr") for a in link["addr_info"]]
+    assert "192.188.1.1" not in held and {"192.188.1.2", "10.2.7.202"} <= set(held)
+    assert node.do("delete_address", **{**ADDRESS, "ifname": "nowhere"}) == NOTHING
+
+
+def test_an_address_stays_that_carries_something(node: Node) -> None:
+    assert node.do("delete_address", check=True, **{**ADDRESS, "address": "192.188.1.1/25"}) == NOTHING  # not that one
+    assert "the route to everything uses eth0" in node.refused("delete_address", ifname="eth0", address="10.2.7.202/24")
+    node.space.ip("route add 10.9.0.0/16 proto static nexthop via 192.188.1.9 nexthop via 10.2.7.9")
+    assert "192.188.1.1/24 dev br0 stays: the route to 10.9.0.0/16 uses br0" in node.refused("delete_address", **ADDRESS)
+
+
+def test_an_address_stays_that_a_connection_ends_at(node: Node) -> None:
+    def connect() -> tuple[socket.socket, socket.socket]:
+        server = socket.create_server(("192.188.1.1", 22))
+        client = socket.create_connection(("192.188.1.1", 22))
+        return server, client
+
+    server, client = inside(node.space.path, connect, Deadline(5))
+    with server, client:
+        assert "established TCP connections of this node end at 192.188.1.1" in node.refused("delete_address", **ADDRESS)
+
+
+def test_an_address_of_ipv6(node: Node) -> None:
+    node.space.ip("addr add fd00::7/64 dev br0 nodad")
+    node.twice("delete_address", "fd00::7/64 dev br0", ifname="br0", address="fd00::7/64")
+
+
+def test_links(node: Node) -> None:
+    node.space.ip("link add port0 type veth peer name port1")
+    node.space.ip("link set port0 master br0")
+    assert "br0 stays: port0 is a port of it" in node.refused("delete_link", ifname="br0")
+    node.space.ip("link set port0 nomaster")
+    assert "the route to everything uses eth0" in node.refused("delete_link", ifname="eth0")
+    assert "no virtual interface" in node.refused("delete_link", ifname="lo")
+    node.twice("delete_link", "link br0", ifname="br0")
+    node.space.ip("link set port0 down")
+    node.twice("set_link_up", "port0 down", "port0 up", ifname="port0")
+    assert "there is no interface br0" in node.refused("set_link_up", ifname="br0")
+
+
+def routes(node: Node) -> dict[str, dict[str, t.Any]]:
+    def read() -> list[dict[str, t.Any]]:
+        with _repairs.Kernel(Deadline(5)) as kernel:
+            return _routes.read(kernel, kernel.links, ("inet",))
+
+    return {f"{route['dst']} {route['metric']}": route for route in inside(node.space.path, read, Deadline(10)) if route["table"] == 254}
+
+
+def test_routes(node: Node) -> None:
+    for line in ("10.253.2.0/26 proto static", "10.253.2.0/26 proto bird metric 32", "10.253.3.0/26 proto static metric 7"):
+        node.space.ip(f"route add via 10.2.7.9 {line}")
+    found = routes(node)
+    node.twice("delete_route", "10.253.2.0/26 via 10.2.7.9 dev eth0 proto static metric 0", route=found["10.253.2.0/26 0"])
+    assert set(routes(node)) == set(found) - {"10.253.2.0/26 0"}
+    for mine in ("10.253.2.0/26 32", "10.2.7.0/24 0"):
+        assert "belongs to Calico or to the kernel" in node.refused("delete_route", route=found[mine])
+    other = {**found["10.253.3.0/26 7"], "gateway": "10.2.7.8"}
+    assert node.do("delete_route", route=other) == NOTHING  # it was replaced meanwhile
+
+
+def test_neighbours(node: Node) -> None:
+    node.space.ip("neigh add 192.188.1.7 lladdr 00:00:5e:00:53:01 dev br0 nud permanent")
+    node.twice("delete_neighbour", "192.188.1.7 dev br0 lladdr 00:00:5e:00:53:01 PERMANENT", dst="192.188.1.7", dev="br0")
+    node.space.ip("link add flannel.1 type bridge")
+    node.space.ip("neigh add 10.0.0.1 lladdr 00:00:5e:00:53:01 dev flannel.1 nud permanent")
+    assert "belongs to the tunnel" in node.refused("delete_neighbour", dst="10.0.0.1", dev="flannel.1")
+
+
+def test_sysctls(node: Node) -> None:
+    node.space.sysctl("net/ipv4/ip_forward", "0")
+    node.twice("set_sysctl", "net.ipv4.ip_forward = 0", "net.ipv4.ip_forward = 1", path="net/ipv4/ip_forward", value="1")
+    node.space.sysctl("net/ipv4/conf/br0/proxy_arp", "0")
+    node.twice("set_sysctl", "net.ipv4.conf.br0.proxy_arp = 0", "net.ipv4.conf.br0.proxy_arp = 1", path="net/ipv4/conf/br0/proxy_arp", value="1")
+    assert "cannot be read: No such file" in node.refused("set_sysctl", path="net/ipv4/conf/nowhere/proxy_arp", value="1")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kernel/panic", "1"),
+        ("net/ipv4/ip_forward/../../../kernel/panic", "1"),
+        ("net/ipv4/conf/../../../kernel/proxy_arp", "1"),
+        ("net/ipv4/conf/eth0/accept_local", "1"),
+        ("net/ipv4/ip_forward", "3"),
+        ("net/ipv4/ip_forward", "1\n"),
+        ("net/ipv4/ip_forward\n", "1"),
+        ("/etc/passwd", "1"),
+    ],
+)
+def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
+    with pytest.raises(_repairs.Refused, match="is not a setting that a repair changes"):
+        _repairs.set_sysctl(t.cast("_repairs.Kernel", None), {"path": path, "value": value})
+
+
+@pytest.mark.parametrize(
+    ("remedy", "parameters", "sentence"),
+    [
+        ("delete_address", {"ifname": "br0"}, "the parameter address is missing"),
+        ("delete_address", {"ifname": "br0", "address": "junk"}, "junk is no address with a prefix length"),
+        ("delete_link", {"ifname": ""}, "the parameter ifname is missing"),
+        ("delete_route", {"route": "default"}, "the parameter route is missing"),
+        ("delete_neighbour", {"dst": "10.0.0.1"}, "the parameter dev is missing"),
+        ("set_sysctl", {"path": "net/ipv4/ip_forward", "value": 1}, "the parameter value is missing"),
+    ],
+)
+def test_what_must_be_given(remedy: str, parameters: dict[str, t.Any], sentence: str) -> None:
+    with pytest.raises(_repairs.Refused, match=sentence):
+        _repairs.REMEDIES[remedy](t.cast("_repairs.Kernel", None), parameters)
