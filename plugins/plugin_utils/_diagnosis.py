@@ -17,7 +17,7 @@ from functools import cached_property
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import FULL, MOST_WITNESSES, WITNESS, Wanted, flows
 from ._documents import Documents
-from ._graph import Explanation, Fact, FactId, Finding, Judged, closure, explain, judge
+from ._graph import Explanation, Fact, FactId, Finding, Judged, closure, explain, judge, wrong_ancestors
 from ._json import Json, NotCollected, as_mapping, objects
 from ._path import Path, settle, walk
 from ._question import Question, Scope
@@ -51,6 +51,7 @@ class Diagnosis:
         judged = judge(expected, catalogue().checks, self.documents, self.scope)
         self.judged = {fact_id: verdict for fact_id, verdict in judged.items() if self._counts(verdict)}
         self._mark_not_reached()
+        self._mark_explained()
         settle(self.path.forward, self.judged, self.documents.evidence, "forward")
         settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
 
@@ -69,6 +70,12 @@ class Diagnosis:
                         if verdict.outcome == "not_checked" and verdict.fact.node in self.scope.core:
                             self.judged[fact] = Judged(verdict.fact, verdict.check, "not_reached", reason=verdict.reason)
                 dead = dead or any(v.finding is not None and v.finding.severity == "critical" for _fact, v in verdicts)
+
+    def _mark_explained(self) -> None:
+        """What nobody asked for, because something above it is wrong already, is not reached rather than not checked."""
+        for fact_id, verdict in list(self.judged.items()):
+            if verdict.outcome == "not_checked" and verdict.reason.endswith("was not asked for") and wrong_ancestors(fact_id, self.judged)[0]:
+                self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_reached", reason=verdict.reason)
 
     # ------------------------------------------------------------------ what is wrong
 

@@ -117,8 +117,9 @@ def wrong_ancestors(start: FactId, judged: Mapping[FactId, Judged]) -> tuple[set
             continue
         if verdict.outcome == "finding":
             wrong.add(current)
-        elif verdict.outcome == "not_checked":
-            unread.add(current)
+        elif verdict.outcome in ("not_checked", "not_reached"):
+            if verdict.outcome == "not_checked":
+                unread.add(current)
             stack.extend(verdict.fact.needs)
     return wrong, unread
 
