@@ -152,7 +152,7 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
         if fault in (None, "healthy"):
             rows.append(([], QUESTION))
         if name != "second-nic":
-            rows += [([item], item.question) for item in known.values() if name in item.modes and (fault is None or item.name.startswith(fault))]
+            rows += [([item], item.question) for item in known.values() if name in item.modes and (fault is None or item.name.startswith(fault) or item.number == fault)]
             rows += [([known[a], known[b]], question) for a, b, question in PAIRS if fault in (None, f"{a}+{b}")]
         if rows:
             chosen[name] = rows
@@ -161,7 +161,7 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fault", help="only faults whose name begins so, or healthy")
+    parser.add_argument("--fault", help="only faults whose name begins so, or whose number it is (F01), or healthy")
     parser.add_argument("--mode", choices=sorted(MODES))
     parser.add_argument("--keep", action="store_true", help="leave the labs up")
     options = parser.parse_args()
