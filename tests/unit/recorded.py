@@ -48,7 +48,14 @@ def unpacked(name: str) -> pathlib.Path:
         pytest.skip(ABSENT)
     target = pathlib.Path(tempfile.gettempdir()) / f"podnet-recorded-{os.getuid()}"
     if not (target / name / "about.json").is_file():
-        subprocess.run([sys.executable, str(where / "unpack"), str(target), name], check=True)
+        target.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as new:  # whole or not at all: several runs may share it
+            subprocess.run([sys.executable, str(where / "unpack"), new, name], check=True, capture_output=True)
+            try:
+                os.rename(pathlib.Path(new) / name, target / name)
+            except OSError:
+                if not (target / name / "about.json").is_file():
+                    raise
     return target / name
 
 

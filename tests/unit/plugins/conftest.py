@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import typing as t
 import uuid
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from ansible_collections.podnet.doctor.tests.unit import recorded
 
 
 class Namespace:
@@ -77,21 +76,15 @@ def namespaces() -> t.Iterator[t.Callable[[], Namespace]]:
 
 
 @pytest.fixture(scope="session")
-def captures(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Callable[..., Path]]:
+def captures() -> t.Callable[..., Path]:
     """Opens recorded clusters by name (all of them without a name) and returns the folder that holds them."""
-    home = Path(os.environ.get("PODNET_CAPTURES", ROOT.parent / "shared" / "captures"))
-    folder = tmp_path_factory.mktemp("captures")
-    opened: set[str] = set()
 
     def unpack(*names: str) -> Path:
-        if not (home / "unpack").exists():
-            pytest.skip(f"no recorded clusters in {home} (PODNET_CAPTURES names another place)")
-        wanted = names or tuple(path.name[: -len(".tar.gz")] for path in home.glob("*.tar.gz"))
-        missing = [name for name in wanted if name not in opened]
-        if missing:
-            subprocess.run([str(home / "unpack"), str(folder), *missing], check=True, capture_output=True)
-            opened.update(missing)
+        wanted = names or tuple(recorded.names())
+        if not wanted:
+            pytest.skip(recorded.ABSENT)
+        for name in wanted:
+            folder = recorded.unpacked(name).parent
         return folder
 
-    yield unpack
-    shutil.rmtree(folder, ignore_errors=True)
+    return unpack
