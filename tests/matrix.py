@@ -152,7 +152,8 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
         if fault in (None, "healthy"):
             rows.append(([], QUESTION))
         if name != "second-nic":
-            rows += [([item], item.question) for item in known.values() if name in item.modes and (fault is None or item.name.startswith(fault) or item.number == fault)]
+            chosen_ones = [item for item in known.values() if fault is None or item.name.startswith(fault) or item.number == fault]
+            rows += [([item], item.question) for item in chosen_ones if name in item.modes]
             rows += [([known[a], known[b]], question) for a, b, question in PAIRS if fault in (None, f"{a}+{b}")]
         if rows:
             chosen[name] = rows

@@ -31,7 +31,12 @@ class ActionModule(NodeAction):
         variables = task_vars or {}
         result: dict[str, t.Any] = {"changed": False}
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
-        asked, node = Question.from_json(arguments["question"]["question"]), str(arguments["node"])
+        node = str(arguments["node"])
+        try:
+            asked = Question.from_json(arguments["question"]["question"])
+        except (KeyError, TypeError) as exc:
+            text = "question is not what podnet.doctor.question returned; register that task and pass its result"
+            return {**result, "failed": True, "msg": f"{text} ({type(exc).__name__} {exc})", "done": False, "left": [text]}
         ends = {"endpoints": [asked.source.asked, asked.destination.asked], "nodes": [node]}
         try:
             document = _kube.read_cluster(_kube.options_of(arguments), _run.SECTIONS, narrow=ends, timeout=arguments["timeout"])

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from ._cluster import Cluster
 from ._json import Json, NotCollected
+from ._question import BadQuestion
 
 SCHEMA = "podnet.doctor/plan/1"
 NODE_REMEDIES = ("delete_address", "delete_link", "delete_neighbour", "delete_route", "set_link_up", "set_sysctl")
@@ -23,6 +24,8 @@ RUN_WHEN_APPROVED = ("R1", "R2")
 def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], *, delete_interface: bool = False, at_once: bool = False) -> dict[str, Json]:
     """delete_interface: take the whole interface of a stray address away instead of the address, which cannot be taken back.
     at_once: restart without waiting for what would heal by itself."""
+    if not isinstance(report.get("verdict"), Mapping) or not isinstance(report.get("findings"), list):
+        raise BadQuestion("the report has no verdict and no findings; make it anew with podnet.doctor.diagnose")
     actions: list[dict[str, Json]] = []
     refused: list[dict[str, Json]] = []
     for cause in report["verdict"]["causes"]:
