@@ -23,7 +23,7 @@ class World:
 
     def read(self, options, sections, narrow=None, timeout=None):
         self.calls.append(narrow)
-        if self.error:
+        if isinstance(self.error, Exception):
             raise self.error
         return self.document
 

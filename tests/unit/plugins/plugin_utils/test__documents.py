@@ -18,7 +18,7 @@ def facts(**changes):
 def test_a_node_that_said_nothing():
     lost = NodeFacts("k8s01", None, "is unreachable (ssh timeout)")
     assert not lost.collected
-    for read in (lambda: lost.links, lambda: lost.routes, lambda: lost.bird(), lambda: lost.process("felix"), lambda: lost.lookup(dst="10.0.0.1")):
+    for read in (lambda: lost.links, lambda: lost.routes, lost.bird, lambda: lost.process("felix"), lambda: lost.lookup(dst="10.0.0.1")):
         with pytest.raises(NotCollected, match=r"^k8s01 is unreachable \(ssh timeout\)$"):
             read()
 
