@@ -19,12 +19,12 @@ class World:
     """What the API and the node say, and what they were asked."""
 
     def __init__(self):
-        self.document, self.node, self.error, self.calls = small.cluster_document(), small.node_document("k8s02"), None, []
+        self.document, self.node, self.errors, self.calls = small.cluster_document(), small.node_document("k8s02"), [], []
 
     def read(self, options, sections, narrow=None, timeout=None):
         self.calls.append(narrow)
-        if isinstance(self.error, Exception):
-            raise self.error
+        for error in self.errors:
+            raise error
         return self.document
 
     def execute(self, module_name, module_args, task_vars):
