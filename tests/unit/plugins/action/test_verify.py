@@ -90,7 +90,7 @@ def test_another_node_of_the_path_is_judged_by_its_own(run, world):
     ("change", "sentence"),
     [
         ({"node": {"unreachable": True, "msg": "timed out"}}, "k8s02 is unreachable (timed out)"),
-        ({"error": KubeError("the kubeconfig /nowhere does not exist")}, "the kubeconfig /nowhere does not exist"),
+        ({"errors": [KubeError("the kubeconfig /nowhere does not exist")]}, "the kubeconfig /nowhere does not exist"),
         ({"document": {"reachable": False, "error": "Connection refused"}}, "the Kubernetes API cannot be read: Connection refused"),
     ],
 )
