@@ -31,7 +31,7 @@ unit: .venv/.dev $(HOUSE)
 	@tests/tools/pytest_dirs.sh tests/unit
 
 property: .venv/.dev $(HOUSE)
-	@tests/tools/pytest_dirs.sh tests/unit -k property
+	@PODNET_EXPLORE=1 tests/tools/pytest_dirs.sh tests/unit -k property
 
 integration: setup tools
 	@tests/tools/pytest_dirs.sh tests/lab tests/integration
