@@ -18,6 +18,7 @@ description:
 extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
+  - podnet.doctor._attributes.actiongroup_podnet
   - podnet.doctor._kubernetes
 options:
   report:
