@@ -16,7 +16,7 @@ Json = t.Any
 WIDTH = 80
 LABEL = 9
 WORDS = {"broken": "BROKEN", "healthy": "HEALTHY", "unknown": "UNKNOWN"}
-HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "ok"}
+HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "not applicable"}
 
 
 def labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
