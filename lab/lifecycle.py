@@ -129,10 +129,12 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     save(lab, folder)
     made = Lab(folder)
     say("waiting for BGP, routes and pods")
+    stop_if_asked()
     try:
         made.wait_healthy(90)
     except LabError as error:
         raise LabError(f"{error}\n{_last_words(folder / 'logs')}") from error
+    stop_if_asked()
     say(f"lab {lab.name} is up after {time.monotonic() - begin:.1f} s")
     return made
 
@@ -228,11 +230,22 @@ def down(name: str, say: Say) -> None:
     say(f"lab {name}: nothing left")
 
 
-def interrupted(number: int, frame: object) -> None:
-    """SIGTERM and SIGHUP end `up` as Ctrl-C does."""
+_asked_to_stop: list[int] = []
+
+
+def _interrupted(number: int, frame: object) -> None:
+    _asked_to_stop.append(number)
     raise KeyboardInterrupt
 
 
 def catch_signals() -> None:
+    """SIGTERM and SIGHUP end `up` as Ctrl-C does."""
+    _asked_to_stop.clear()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+        signal.signal(number, _interrupted)
+
+
+def stop_if_asked() -> None:
+    """Python drops what a signal handler raises inside a callback (after a fork, in a finaliser), so it is raised here again."""
+    if _asked_to_stop:
+        raise KeyboardInterrupt

@@ -90,6 +90,26 @@ def test_interrupted_up_cleans_up_itself(state: Path) -> None:
     nothing_left(TINT, state)
 
 
+def test_a_signal_whose_exception_python_drops_still_ends_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    lifecycle.catch_signals()
+    try:
+        lifecycle.stop_if_asked()
+        dropping = Dropping()
+        del dropping
+        with pytest.raises(KeyboardInterrupt):
+            lifecycle.stop_if_asked()
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, before[1])
+        lifecycle._asked_to_stop.clear()
+
+
 def test_two_labs_side_by_side(state: Path) -> None:
     lab("up", "--mode", "noencap", "--nodes", "2", "--api", "emulator", "--name", TONE)
     lab("up", "--mode", "ipip", "--nodes", "2", "--api", "emulator", "--name", TTWO)
