@@ -13,11 +13,12 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) property bench format changelog setup setup-lab setup-dev clean distclean
+.PHONY: help demo test $(TESTED) property captures bench format changelog setup setup-lab setup-dev clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
-	@echo "  one by one: $(TESTED) property bench galaxy clean distclean"
+	@echo "  one by one: $(TESTED) property captures bench galaxy clean distclean"
 	@echo "  make matrix FAULT=node_ip_wrong_nic MODE=ipip      a part of the fault matrix"
+	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 
 # ---- what people run
 demo: setup-lab
@@ -35,6 +36,9 @@ property: .venv/.dev $(HOUSE)
 
 integration: setup tools
 	@tests/tools/pytest_dirs.sh tests/lab tests/integration
+
+captures: .venv/.dev $(HOUSE)
+	@$(PY) tests/captures.py $(CAPTURE)
 
 matrix: setup tools
 	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE))

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
+import tarfile
 import tempfile
 import typing as t
 
@@ -30,15 +30,19 @@ Json = t.Any
 
 
 def folder() -> pathlib.Path | None:
+    """Where recordings lie, packed (`<name>.tar.gz`) or opened (`<name>/about.json`)."""
     for path in (os.environ.get("PODNET_CAPTURES"), str(ROOT.parent / "shared" / "captures")):
-        if path and (pathlib.Path(path) / "unpack").is_file():
+        if path and (any(pathlib.Path(path).glob("*.tar.gz")) or any(pathlib.Path(path).glob("*/about.json"))):
             return pathlib.Path(path)
     return None
 
 
 def names(prefix: str = "") -> list[str]:
     where = folder()
-    return sorted(p.name[:-7] for p in where.glob(f"{prefix}*.tar.gz")) if where else []
+    if where is None:
+        return []
+    packed = {p.name.removesuffix(".tar.gz") for p in where.glob(f"{prefix}*.tar.gz")}
+    return sorted(packed | {p.parent.name for p in where.glob(f"{prefix}*/about.json")})
 
 
 @functools.cache
@@ -46,11 +50,15 @@ def unpacked(name: str) -> pathlib.Path:
     where = folder()
     if where is None:
         pytest.skip(ABSENT)
-    target = pathlib.Path(tempfile.gettempdir()) / f"podnet-recorded-{os.getuid()}"
+    if (where / name / "about.json").is_file():
+        return where / name
+    origin = hashlib.sha256(str(where.resolve()).encode()).hexdigest()[:8]
+    target = pathlib.Path(tempfile.gettempdir()) / f"podnet-recorded-{os.getuid()}-{origin}"
     if not (target / name / "about.json").is_file():
         target.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as new:  # whole or not at all: several runs may share it
-            subprocess.run([sys.executable, str(where / "unpack"), new, name], check=True, capture_output=True)
+            with tarfile.open(where / f"{name}.tar.gz") as archive:
+                archive.extractall(new, filter="data")
             try:
                 os.rename(pathlib.Path(new) / name, target / name)
             except OSError:
