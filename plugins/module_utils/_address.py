@@ -61,4 +61,4 @@ def from_bytes(packed: bytes) -> str | None:
 
 def mac(packed: bytes) -> str:
     """A link-layer address as the kernel's tools write it."""
-    return ":".join(f"{byte:02x}" for byte in packed)
+    return packed.hex(":")

@@ -9,8 +9,8 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
-import http.client
 import os
+import socket
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
@@ -74,19 +74,21 @@ def _health_address(processes: Processes, pid: int | None) -> tuple[str, int]:
 
 def health(host: str, port: int, path: str, timeout: float) -> dict[str, t.Any]:
     """The status of one of Felix's health pages."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        connection.request("GET", path)
-        return {"status": connection.getresponse().status}
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {where}\r\n\r\n".encode("latin-1"))
+            with connection.makefile("rb") as answer:
+                words = answer.readline(256).split(None, 2)
     except ConnectionRefusedError:
-        return {"error": f"connection refused by {host}:{port}"}
-    except TimeoutError:
-        return {"error": f"{host}:{port} does not answer"}
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        timed_out = "timed out" in str(error)
-        return {"error": f"{host}:{port} does not answer" if timed_out else sentence(error)}
-    finally:
-        connection.close()
+        return {"error": f"connection refused by {where}"}
+    except socket.timeout:
+        return {"error": f"{where} does not answer"}
+    except (OSError, ValueError) as error:
+        return {"error": sentence(error)}
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        return {"error": f"{where} does not speak HTTP"}
+    return {"status": int(words[1])}
 
 
 def read(processes: Processes, deadline: Deadline) -> dict[str, t.Any]:

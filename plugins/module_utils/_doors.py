@@ -66,8 +66,7 @@ def route_info(module: AnsibleModule) -> None:
     def fits(route: dict[str, t.Any]) -> bool:
         devices = [route.get("dev"), *(hop["dev"] for hop in route.get("nexthops", []))]
         return (
-            (options["table"] is None or route["table"] == options["table"])
-            and (wanted is None or route["dst"] in wanted)
+            (wanted is None or route["dst"] in wanted)
             and (options["dev"] is None or options["dev"] in devices)
             and (options["protocol"] is None or route["protocol"] == options["protocol"])
         )
@@ -76,7 +75,7 @@ def route_info(module: AnsibleModule) -> None:
         with Rtnetlink(deadline) as kernel:
             index = _links.indexes(_links.dump(kernel))
             families = (options["family"],) if options["family"] else ("inet", "inet6")
-            routes = [route for route in _routes.read(kernel, index, families) if fits(route)]
+            routes = [route for route in _routes.read(kernel, index, families, options["table"]) if fits(route)]
             rules = [rule for rule in _links.rules(kernel) if rule["family"] in families]
             lookups = [_lookups.lookup(kernel, flow, index) for flow in options["flows"]]
         return {"routes": routes, "rules": rules, "lookups": lookups}

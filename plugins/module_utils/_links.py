@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Links, addresses and rules, decoded by pyroute2.
+"""Links, addresses and rules, decoded from raw rtnetlink messages; only what is particular to a kind of link is left to pyroute2.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -15,16 +15,22 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _pyroute2
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
-from ansible_collections.podnet.doctor.plugins.module_utils._address import family_of, from_bytes
-from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink, attributes
+from ansible_collections.podnet.doctor.plugins.module_utils._address import from_bytes, mac
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink, attribute, attributes
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETRULE = 18, 22, 34
-IFLA_IFNAME = 3
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_STATS64, IFLA_LINK_NETNSID = 1, 3, 4, 5, 10, 16, 18, 23, 37
+IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND = 1, 4
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 3, 4, 8
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_OIFNAME = 1, 2, 3, 4, 6, 17
+FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = 10, 14, 15, 16
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 FIB_RULE_INVERT = 0x2
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBi")
 _RULE = struct.Struct("=BBBBBBBBI")
+_NUMBER = struct.Struct("=I")
+_STATS = struct.Struct("=8Q")  # of rtnl_link_stats64: rx and tx packets, bytes, errors, dropped
 _BOND_MODES = dict(enumerate(("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")))
 _MII = dict(enumerate(("UP", "GOING_DOWN", "DOWN", "GOING_BACK")))
 _PORT = dict(enumerate(("disabled", "listening", "learning", "forwarding", "blocking")))
@@ -102,8 +108,8 @@ def _details(info: t.Any, kind: str, part: str, known: dict[str, dict[str, tuple
     if data is None or not hasattr(data, "get_attr"):
         return {}
     details = {}
-    for name, (attribute, convert) in known.get(kind, {}).items():
-        value = data.get_attr(attribute)
+    for name, (number, convert) in known.get(kind, {}).items():
+        value = data.get_attr(number)
         if value is None and convert is not _any:
             continue
         value = convert(value, links)
@@ -112,29 +118,42 @@ def _details(info: t.Any, kind: str, part: str, known: dict[str, dict[str, tuple
     return details
 
 
-def _linkinfo(info: t.Any, links: Names) -> dict[str, t.Any]:
+def _linkinfo(data: bytes, links: Names) -> dict[str, t.Any]:
+    """The kinds of a link, and with pyroute2 the details of those that are in INFO and SLAVE_INFO."""
+    found = attributes(data)
+    kinds = {name: _text(found[number]) for name, number in (("info_kind", IFLA_INFO_KIND), ("info_slave_kind", IFLA_INFO_SLAVE_KIND)) if number in found}
     result: dict[str, t.Any] = {}
-    for name, attribute, data, part, known in (
-        ("info_kind", "IFLA_INFO_KIND", "info_data", "IFLA_INFO_DATA", INFO),
-        ("info_slave_kind", "IFLA_INFO_SLAVE_KIND", "info_slave_data", "IFLA_INFO_SLAVE_DATA", SLAVE_INFO),
+    decoded: t.Any = None
+    for name, part, known, where in (
+        ("info_kind", "IFLA_INFO_DATA", INFO, "info_data"),
+        ("info_slave_kind", "IFLA_INFO_SLAVE_DATA", SLAVE_INFO, "info_slave_data"),
     ):
-        kind = info.get_attr(attribute)
-        if isinstance(kind, str):
-            result[name] = kind
-            details = _details(info, kind, part, known, links)
+        kind = kinds.get(name)
+        if kind is None:
+            continue
+        result[name] = kind
+        if kind in known:
+            if decoded is None:
+                decoded = _pyroute2.decoder("link")(bytes(_LINK.size) + attribute(IFLA_LINKINFO, data)).get_attr("IFLA_LINKINFO")
+            details = _details(decoded, kind, part, known, links)
             if details:
-                result[data] = details
+                result[where] = details
     return result
 
 
-def _hardware(address: str | None, link_type: str) -> str | None:
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(found: t.Mapping[int, bytes], kind: int) -> int | None:
+    value = found.get(kind, b"")
+    return _NUMBER.unpack_from(value)[0] if len(value) >= 4 else None
+
+
+def _hardware(packed: bytes, link_type: str) -> str:
     """The link-layer address; those of IP tunnels are IP addresses."""
-    if address is None or link_type not in ("ipip", "gre", "sit", "tunnel6", "gre6"):
-        return address
-    try:
-        return from_bytes(bytes.fromhex(address.replace(":", ""))) or address
-    except ValueError:
-        return address
+    address = from_bytes(packed) if link_type in ("ipip", "gre", "sit", "tunnel6", "gre6") else None
+    return address or mac(packed)
 
 
 def _flags(flags: int) -> list[str]:
@@ -142,24 +161,24 @@ def _flags(flags: int) -> list[str]:
     return carrier + names.words(names.LINK_FLAGS, flags)
 
 
-def _link(message: t.Any, links: Names) -> dict[str, t.Any]:
-    get = message.get_attr
-    link_type = names.name(names.LINK_TYPES, message["ifi_type"])
+def _link(payload: bytes, links: Names) -> dict[str, t.Any]:
+    kind, index, flags, _change = _LINK.unpack_from(payload)[1:]
+    found = attributes(payload, _LINK.size)
+    link_type = names.name(names.LINK_TYPES, kind)
     link: dict[str, t.Any] = {
-        "ifindex": message["index"],
-        "ifname": get("IFLA_IFNAME"),
-        "flags": _flags(message["flags"]),
-        "mtu": get("IFLA_MTU"),
-        "operstate": get("IFLA_OPERSTATE"),
+        "ifindex": index,
+        "ifname": _text(found[IFLA_IFNAME]) if IFLA_IFNAME in found else None,
+        "flags": _flags(flags),
+        "mtu": _number(found, IFLA_MTU),
+        "operstate": names.name(names.OPERSTATES, found[IFLA_OPERSTATE][0]) if found.get(IFLA_OPERSTATE) else None,
         "link_type": link_type,
     }
-    address = _hardware(get("IFLA_ADDRESS"), link_type)
-    if address is not None:
-        link["address"] = address
-    master = get("IFLA_MASTER")
+    if found.get(IFLA_ADDRESS):
+        link["address"] = _hardware(found[IFLA_ADDRESS], link_type)
+    master = _number(found, IFLA_MASTER)
     if master:
         link["master"] = links.get(master) or f"if{master}"
-    peer, nsid = get("IFLA_LINK"), get("IFLA_LINK_NETNSID")
+    peer, nsid = _number(found, IFLA_LINK), _number(found, IFLA_LINK_NETNSID)
     if peer:
         if nsid is None:
             link["link"] = links.get(peer) or f"if{peer}"
@@ -167,14 +186,14 @@ def _link(message: t.Any, links: Names) -> dict[str, t.Any]:
             link["link_index"] = peer
     if nsid is not None:
         link["link_netnsid"] = nsid
-    info = get("IFLA_LINKINFO")
-    if info is not None:
-        details = _linkinfo(info, links)
-        if details:
-            link["linkinfo"] = details
-    stats = get("IFLA_STATS64")
-    if stats is not None:
-        link["stats64"] = {side: {name: stats[f"{side}_{name}"] for name in ("bytes", "packets", "errors", "dropped")} for side in ("rx", "tx")}
+    details = _linkinfo(found[IFLA_LINKINFO], links) if IFLA_LINKINFO in found else {}
+    if details:
+        link["linkinfo"] = details
+    if len(found.get(IFLA_STATS64, b"")) >= _STATS.size:
+        values = _STATS.unpack_from(found[IFLA_STATS64])
+        link["stats64"] = {
+            side: {"bytes": values[at + 2], "packets": values[at], "errors": values[at + 4], "dropped": values[at + 6]} for at, side in enumerate(("rx", "tx"))
+        }
     return link
 
 
@@ -187,16 +206,22 @@ def indexes(payloads: t.Iterable[bytes]) -> dict[int, str]:
     """The names of links by their index."""
     found: dict[int, str] = {}
     for payload in payloads:
-        if len(payload) >= 16:
-            name = attributes(payload, 16).get(IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-            found[_LINK.unpack_from(payload)[2]] = name
+        if len(payload) >= _LINK.size:
+            found[_LINK.unpack_from(payload)[2]] = _text(_first(payload, _LINK.size, IFLA_IFNAME))
     return found
+
+
+def _first(payload: bytes, offset: int, kind: int) -> bytes:
+    """The attribute that the kernel writes first, found without taking all others apart."""
+    length, number = struct.unpack_from("=HH", payload, offset) if offset + 4 <= len(payload) else (0, 0)
+    if number == kind and 4 <= length <= len(payload) - offset:
+        return payload[offset + 4 : offset + length]
+    return attributes(payload, offset).get(kind, b"")
 
 
 def links(payloads: t.Iterable[bytes], links_by_index: Names) -> list[dict[str, t.Any]]:
     """All links with what the kernel says about their kind and their peer."""
-    decode = _pyroute2.decoder("link")
-    found = [_link(decode(payload), links_by_index) for payload in payloads]
+    found = [_link(payload, links_by_index) for payload in payloads if len(payload) >= _LINK.size]
     up = {link["ifname"]: "UP" in link["flags"] for link in found}
     for link in found:
         if not up.get(link.get("link"), True):
@@ -204,28 +229,32 @@ def links(payloads: t.Iterable[bytes], links_by_index: Names) -> list[dict[str, 
     return found
 
 
-def _address(message: t.Any, links_by_index: Names) -> dict[str, t.Any] | None:
-    get = message.get_attr
-    address, local = get("IFA_ADDRESS"), get("IFA_LOCAL")
-    local = local or address
-    family = names.FAMILIES.get(message["family"])
-    if family is None or not isinstance(local, str):
+def _address(payload: bytes, links_by_index: Names) -> dict[str, t.Any] | None:
+    if len(payload) < _ADDRESS.size:
         return None
-    index = message["index"]
+    number, length, bits, scope, index = _ADDRESS.unpack_from(payload)
+    found = attributes(payload, _ADDRESS.size)
+    family = names.FAMILIES.get(number)
+    address = from_bytes(found.get(IFA_ADDRESS, b""))
+    local = from_bytes(found.get(IFA_LOCAL, b"")) or address
+    if family is None or local is None:
+        return None
     result: dict[str, t.Any] = {
         "ifname": links_by_index.get(index) or f"if{index}",
         "family": family,
         "local": local,
-        "prefixlen": message["prefixlen"],
-        "scope": names.name(names.SCOPES, message["scope"]),
+        "prefixlen": length,
+        "scope": names.name(names.SCOPES, scope),
     }
     if address and address != local:
         result["peer"] = address
-    for name, attribute in (("broadcast", "IFA_BROADCAST"), ("label", "IFA_LABEL")):
-        if get(attribute):
-            result[name] = get(attribute)
-    bits = get("IFA_FLAGS")
-    flags = _address_flags(message["flags"] if bits is None else bits, family)
+    broadcast = from_bytes(found.get(IFA_BROADCAST, b""))
+    if broadcast:
+        result["broadcast"] = broadcast
+    if found.get(IFA_LABEL):
+        result["label"] = _text(found[IFA_LABEL])
+    long_bits = _number(found, IFA_FLAGS)
+    flags = _address_flags(bits if long_bits is None else long_bits, family)
     if flags:
         result["flags"] = flags
     return result
@@ -238,41 +267,41 @@ def _address_flags(bits: int, family: str) -> list[str]:
 
 def addresses(kernel: Rtnetlink, links_by_index: Names) -> list[dict[str, t.Any]]:
     """All addresses of IPv4 and IPv6."""
-    decode = _pyroute2.decoder("address")
-    found = (_address(decode(payload), links_by_index) for payload in kernel.dump(RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)))
+    found = (_address(payload, links_by_index) for payload in kernel.dump(RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)))
     return [address for address in found if address is not None]
 
 
-def _prefix(address: t.Any, length: int) -> str | None:
-    if not isinstance(address, str):
+def _rule(payload: bytes) -> dict[str, t.Any] | None:
+    if len(payload) < _RULE.size:
         return None
-    return f"{address}/{length}" if family_of(address) else None
-
-
-def _rule(message: t.Any, family: str) -> dict[str, t.Any]:
-    get = message.get_attr
-    rule: dict[str, t.Any] = {"family": family, "priority": get("FRA_PRIORITY") or 0}
-    for name, attribute, length in (("src", "FRA_SRC", "src_len"), ("dst", "FRA_DST", "dst_len")):
-        prefix = _prefix(get(attribute), message[length])
-        if prefix:
-            rule[name] = prefix
-    for name, attribute in (("iif", "FRA_IIFNAME"), ("oif", "FRA_OIFNAME")):
-        if get(attribute):
-            rule[name] = get(attribute)
-    mark, mask = get("FRA_FWMARK"), get("FRA_FWMASK")
+    number, dst_len, src_len, _tos, table, _one, _two, kind, flags = _RULE.unpack_from(payload)
+    family = names.FAMILIES.get(number)
+    if family is None:
+        return None
+    found = attributes(payload, _RULE.size)
+    rule: dict[str, t.Any] = {"family": family, "priority": _number(found, FRA_PRIORITY) or 0}
+    for name, attribute_of, length in (("src", FRA_SRC, src_len), ("dst", FRA_DST, dst_len)):
+        address = from_bytes(found.get(attribute_of, b""))
+        if address:
+            rule[name] = f"{address}/{length}"
+    for name, attribute_of in (("iif", FRA_IIFNAME), ("oif", FRA_OIFNAME)):
+        if found.get(attribute_of):
+            rule[name] = _text(found[attribute_of])
+    mark, mask = _number(found, FRA_FWMARK), _number(found, FRA_FWMASK)
     if mark or mask:
         rule["fwmark"] = mark or 0
         rule["fwmask"] = 0xFFFFFFFF if mask is None else mask
-    if message["flags"] & FIB_RULE_INVERT:
+    if flags & FIB_RULE_INVERT:
         rule["not"] = True
-    action = names.name(names.RULE_ACTIONS, message["action"])
-    table = get("FRA_TABLE")
-    table = message["table"] if table is None else table
+    action = names.name(names.RULE_ACTIONS, kind)
+    long_table = _number(found, FRA_TABLE)
+    table = table if long_table is None else long_table
     if table and action == "to_tbl":
         rule["table"] = table
-    if get("FRA_GOTO"):
-        rule["goto"] = get("FRA_GOTO")
-    suppressed = get("FRA_SUPPRESS_PREFIXLEN")
+    target = _number(found, FRA_GOTO)
+    if target:
+        rule["goto"] = target
+    suppressed = _number(found, FRA_SUPPRESS_PREFIXLEN)
     if suppressed is not None and suppressed != 0xFFFFFFFF:
         rule["suppress_prefixlen"] = suppressed
     rule["action"] = action
@@ -281,7 +310,6 @@ def _rule(message: t.Any, family: str) -> dict[str, t.Any]:
 
 def rules(kernel: Rtnetlink) -> list[dict[str, t.Any]]:
     """The routing policy rules of IPv4 and IPv6."""
-    decode = _pyroute2.decoder("rule")
     result: list[dict[str, t.Any]] = []
     for family, number in (("inet", socket.AF_INET), ("inet6", socket.AF_INET6)):
         try:
@@ -290,5 +318,5 @@ def rules(kernel: Rtnetlink) -> list[dict[str, t.Any]]:
             if family == "inet":
                 raise
             continue  # a kernel without IPv6 rules
-        result.extend(_rule(decode(payload), family) for payload in payloads)
+        result.extend(rule for rule in map(_rule, payloads) if rule is not None)
     return result

@@ -141,16 +141,25 @@ class Rtnetlink:
 
     def _dump(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
         found: list[bytes] = []
-        torn = False
-        for answer, flags, payload in self._answers(self._send(kind, NLM_F_DUMP, body)):
-            torn = torn or bool(flags & NLM_F_DUMP_INTR)
-            if answer in (NLMSG_DONE, NLMSG_ERROR):
-                refusal = _refusal(flags, payload)
-                if refusal is not None:
-                    raise refusal
-                break
-            found.append(payload)
-        return found, torn
+        torn = 0
+        asked = self._send(kind, NLM_F_DUMP, body)
+        unpack = _HEADER.unpack_from
+        while True:  # messages() written out: a node may have very many routes
+            data = self._read()
+            offset, end = 0, len(data)
+            while offset + 16 <= end:
+                length, answer, flags, sequence, _port = unpack(data, offset)
+                if length < 16 or offset + length > end:
+                    break
+                if sequence == asked:
+                    torn |= flags & NLM_F_DUMP_INTR
+                    if answer in (NLMSG_DONE, NLMSG_ERROR):
+                        refusal = _refusal(flags, data[offset + 16 : offset + length])
+                        if refusal is not None:
+                            raise refusal
+                        return found, bool(torn)
+                    found.append(data[offset + 16 : offset + length])
+                offset += (length + 3) & ~3
 
     def request(self, kind: int, body: bytes) -> bytes:
         """The payload of the one answer."""

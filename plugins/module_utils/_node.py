@@ -140,14 +140,17 @@ class Collector(Places):
     def lookups(self) -> list[dict[str, t.Any]]:
         """The kernel's answers to the asked flows."""
 
-        def here(flow: dict[str, t.Any]) -> dict[str, t.Any]:
+        def own(flow: dict[str, t.Any]) -> dict[str, t.Any]:
+            return t.cast("dict[str, t.Any]", self._kernel(lambda kernel: _lookups.lookup(kernel, flow, self._index())))
+
+        def there(flow: dict[str, t.Any]) -> dict[str, t.Any]:
             return t.cast("dict[str, t.Any]", self._kernel(lambda kernel: _lookups.lookup(kernel, flow, _links.indexes(_links.dump(kernel)))))
 
         result = []
         for flow in self.question.flows:
             try:
                 path = self.place(flow)
-                result.append(here(flow) if path is None else inside(path, lambda one=flow: here(one), self.deadline))  # type: ignore[misc]
+                result.append(own(flow) if path is None else inside(path, lambda one=flow: there(one), self.deadline))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - one flow's trouble is that flow's answer
                 result.append({**flow, "route": {"error": sentence(error)}})
         return result

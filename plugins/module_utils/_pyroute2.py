@@ -25,11 +25,7 @@ import zipfile
 
 OLDEST = (0, 9)
 _HEADER = struct.Struct("=IHHII")
-MESSAGES = {
-    "link": ("pyroute2.netlink.rtnl.ifinfmsg", "ifinfmsg"),
-    "address": ("pyroute2.netlink.rtnl.ifaddrmsg", "ifaddrmsg"),
-    "rule": ("pyroute2.netlink.rtnl.fibmsg", "fibmsg"),
-}
+MESSAGES = {"link": ("pyroute2.netlink.rtnl.ifinfmsg", "ifinfmsg")}
 
 
 class Missing(Exception):
@@ -40,13 +36,13 @@ class ArchiveImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader)
     """Imports pyroute2 from a zip archive in memory, so that nothing is written to the node's disk."""
 
     def __init__(self, archive: bytes) -> None:
-        with zipfile.ZipFile(io.BytesIO(archive)) as file:
-            self._sources = {name: file.read(name) for name in file.namelist()}
+        self._archive = zipfile.ZipFile(io.BytesIO(archive))
+        self._names = frozenset(self._archive.namelist())
 
     def _file(self, fullname: str) -> tuple[str, bool] | None:
         stem = fullname.replace(".", "/")
         for name, package in ((f"{stem}/__init__.py", True), (f"{stem}.py", False)):
-            if name in self._sources:
+            if name in self._names:
                 return name, package
         return None
 
@@ -65,7 +61,7 @@ class ArchiveImporter(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader)
     def get_source(self, fullname: str) -> str | None:
         """Part of the import protocol."""
         file = self._file(fullname)
-        return None if file is None else self._sources[file[0]].decode("utf-8")
+        return None if file is None else self._archive.read(file[0]).decode("utf-8")
 
 
 def _without_its_init(spec: importlib.machinery.ModuleSpec) -> types.ModuleType:

@@ -9,12 +9,14 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
+import errno
+import socket
 import struct
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._address import ANY, from_bytes
-from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink, attributes
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink, attribute, attributes
 
 RTM_GETROUTE = 26
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 1, 4, 5, 6, 7, 8, 9, 15, 18
@@ -103,12 +105,54 @@ def decode(payload: bytes, links: t.Mapping[int, str], cached: bool = False) -> 
     return route
 
 
-def read(kernel: Rtnetlink, links: t.Mapping[int, str], families: t.Iterable[str] = ("inet", "inet6")) -> list[dict[str, t.Any]]:
-    """All routes of all tables."""
+# The kernel writes a route's table first and then its destination: (family, header of the first attribute, header of the second) -> (family, the second's end).
+_ENDS_OF_DST = {
+    (bytes((names.NUMBERS[family],)), struct.pack("=HH", 8, RTA_TABLE), struct.pack("=HH", 4 + size, RTA_DST)): (names.NUMBERS[family], 24 + size)
+    for family, size in (("inet", 4), ("inet6", 16))
+}
+
+
+def decode_all(payloads: t.Iterable[bytes], links: t.Mapping[int, str]) -> list[dict[str, t.Any]]:
+    """Many routes. Those that differ in nothing but their destination are decoded once and copied; they share their lists."""
+    known: dict[bytes, dict[str, t.Any]] = {}
     result: list[dict[str, t.Any]] = []
-    for family in families:
-        for payload in kernel.dump(RTM_GETROUTE, HEADER.pack(names.NUMBERS[family], 0, 0, 0, 0, 0, 0, 0, 0)):
+    for payload in payloads:
+        number, end = _ENDS_OF_DST.get((payload[:1], payload[12:16], payload[20:24]), (0, 0))
+        if not end or len(payload) < end:
             route = decode(payload, links)
             if route is not None:
                 result.append(route)
+            continue
+        alike, dst = payload[:1] + payload[2:20] + payload[end:], f"{socket.inet_ntop(number, payload[24:end])}/{payload[1]}"
+        like = known.get(alike)
+        if like is None:
+            route = decode(payload, links)
+            if route is not None:
+                result.append(route)
+                if route["dst"] == dst:
+                    known[alike] = route
+            continue
+        route = like.copy()
+        route["dst"] = dst
+        result.append(route)
+    return result
+
+
+def read(
+    kernel: Rtnetlink,
+    links: t.Mapping[int, str],
+    families: t.Iterable[str] = ("inet", "inet6"),
+    table: int | None = None,
+) -> list[dict[str, t.Any]]:
+    """All routes, of all tables or of one."""
+    result: list[dict[str, t.Any]] = []
+    wanted = b"" if table is None else attribute(RTA_TABLE, _NUMBER.pack(table & 0xFFFFFFFF))
+    for family in families:
+        try:
+            payloads = kernel.dump(RTM_GETROUTE, HEADER.pack(names.NUMBERS[family], 0, 0, 0, 0, 0, 0, 0, 0) + wanted)
+        except OSError as error:
+            if table is not None and error.errno == errno.ENOENT:  # the kernel has no such table
+                continue
+            raise
+        result.extend(route for route in decode_all(payloads, links) if table in (None, route["table"]))
     return result

@@ -203,6 +203,81 @@ def test_like_pyroute2(node: t.Any) -> None:
     assert sorted(own(route) for route in ours) == sorted(key(message) for message in theirs)
 
 
+def their(space: t.Any, what: str) -> list[t.Any]:
+    """What pyroute2 itself reads there."""
+    from pyroute2.iproute.linux import IPRoute
+
+    def read() -> list[t.Any]:
+        with IPRoute() as kernel:
+            return list(getattr(kernel, what)())
+
+    return t.cast("list[t.Any]", _netns.inside(space.path, read, Deadline(20)))
+
+
+def test_links_like_pyroute2(node: t.Any) -> None:
+    ours = {link["ifindex"]: link for link in collect(node.path)["links"]}
+    theirs = their(node, "get_links")
+    assert len(ours) == len(theirs) > 7
+    for message in theirs:
+        link, get = ours[message["index"]], message.get_attr
+        info = get("IFLA_LINKINFO")
+        assert (link["ifname"], link["mtu"], link["operstate"]) == (get("IFLA_IFNAME"), get("IFLA_MTU"), get("IFLA_OPERSTATE"))
+        assert link.get("link_netnsid") == get("IFLA_LINK_NETNSID")
+        assert link.get("master") == (ours[get("IFLA_MASTER")]["ifname"] if get("IFLA_MASTER") else None)
+        assert (link["link_type"] in ("ipip", "sit", "tunnel6", "gre", "gre6")) or link.get("address") == get("IFLA_ADDRESS")
+        assert link.get("linkinfo", {}).get("info_kind") == (info.get_attr("IFLA_INFO_KIND") if info is not None else None)
+        assert ("UP" in link["flags"], "LOWER_UP" in link["flags"]) == (bool(message["flags"] & 1), bool(message["flags"] & 0x10000))
+        stats = get("IFLA_STATS64")
+        assert link["stats64"]["tx"]["dropped"] >= stats["tx_dropped"] - 64 and link["stats64"]["rx"]["packets"] <= stats["rx_packets"]
+
+
+def test_addresses_and_rules_like_pyroute2(node: t.Any) -> None:
+    ours = collect(node.path)
+    found = [
+        (m["prefixlen"], m.get_attr("IFA_LOCAL") or m.get_attr("IFA_ADDRESS"), m.get_attr("IFA_LABEL"), m.get_attr("IFA_BROADCAST"))
+        for m in their(node, "get_addr")
+    ]
+    assert len(found) > 6
+    assert sorted(map(str, found)) == sorted(str((a["prefixlen"], a["local"], a.get("label"), a.get("broadcast"))) for a in ours["addresses"])
+    rules = [
+        (
+            message.get_attr("FRA_PRIORITY") or 0,
+            message.get_attr("FRA_SRC"),
+            message.get_attr("FRA_DST"),
+            message.get_attr("FRA_FWMARK"),
+            message.get_attr("FRA_GOTO"),
+            message.get_attr("FRA_IIFNAME"),
+            message.get_attr("FRA_OIFNAME"),
+        )
+        for message in their(node, "get_rules")
+        if message["family"] in (2, 10)
+    ]
+    own = [
+        (
+            rule["priority"],
+            rule["src"].partition("/")[0] if "src" in rule else None,
+            rule["dst"].partition("/")[0] if "dst" in rule else None,
+            rule.get("fwmark"),
+            rule.get("goto"),
+            rule.get("iif"),
+            rule.get("oif"),
+        )
+        for rule in ours["rules"]
+    ]
+    assert len(rules) > 10 and sorted(map(str, rules)) == sorted(map(str, own))
+
+
+def test_one_table(node: t.Any) -> None:
+    def read(table: int) -> list[dict[str, t.Any]]:
+        with Rtnetlink(Deadline(10)) as kernel:
+            return _routes.read(kernel, {}, table=table)
+
+    whole = collect(node.path)["routes"]
+    for table in (200, 254, 255, 70000, 4711, -1):
+        found = _netns.inside(node.path, lambda number=table: read(number), Deadline(10))  # type: ignore[misc]
+        assert sorted(route["dst"] for route in found) == sorted(route["dst"] for route in whole if route["table"] == table)
+
+
 @pytest.fixture(scope="module")
 def messages() -> list[bytes]:
     """Raw route, neighbour and FDB messages of this machine and a few made up ones."""
@@ -222,4 +297,20 @@ def test_property_mutated_messages(messages: list[bytes], data: st.DataObject) -
     for decode in (_routes.decode, _neighbours.decode_neighbour, _neighbours.decode_fdb):
         decode(cut, {1: "lo"})
         _routes.decode(cut, {}, cached=True)
+    for read in (_links._address, _links.links):
+        read([cut] if read is _links.links else cut, {1: "lo"})  # type: ignore[operator]
+    _links._rule(cut)
     _links.indexes([cut])
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_property_many_are_like_one_by_one(messages: list[bytes], data: st.DataObject) -> None:
+    payloads = []
+    for payload in data.draw(st.lists(st.sampled_from(messages), max_size=12)):
+        mutable = bytearray(payload)
+        for _turn in range(data.draw(st.integers(0, 3))):
+            mutable[data.draw(st.integers(0, len(mutable) - 1))] = data.draw(st.integers(0, 255))
+        payloads.append(bytes(mutable))
+    one_by_one = [route for route in (_routes.decode(payload, {1: "lo"}) for payload in payloads) if route is not None]
+    assert _routes.decode_all(payloads, {1: "lo"}) == one_by_one
