@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lab import binaries, cluster, lifecycle, plan
 from lab.cluster import Lab
 from lab.errors import LabError
+from lab.modes import MODES
 
 
 def say(text: str) -> None:
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     up = command("up", "make a lab")
-    up.add_argument("--mode", default="ipip", choices=["noencap", "ipip"], help="encapsulation (default: ipip)")
+    up.add_argument("--mode", default="ipip", choices=list(MODES), help="how packets travel between nodes (default: ipip)")
     up.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (default: 3)")
     api = os.environ.get("PODNET_LAB_API") or "auto"
     up.add_argument("--api", default=api, choices=["auto", "real", "emulator"], help="which API server (default: PODNET_LAB_API, or auto)")
@@ -81,18 +82,20 @@ def _status(name: str) -> int:
     say(f"API        {about.api} on 127.0.0.1:{about.port} ({about.api_reason})")
     if about.api == "emulator":
         say("stand-in   the API is an emulator: no validation, no admission, no RBAC")
-    if about.mode == "ipip":
+    if about.calico.tunnel == "ipip":
         if about.ipip == "stand-in":
             say("stand-in   tunl0 is a TUN device with a program behind it: this kernel has no ipip module")
         else:
             say("tunl0      the kernel's own")
-        say("stand-in   routes are put on tunl0 by the lab: Debian's BIRD has no krt_tunnel")
-    say("stand-in   calico-node (startup, confd, felix, monitor) is the lab's own; BIRD is Debian's 1.6")
+        if not about.calico.felix_routes:
+            say("stand-in   routes are put on tunl0 by the lab: Debian's BIRD has no krt_tunnel")
+    say("stand-in   calico-node (startup, confd, felix, monitor) is the lab's own" + ("; BIRD is Debian's 1.6" if about.calico.bird else ""))
     say("stand-in   no policy, no kube-proxy, no NAT: service addresses do not work")
     say(f"DNS        {about.dns}")
     for node in about.nodes:
         up = sum(session.established for session in lab.sessions(node.name))
-        say(f"{node.name}  {node.address}  block {node.block}  pid {node.pid}  {up} BGP sessions up")
+        sessions = f"  {up} BGP sessions up" if about.calico.bird else ""
+        say(f"{node.name}  {node.address}  block {node.block}  pid {node.pid}{sessions}")
     for pod in about.pods:
         say(f"  {pod.node}  {pod.address:15}  {pod.interface}  {pod.namespace}/{pod.name}")
     problems = lab.problems()
@@ -128,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         if arguments.command == "faults":
             for fault in faults.catalogue():
-                say(f"{fault.number:5} {fault.name:55} {','.join(fault.modes)}")
+                say(f"{fault.number:5} {fault.name:55} {','.join(fault.modes.names)}")
         elif arguments.command == "fault":
             found = faults.find(arguments.fault)
             found.inject(Lab.load(arguments.name))

@@ -216,13 +216,13 @@ class Lab:
                 have = self.address(node.name)
                 if have != wanted:
                     found.append(f"{node.name} announces {have or 'nothing'}, not {wanted}")
-            sessions = self.sessions(node.name)
-            up = sum(session.established for session in sessions)
-            if up != len(lab.nodes) - 1:
-                found.append(f"{node.name} has {up} of {len(lab.nodes) - 1} BGP sessions")
+            if lab.calico.bird:
+                up = sum(session.established for session in self.sessions(node.name))
+                if up != len(lab.nodes) - 1:
+                    found.append(f"{node.name} has {up} of {len(lab.nodes) - 1} BGP sessions")
             found += self._missing_routes(lab, node)
             for title in ("calico-node -felix", "calico-node -confd", "calico-node -node-services"):
-                if not manage.find(node, title):
+                if not manage.find(node, title) and (lab.calico.bird or "confd" not in title):
                     found.append(f"{title} is dead on {node.name}")
         if traffic and not found:
             found += self._silent_pods(lab)
@@ -240,16 +240,14 @@ class Lab:
 
     def _missing_routes(self, lab: Description, node: Node) -> list[str]:
         routes = self.routes(node.name)
-        device = "tunl0" if lab.mode == "ipip" else "eth1" if node.second else "eth0"
         found = []
+        owner = "80" if lab.calico.felix_routes else "bird"
         for other in lab.nodes:
-            good = [r for r in routes if r["dst"] == other.block and r.get("protocol") == "bird"]
+            to_block = [route for route in routes if route["dst"] == other.block]
             if other.name == node.name:
-                if not any(route.get("type") == "blackhole" for route in good):
+                if not any(route.get("type") == "blackhole" and route.get("protocol") == owner for route in to_block):
                     found.append(f"{node.name} has no blackhole for its block {node.block}")
-            elif not any(
-                route.get("dev") == device and route.get("gateway") == (other.second or other.address) for route in good
-            ):
+            elif lab.way(node, other) not in [(r.get("gateway"), r.get("dev"), r.get("protocol", "boot")) for r in to_block]:
                 found.append(f"{node.name} has no route to {other.block} of {other.name}")
         for pod in lab.pods:
             if pod.node == node.name and not any(

@@ -84,18 +84,18 @@ def netns_path(name: str) -> Path:
     return NETNS_FOLDER / name
 
 
-def ip_batch(lines: Iterable[str], netns: str | None = None, force: bool = False) -> None:
-    """Many `ip` commands in one process."""
+def ip_batch(lines: Iterable[str], netns: str | None = None, force: bool = False, program: str = "ip") -> None:
+    """Many commands of `ip` (or `bridge`) in one process."""
     text = "\n".join(lines) + "\n"
-    command = ["ip", *(["-n", netns] if netns else []), *(["-force"] if force else []), "-batch", "-"]
+    command = [program, *(["-n", netns] if netns else []), *(["-force"] if force else []), "-batch", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode and not force:
-        raise LabError(f"ip failed in {netns or 'this namespace'}: {done.stderr.strip()}")
+        raise LabError(f"{program} failed in {netns or 'this namespace'}: {done.stderr.strip()}")
 
 
-def ip_json(arguments: Sequence[str], netns: str | None = None) -> list[dict[str, Any]]:
-    """What `ip -j` says, as a list."""
-    command = ["ip", "-j", *(["-n", netns] if netns else []), *arguments]
+def ip_json(arguments: Sequence[str], netns: str | None = None, program: str = "ip") -> list[dict[str, Any]]:
+    """What `ip -j` (or `bridge -j`) says, as a list."""
+    command = [program, "-j", *(["-n", netns] if netns else []), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")

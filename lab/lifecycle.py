@@ -77,7 +77,7 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     run_folder(lab.name).mkdir(mode=0o700, exist_ok=True)
     lab.api, lab.api_reason = server.choose(api, say)
     lab.dns = dns.choose(lab)
-    if lab.mode == "ipip":
+    if lab.calico.tunnel == "ipip":
         lab.ipip = "kernel" if ipip.kernel_has_ipip() else "stand-in"
     save(lab, folder)
     say(f"lab {lab.name}: {len(lab.nodes)} nodes, {lab.mode}; API: {lab.api} ({lab.api_reason})")
@@ -91,7 +91,7 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     fabric = f"{kernel.netns_path(lab.fabric)}={GATEWAY}"
     relay = processes.start_python(lab.name, "lab.api.relay", str(lab.port), fabric, title="lab-api-relay-fabric")
     lab.pids["relay"] = relay.pid
-    if lab.mode == "ipip":
+    if lab.calico.tunnel == "ipip":
         _start_ipip(lab, folder)
 
     say("nodes: mount, UTS and PID namespaces, sshd")
@@ -128,7 +128,7 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     lab.pids["kubelet"] = watcher.pid
     save(lab, folder)
     made = Lab(folder)
-    say("waiting for BGP, routes and pods")
+    say("waiting for routes and pods")
     stop_if_asked()
     try:
         made.wait_healthy(90)

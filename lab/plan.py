@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
+from lab.modes import MODES, Mode
 from lab.processes import ROOT
 
 POOL = "10.253.0.0/16"
@@ -86,6 +87,10 @@ class Description:
     pids: dict[str, int] = field(default_factory=dict)
 
     @property
+    def calico(self) -> Mode:
+        return MODES[self.mode]
+
+    @property
     def prefix(self) -> str:
         return f"podnet-{self.name}-"
 
@@ -105,6 +110,14 @@ class Description:
             if f"{pod.namespace}/{pod.name}" == name:
                 return pod
         raise LabError(f"lab {self.name} has no pod {name}")
+
+    def way(self, node: Node, other: Node) -> tuple[str | None, str, str]:
+        """Gateway, device and protocol of the route from a node to the block of another one."""
+        mode = self.calico
+        nic = "eth1" if node.second else "eth0"
+        if mode.tunnel == "vxlan":
+            return other.tunnel, mode.device, "boot"
+        return other.second or other.address, mode.device or nic, "80" if mode.felix_routes else "bird"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -198,8 +211,8 @@ def plan(
     felix_refresh: float = 30.0,
 ) -> Description:
     """All names, ids and addresses of a new lab."""
-    if mode not in ("noencap", "ipip"):
-        raise LabError(f"there is no mode {mode}; the modes are noencap and ipip")
+    if mode not in MODES:
+        raise LabError(f"there is no mode {mode}; the modes are {', '.join(MODES)}")
     if not 1 <= count <= 50:
         raise LabError(f"a lab has 1 to 50 nodes, not {count}")
     if second_nic and not autodetection:
@@ -217,7 +230,7 @@ def plan(
                 machine_id=uuid.uuid4().hex,
                 system_uuid=str(uuid.uuid4()),
                 netns=f"{lab.prefix}{node}",
-                tunnel=str(network[0]) if mode == "ipip" else None,
+                tunnel=str(network[0]) if lab.calico.tunnel else None,
                 second=str(ipaddress.ip_network(SECOND_NETWORK)[200 + number]) if second_nic else None,
             )
         )

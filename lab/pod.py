@@ -19,11 +19,6 @@ RESULTS = Path("/var/lib/cni/results")
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 
 
-def mtu(lab: Description) -> int:
-    """What Felix finds for pods: the NIC's, less the tunnel's header."""
-    return 1480 if lab.mode == "ipip" else 1500
-
-
 def in_node(node: Node, work: Callable[[], None]) -> int:
     """Run `work` as a process of the node; the id of the process that waits for it."""
 
@@ -66,7 +61,7 @@ def _network(lab: Description, pods: Sequence[Pod]) -> None:
         kernel.sysctl({"net/ipv4/ip_forward": "0"})
     kernel.setns(f"/proc/self/fd/{own}", kernel.CLONE_NEWNET)
     os.close(own)
-    size = mtu(lab)
+    size = lab.calico.mtu
     kernel.ip_batch(
         f"link add {pod.interface} mtu {size} address {HOST_MAC} numtxqueues 1 numrxqueues 1 type veth "
         f"peer name eth0 mtu {size} address {pod.mac} netns {pod.cni}"

@@ -32,8 +32,11 @@ QUESTION = ("shop/web-1", "shop/api-0", 8080)
 MODES: dict[str, list[str]] = {
     "noencap": ["--mode", "noencap"],
     "ipip": ["--mode", "ipip"],
+    "vxlan": ["--mode", "vxlan"],
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
 }
+# not named right yet: printed, and run only where asked for by name
+NOT_YET = {("node_ip_wrong_nic", "vxlan"): "the lost packets are not explained yet"}
 # two faults at once on different nodes, and a question that crosses both
 PAIRS = [("node_ip_wrong_nic", "proxy_arp_or_forwarding_cleared.forwarding", ("shop/web-2", "shop/web-1", 8080))]
 
@@ -153,7 +156,12 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
             rows.append(([], QUESTION))
         if name != "second-nic":
             chosen_ones = [item for item in known.values() if fault is None or item.name.startswith(fault) or item.number == fault]
-            rows += [([item], item.question) for item in chosen_ones if name in item.modes]
+            for item in chosen_ones:
+                reason = item.modes.otherwise if name not in item.modes.names else "" if fault else NOT_YET.get((item.name, name), "")
+                if reason:
+                    print(f"{item.name:58} {name:10} -      {reason}", flush=True)
+                else:
+                    rows.append(([item], item.question))
             rows += [([known[a], known[b]], question) for a, b, question in PAIRS if fault in (None, f"{a}+{b}")]
         if rows:
             chosen[name] = rows

@@ -35,8 +35,8 @@ def block_spec(lab: Description, item: Node) -> Json:
         attributes.append({"handle_id": handle, "secondary": secondary})
 
     if item.tunnel:
-        secondary = {"node": item.name, "type": "ipipTunnelAddress"}
-        allocate(item.tunnel, f"ipip-tunnel-addr-{item.name}", secondary)
+        secondary = {"node": item.name, "type": f"{lab.calico.tunnel}TunnelAddress"}
+        allocate(item.tunnel, f"{lab.calico.tunnel}-tunnel-addr-{item.name}", secondary)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S.000000000 +0000 UTC", time.gmtime())
     for each in lab.pods:
         if each.node == item.name:
@@ -71,10 +71,10 @@ def calico_objects(lab: Description) -> list[Json]:
                 "assignmentMode": "Automatic",
                 "blockSize": 26,
                 "cidr": POOL,
-                "ipipMode": "Always" if lab.mode == "ipip" else "Never",
+                "ipipMode": lab.calico.ipip,
                 "natOutgoing": True,
                 "nodeSelector": "all()",
-                "vxlanMode": "Never",
+                "vxlanMode": lab.calico.vxlan,
             },
         ),
         calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}),
@@ -98,7 +98,7 @@ def calico_objects(lab: Description) -> list[Json]:
         labels = {"projectcalico.org/affinity-type": "host", "projectcalico.org/ip-version": "4"}
         found.append(calico("BlockAffinity", f"{item.name}-{cidr_name(item.block)}", affinity, labels))
         if item.tunnel:
-            found.append(handle(f"ipip-tunnel-addr-{item.name}", item.block))
+            found.append(handle(f"{lab.calico.tunnel}-tunnel-addr-{item.name}", item.block))
     for each in lab.pods:
         found.append(handle(f"k8s-pod-network.{each.sandbox}", lab.node(each.node).block))
     return found

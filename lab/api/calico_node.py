@@ -25,8 +25,8 @@ def environment(lab: Description) -> list[Json]:
         {"name": "IP", "value": "autodetect"},
         *autodetection,
         {"name": "AUTODETECT_POLL_INTERVAL", "value": f"{lab.monitor_interval:g}s"},
-        {"name": "CALICO_IPV4POOL_IPIP", "value": "Always" if lab.mode == "ipip" else "Never"},
-        {"name": "CALICO_IPV4POOL_VXLAN", "value": "Never"},
+        {"name": "CALICO_IPV4POOL_IPIP", "value": lab.calico.ipip},
+        {"name": "CALICO_IPV4POOL_VXLAN", "value": lab.calico.vxlan},
         {"name": "CALICO_IPV6POOL_VXLAN", "value": "Never"},
         {"name": "FELIX_IPINIPMTU", "valueFrom": _from_config("veth_mtu")},
         {"name": "FELIX_VXLANMTU", "valueFrom": _from_config("veth_mtu")},
@@ -39,10 +39,10 @@ def environment(lab: Description) -> list[Json]:
     ]
 
 
-def config_map() -> Json:
+def config_map(lab: Description) -> Json:
     """calico-config."""
     data = {
-        "calico_backend": "bird",
+        "calico_backend": lab.calico.backend,
         "cni_network_config": CNI_CONFIG,
         "typha_service_name": "none",
         "veth_mtu": "0",
@@ -71,8 +71,8 @@ def daemonset(lab: Description) -> Json:
         "image": IMAGES["calico-node"],
         "env": environment(lab),
         "resources": {"requests": {"cpu": "250m"}},
-        "livenessProbe": _probe("-felix-live", "-bird-live"),
-        "readinessProbe": _probe("-felix-ready", "-bird-ready"),
+        "livenessProbe": _probe("-felix-live", *(["-bird-live"] if lab.calico.bird else [])),
+        "readinessProbe": _probe("-felix-ready", *(["-bird-ready"] if lab.calico.bird else [])),
         "securityContext": {"privileged": True},
         "volumeMounts": [
             {"name": name, "mountPath": "/host/etc/cni/net.d" if name == "cni-net-dir" else path}

@@ -115,7 +115,7 @@ def fill(client: Client, lab: Description) -> None:
         status = {"status": objects.node(lab, item)["status"]}
         client.patch("nodes", item.name, status, part="status")
         client.patch("nodes", item.name, {"spec": {"taints": None}})
-    ensure(client, "configmaps", calico_node.config_map())
+    ensure(client, "configmaps", calico_node.config_map(lab))
     made = owners(client, lab)
 
     def create(item: Pod) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from lab.api.client import Client, Json
 from lab.kernel import ip_json
+from lab.modes import MODES, Mode
 
 LOGS = Path("/var/log/calico")
 PREFIX = "projectcalico.org/"
+TUNNEL_ANNOTATION = {"ipip": PREFIX + "IPv4IPIPTunnelAddr", "vxlan": PREFIX + "IPv4VXLANTunnelAddr"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Settings:
     monitor_interval: float
     felix_refresh: float
     mtu: int
+
+    @property
+    def calico(self) -> Mode:
+        return MODES[self.mode]
 
     @classmethod
     def read(cls, text: str) -> Settings:

@@ -1,4 +1,4 @@
-"""felix: the routes of local pods, tunl0, and the health endpoints. Like the real one it never repairs sysctls."""
+"""felix: the routes of local pods, tunnels, and the health endpoints. Like the real one it never repairs sysctls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from lab.api.client import ApiError, Json
-from lab.calico.common import PREFIX, Settings, annotations_of, log
+from lab.api.client import ApiError, Client, Json
+from lab.calico import cluster_routes
+from lab.calico.common import TUNNEL_ANNOTATION, Settings, annotations_of, log
 from lab.kernel import ip_batch, ip_json
 
+RETRY = 10.0  # seconds until Felix tries again to make a device
 REPORT = """+---------------------------+---------+----------------+-----------------+--------+
 |         COMPONENT         | TIMEOUT |    LIVENESS    |    READINESS    | DETAIL |
 +---------------------------+---------+----------------+-----------------+--------+
@@ -102,6 +104,17 @@ def apply_tunnel(address: str) -> None:
         log("felix", "ipip_mgr.go 520", f"Configured IPIP tunnel device tunl0 address={address}")
 
 
+def apply_cluster_routes(client: Client, settings: Settings) -> bool:
+    """The routes to other nodes that are Felix's. False if something must be tried again soon."""
+    mode, nodes = settings.calico, client.list("nodes")
+    own = cluster_routes.hosts_of(nodes, mode).get(settings.node)
+    parent = cluster_routes.parent_of(own.address) if own else ""
+    wanted = cluster_routes.calculate(settings.node, mode, nodes, client.list("ipamblocks"), parent)
+    done = mode.tunnel != "vxlan" or cluster_routes.apply_vxlan(wanted, mode, parent)
+    cluster_routes.apply_routes(wanted, mode)
+    return done
+
+
 def follow_links(woken: threading.Event) -> None:
     """Wake up whenever an interface appears or changes."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as monitor:
@@ -125,7 +138,12 @@ def felix(settings: Settings) -> None:
     selector = f"spec.nodeName={settings.node}"
     threading.Thread(target=follow_links, args=(woken,), daemon=True).start()
     client.follow("pods", lambda event: woken.set(), fieldSelector=selector)
-    client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
+    if settings.calico.felix_routes:
+        client.follow("nodes", lambda event: woken.set())
+        client.follow("ipamblocks", lambda event: woken.set())
+    else:
+        client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
+    patience = settings.felix_refresh
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
     seen: set[str] = set()
     while True:
@@ -137,13 +155,17 @@ def felix(settings: Settings) -> None:
                     seen.add(interface)
             seen &= set(wanted)
             apply_endpoints(wanted)
-            tunnel = annotations_of(client.get("nodes", settings.node)).get(PREFIX + "IPv4IPIPTunnelAddr")
-            if settings.mode == "ipip" and tunnel:
-                apply_tunnel(tunnel)
+            patience = settings.felix_refresh * random.uniform(0.6, 1.4)
+            if settings.calico.tunnel == "ipip":
+                tunnel = annotations_of(client.get("nodes", settings.node)).get(TUNNEL_ANNOTATION["ipip"])
+                if tunnel:
+                    apply_tunnel(tunnel)
+            if settings.calico.felix_routes and not apply_cluster_routes(client, settings):
+                patience = RETRY
         except (ApiError, OSError, RuntimeError) as error:
             log("felix", "watchercache.go 190", f"Failed to reach the datastore: {error}", "WARNING")
             time.sleep(0.5)
             woken.set()
-        woken.wait(settings.felix_refresh * random.uniform(0.6, 1.4))
+        woken.wait(patience)
         time.sleep(0.05)
         woken.clear()

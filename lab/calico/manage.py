@@ -42,7 +42,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         server=f"https://{GATEWAY}:{lab.port}",
         monitor_interval=lab.monitor_interval,
         felix_refresh=lab.felix_refresh,
-        mtu=pod.mtu(lab),
+        mtu=lab.calico.mtu,
     )
     command = processes.python_command("lab.calico.node", json.dumps(asdict(settings)))
     log = os.open(folder / "logs" / f"{node.name}-calico.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

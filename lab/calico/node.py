@@ -67,7 +67,10 @@ def main(arguments: list[str]) -> int:
         "services": (["calico-node", "-node-services"], lambda: startup.node_services(settings, environment)),
     }
     running: dict[str, int] = {}
-    wanted = {*parts, "bird"}
+    if not settings.calico.bird:
+        del parts["confd"]
+    services = {*parts, "bird"} if settings.calico.bird else {*parts}
+    wanted = set(services)
 
     asked: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
@@ -79,7 +82,7 @@ def main(arguments: list[str]) -> int:
             wanted.discard(name)
         if revive:  # asked for before the reaping, so what was dead then is known to be dead now
             asked.clear()
-            wanted.update(parts, ["bird"])
+            wanted.update(services)
         for name in sorted(wanted - set(running)):
             if name in parts:
                 running[name] = fork(*parts[name])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import time
 from pathlib import Path
 
 from lab.api.client import ApiError, Client
 from lab.calico import autodetect
-from lab.calico.common import PREFIX, Settings, annotations_of, container_environment, internal_ip, local_links, log
+from lab.calico.common import PREFIX, TUNNEL_ANNOTATION, Settings, annotations_of, container_environment, internal_ip, local_links, log
 
 
 class AddressTaken(Exception):
@@ -61,21 +62,22 @@ def _check_conflict(client: Client, settings: Settings, address: str, part: str)
 
 
 def assign_tunnel(client: Client, settings: Settings) -> None:
-    """The address of tunl0, from the allocation in the node's IPAM block."""
-    key = PREFIX + "IPv4IPIPTunnelAddr"
+    """The address of the tunnel's device, from the allocation in the node's IPAM block."""
+    kind = settings.calico.tunnel
+    if not kind:
+        return
+    key = TUNNEL_ANNOTATION[kind]
     wanted = None
-    if settings.mode == "ipip":
-        handle = f"ipip-tunnel-addr-{settings.node}"
-        for block in client.list("ipamblocks"):
-            spec = block["spec"]
-            for ordinal, index in enumerate(spec["allocations"]):
-                if index is not None and spec["attributes"][index]["handle_id"] == handle:
-                    octets = [int(part) for part in spec["cidr"].partition("/")[0].split(".")]
-                    wanted = ".".join(str(part) for part in [*octets[:3], octets[3] + ordinal])
+    handle = f"{kind}-tunnel-addr-{settings.node}"
+    for block in client.list("ipamblocks"):
+        spec = block["spec"]
+        for ordinal, index in enumerate(spec["allocations"]):
+            if index is not None and spec["attributes"][index]["handle_id"] == handle:
+                wanted = str(ipaddress.ip_network(spec["cidr"])[ordinal])
     node = client.get("nodes", settings.node)
     if annotations_of(node).get(key) != wanted:
         client.patch("nodes", settings.node, {"metadata": {"annotations": {key: wanted}}})
-        text = f'Assigned tunnel address to node IP="{wanted}" type="ipipTunnelAddress"'
+        text = f'Assigned tunnel address to node IP="{wanted}" type="{kind}TunnelAddress"'
         log("allocate-tunnel-addrs", "allocateip.go 395", text)
 
 

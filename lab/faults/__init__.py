@@ -14,10 +14,24 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults.hold import heal as heal_held
 from lab.faults.hold import inject as inject_held
+from lab.modes import MODES
 
 Generator = Callable[[Lab], Iterator[None]]
 Question = tuple[str, str, int]
-MODES = ("noencap", "ipip")
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The modes in which a fault can occur."""
+
+    names: tuple[str, ...]
+    otherwise: str  # why it cannot in the others
+
+
+EVERY = Modes(tuple(MODES), "")
+BGP = Modes(tuple(name for name, mode in MODES.items() if mode.bird), "BIRD does not run")
+IPIP = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "ipip"), "there is no tunl0")
+VXLAN = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Fault:
     breaks: str  # the check that must find it
     node: str  # where the cause is
     objects: tuple[str, ...]  # what the cause names: an interface, an address, a route, a pod
-    modes: tuple[str, ...]
+    modes: Modes
     question: Question  # source, destination, port: what stops working
     run: Generator
     text: str
@@ -41,8 +55,8 @@ class Fault:
 
     def inject(self, lab: Lab) -> None:
         """Break it, and return when the symptom is there."""
-        if lab.mode not in self.modes:
-            raise LabError(f"{self.name} is for the modes {', '.join(self.modes)}; lab {lab.name} is {lab.mode}")
+        if lab.mode not in self.modes.names:
+            raise LabError(f"{self.name} cannot occur in the mode {lab.mode}: {self.modes.otherwise}")
         inject_held(lab, self.name)
 
     def heal(self, lab: Lab) -> None:
@@ -61,7 +75,7 @@ def fault(
     question: Question,
     node: str = "k8s02",
     objects: tuple[str, ...] = (),
-    modes: tuple[str, ...] = MODES,
+    modes: Modes = EVERY,
     works: bool = False,
 ) -> Callable[[Generator], Generator]:
     """Declare a fault."""

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import fault
+from lab.faults import BGP, fault
 from lab.processes import send, wait_for
 
 BIRD = "bird -R"
@@ -33,6 +33,7 @@ def _block_known(lab: Lab, node: str) -> bool:
     "bird_down_or_config_rejected.stopped",
     number="F49",
     breaks="bird.running",
+    modes=BGP,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def stopped(lab: Lab) -> Iterator[None]:
@@ -48,6 +49,7 @@ def stopped(lab: Lab) -> Iterator[None]:
     "bird_down_or_config_rejected.killed",
     number="F49",
     breaks="bird.running",
+    modes=BGP,
     question=("shop/web-0", "shop/web-1", 8080),
     works=True,
 )
@@ -64,6 +66,7 @@ def killed(lab: Lab) -> Iterator[None]:
     number="F02",
     breaks="underlay.tcp179",
     objects=("tcp/179",),
+    modes=BGP,
     question=("shop/web-1", "shop/web-0", 8080),
 )
 def port_blocked(lab: Lab) -> Iterator[None]:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import fault
+from lab.faults import BGP, fault
 from lab.plan import GATEWAY
 from lab.processes import send, wait_for
 
@@ -41,6 +41,7 @@ def _alien(lab: Lab, node: str) -> list[str]:
     number="F22",
     breaks="route.block.missing",
     node="k8s01",
+    modes=BGP,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def alien_route(lab: Lab) -> Iterator[None]:
@@ -63,6 +64,7 @@ def _failed(lab: Lab, node: str) -> str:
     number="F22",
     breaks="route.block.missing",
     node="k8s01",
+    modes=BGP,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def unlearned_route(lab: Lab) -> Iterator[None]:

@@ -16,10 +16,14 @@ from tests.lab.support import lab, needs_root, unique
 pytestmark = needs_root
 TCAP = unique("tcap")
 Json = dict[str, Any]
-RECORDED = {"noencap": ("bgp-noencap-healthy", "node-a", "172.18.0.1"), "ipip": ("ipip-healthy", "ip-a", "172.31.5.1")}
+RECORDED = {
+    "noencap": ("bgp-noencap-healthy", "node-a", "172.18.0.1"),
+    "ipip": ("ipip-healthy", "ip-a", "172.31.5.1"),
+    "vxlan": ("vxlan-healthy", "worker-1", "192.168.50.1"),
+}
 
 
-@pytest.fixture(scope="module", params=["noencap", "ipip"])
+@pytest.fixture(scope="module", params=list(RECORDED))
 def pair(request: pytest.FixtureRequest, state: Path, capture: Callable[[str], Path]) -> Iterator[tuple[Lab, Path, str]]:
     name, node, gateway = RECORDED[request.param]
     folder = capture(name)
@@ -29,7 +33,18 @@ def pair(request: pytest.FixtureRequest, state: Path, capture: Callable[[str], P
 
 
 def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """A file of a node; its NIC is called eth0, as the lab's."""
+    text = path.read_text(encoding="utf-8")
+    routes = path.parent / "ip-route.json"
+    if routes.exists():
+        nic = next(route["dev"] for route in json.loads(routes.read_text(encoding="utf-8")) if route["dst"] == "default")
+        text = text.replace(f'"{nic}"', '"eth0"')
+    return json.loads(text)
+
+
+def bird_runs(cluster: Lab) -> None:
+    if not cluster.description.calico.bird:
+        pytest.skip("BIRD does not run in this mode")
 
 
 def shape(route: Json, gateway: str) -> tuple[object, ...]:
@@ -37,7 +52,7 @@ def shape(route: Json, gateway: str) -> tuple[object, ...]:
     dst = str(route["dst"])
     kind = "default" if dst == "default" else dst.partition("/")[2] or "host"
     via = "none" if "gateway" not in route else "router" if route["gateway"] == gateway else "node"
-    keys = ("type", "protocol", "scope", "metric", "flags")
+    keys = ("type", "protocol", "scope", "metric", "flags", "metrics")
     return (kind, via, str(route.get("dev", ""))[:4], *(str(route.get(key)) for key in keys))
 
 
@@ -51,6 +66,8 @@ def test_routes(pair: tuple[Lab, Path, str]) -> None:
 def link_shape(link: Json) -> Json:
     keys = ("flags", "mtu", "qdisc", "operstate", "link_type", "linkinfo", "inet6_addr_gen_mode", "num_tx_queues")
     found = {key: link.get(key) for key in keys}
+    if "info_data" in (link.get("linkinfo") or {}):
+        found["linkinfo"] = {**link["linkinfo"], "info_data": {**link["linkinfo"]["info_data"], "local": None}}
     if link["ifname"].startswith("cali"):
         found |= {"address": link["address"], "txqlen": link.get("txqlen")}
     return found
@@ -70,6 +87,27 @@ def test_links(pair: tuple[Lab, Path, str]) -> None:
         if name.startswith("cali"):
             assert link_shape(link) == expected
             assert "link_netnsid" in link
+
+
+def test_the_other_ends_of_the_tunnel(pair: tuple[Lab, Path, str]) -> None:
+    cluster, folder, _rest = pair
+    if cluster.description.calico.tunnel != "vxlan":
+        pytest.skip("only VXLAN has neighbours and FDB entries of its own")
+
+    def neighbours(found: list[Json]) -> list[str]:
+        return [f"{item['dev']} {item['state']}" for item in found if item["dev"] == "vxlan.calico"]
+
+    def entries(found: list[Json]) -> list[str]:
+        return [f"{item['ifname']} {item['state']} {item['flags']}" for item in found if "dst" in item]
+
+    mine = json.loads(cluster.run("k8s01", "bridge", "-j", "fdb"))
+    assert neighbours(json.loads(cluster.run("k8s01", "ip", "-j", "neigh"))) == neighbours(read(folder / "ip-neigh.json"))
+    assert entries(mine) == entries(read(folder / "bridge-fdb.json"))
+    assert {item["mac"]: item["dst"] for item in mine if "dst" in item} == {
+        json.loads(cluster.run(node.name, "ip", "-j", "link", "show", "vxlan.calico"))[0]["address"]: node.address
+        for node in cluster.nodes
+        if node.name != "k8s01"
+    }
 
 
 def test_addresses(pair: tuple[Lab, Path, str]) -> None:
@@ -115,6 +153,7 @@ def test_pod_side(pair: tuple[Lab, Path, str]) -> None:
 
 def test_bird_answers(pair: tuple[Lab, Path, str]) -> None:
     cluster, folder, _rest = pair
+    bird_runs(cluster)
     rows = [line.split() for line in cluster.bird("k8s01", "show protocols").splitlines()[1:] if line.split()]
     recorded = [line[5:].split() for line in (folder / "bird" / "protocols.txt").read_text().splitlines()[1:-1]]
     assert {(row[1], row[2], row[3]) for row in rows} == {(row[1], row[2], row[3]) for row in recorded if len(row) > 3}

@@ -10,6 +10,7 @@ import pytest
 from lab import faults
 from lab.cluster import Lab
 from lab.errors import LabError
+from lab.modes import MODES
 from lab.processes import wait_for
 from tests.lab.support import lab, needs_root, unique
 
@@ -26,7 +27,7 @@ def test_catalogue() -> None:
         faults.find("nothing")
 
 
-@pytest.fixture(scope="module", params=["noencap", "ipip"])
+@pytest.fixture(scope="module", params=list(MODES))
 def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
     lab("up", "--mode", request.param, "--api", "emulator", "--name", TFAULT, "--monitor-interval", "2")
     yield Lab.load(TFAULT)
@@ -37,6 +38,10 @@ def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
 @pytest.mark.parametrize("name", [item.name for item in faults.catalogue()])
 def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     found = faults.find(name)
+    if cluster.mode not in found.modes.names:
+        with pytest.raises(LabError, match=found.modes.otherwise):
+            found.inject(cluster)
+        return
     source, destination, _rest = found.question
     assert cluster.answers(source, destination)
     found.inject(cluster)
