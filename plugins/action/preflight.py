@@ -76,15 +76,17 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
         if section in CORE:
             words = CORE[section].split("/")
             wanted.append({"verb": "list", "resource": words[-1], "group": words[2] if words[1] == "apis" else ""})
-        elif calico:
+        elif calico and section in CALICO:
             wanted.append({"verb": "list", "resource": CALICO[section], "group": calico})
+    cluster = Cluster(document)
     try:
-        daemonset = Cluster(document).calico_daemonset
+        owners = [(cluster.calico_daemonset, "restart calico-node"), (cluster.flannel_daemonset, "restart flannel")]
     except NotCollected:
-        daemonset = None
-    if daemonset is not None:
-        namespace = daemonset["metadata"].get("namespace") or "kube-system"
-        wanted.append({"verb": "delete", "resource": "pods", "group": "", "namespace": namespace, "optional": "restart calico-node"})
+        owners = []
+    for daemonset, optional in owners:
+        if daemonset is not None:
+            namespace = daemonset["metadata"].get("namespace") or "kube-system"
+            wanted.append({"verb": "delete", "resource": "pods", "group": "", "namespace": namespace, "optional": optional})
     return wanted
 
 

@@ -10,7 +10,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import FULL, flows, pods
+from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import flows, full, pods
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
@@ -48,7 +48,7 @@ class ActionModule(NodeAction):
         witnesses = () if node in asked.nodes else (node,)
         scope = Scope(asked, asked.nodes, witnesses)
         question = {
-            **super().arguments(variables), "node": node, "gather_subset": list(FULL), "flows": flows(cluster, scope, node), "pods": pods(scope, node),
+            **super().arguments(variables), "node": node, "gather_subset": list(full(cluster)), "flows": flows(cluster, scope, node), "pods": pods(scope, node),
             "timeout": arguments["timeout"], "packed": True,
         }  # fmt: skip
         for name in (*ARGUMENTS, *_kube.ARGUMENT_SPEC):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Restarting one component of Calico through the API: its pod is deleted, and its owner makes it again.
+"""Restarting one component of the pod network through the API: its pod is deleted, and its owner makes it again.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 
-LABELS = {"calico-node": "k8s-app in (calico-node,canal)", "kube-controllers": "k8s-app=calico-kube-controllers"}
+LABELS = {"calico-node": "k8s-app in (calico-node,canal)", "flannel": "app=flannel,tier=node", "kube-controllers": "k8s-app=calico-kube-controllers"}
 POLL = 0.5
 Pod = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
 
@@ -56,11 +56,11 @@ def chosen(api: Api, component: str, node: str | None) -> Pod:
     pod = mine[0]
     if not _metadata(pod).get("ownerReferences"):
         raise Refused(f"pod {_name(pod)} has no owner that would make it again")
-    if component == "calico-node":
+    if component != "kube-controllers":
         others = [other for other in found if other is not pod]
         leaving = [_name(o) for o in others if (o.get("status") or {}).get("phase") != "Running" or _metadata(o).get("deletionTimestamp")]
         if leaving:
-            raise Refused(f"another node's calico-node does not run: {', '.join(leaving)}; one node after the other")
+            raise Refused(f"another node's {component} does not run: {', '.join(leaving)}; one node after the other")
     return pod
 
 

@@ -50,7 +50,14 @@ CALICO = {
     "networksets": "networksets",
     "globalnetworksets": "globalnetworksets",
 }
-SECTIONS = (*CORE, *CALICO)
+# where flannel's and canal's manifests keep net-conf.json
+FLANNEL_CONFIGURATIONS = (
+    ("kube-flannel", "kube-flannel-cfg"),
+    ("kube-system", "kube-flannel-cfg"),
+    ("kube-system", "canal-config"),
+    ("kube-system", "rke2-canal-config"),
+)
+SECTIONS = (*CORE, "configmaps", *CALICO)
 GROUPS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 Narrow = t.Mapping[str, t.Sequence[t.Any]]
 
@@ -169,6 +176,19 @@ class Reader:
         params = {"labelSelector": COMPONENTS} if name == "deployments" else None
         return self._reduced(name, self.api.items(CORE[name], params))
 
+    def _configmaps(self, daemonsets: Future[list[dict[str, t.Any]]] | None) -> list[dict[str, t.Any]]:
+        """flannel's configuration, where a DaemonSet runs it."""
+        if daemonsets is not None and not any(_kube_fields.is_flannel(daemonset) for daemonset in daemonsets.result()):
+            return []
+        found = []
+        for namespace, name in FLANNEL_CONFIGURATIONS:
+            try:
+                found.append(self.api.get_json(f"/api/v1/namespaces/{namespace}/configmaps/{name}"))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+        return self._reduced("configmaps", found)
+
     def _calico(self, name: str) -> list[dict[str, t.Any]]:
         if self.calico is None:
             raise ApiError("the API serves no Calico resources (neither crd.projectcalico.org nor projectcalico.org)", 404)
@@ -198,6 +218,8 @@ class Reader:
             for name in self.sections:
                 if name in CORE and name not in found:
                     found[name] = pool.submit(self._core, name)
+            if "configmaps" in self.sections:
+                found["configmaps"] = pool.submit(self._configmaps, found.get("daemonsets"))
             self.calico = group.result()
             document["calico_api"] = self.calico
             for name in self.sections:

@@ -48,6 +48,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...] | None]] = {
     },
     "endpointslices": {"addressType": None, "endpoints": None, "ports": None},
     "namespaces": {"status": ("phase",)},
+    "configmaps": {"data": ("net-conf.json",)},
     "serviceaccounts": {},
     "ipamblocks": {
         "spec": ("cidr", "affinity", "affinityClaimTime", "allocations", "attributes", "unallocated", "deleted", "strictAffinity", "sequenceNumber"),
@@ -129,6 +130,12 @@ def _own_metadata(text: str) -> Object:
 
 def _is_calico(container: Object) -> bool:
     return any("calico" in str(container.get(name, "")) or "canal" in str(container.get(name, "")) for name in ("name", "image"))
+
+
+def is_flannel(workload: Object) -> bool:
+    """Whether a DaemonSet runs flanneld."""
+    spec = (((workload.get("spec") or {}).get("template") or {}).get("spec")) or {}
+    return any("flannel" in str(container.get(name, "")) for container in _dicts(spec.get("containers")) for name in ("name", "image"))
 
 
 def _environment(container: Object, namespace: str, configmaps: ConfigMaps) -> list[Object]:

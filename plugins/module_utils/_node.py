@@ -20,6 +20,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _calico,
     _cni,
     _counters,
+    _flannel,
     _links,
     _lookups,
     _neighbours,
@@ -46,6 +47,7 @@ SECTIONS = (
     "sysctls",
     "bird",
     "calico",
+    "flannel",
     "sandboxes",
     "lookups",
     "listeners",
@@ -184,6 +186,7 @@ class Collector(Places):
             "listeners": _counters.listeners,
             "counters": _counters.read,
             "cni": lambda: _cni.read(check=deadline.check),
+            "flannel": lambda: _flannel.read(self._processes(), deadline.check),
             "sandboxes": self.sandboxes,
             "lookups": self.lookups,
         }

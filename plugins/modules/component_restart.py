@@ -13,7 +13,7 @@ author:
   - podnet.doctor contributors (@podnet)
 description:
   - Deletes the pod of the component through the Kubernetes API, only if it still is the one that was looked at, and waits until its successor is ready.
-  - It refuses if the pod has no owner, or if calico-node of another node does not run.
+  - It refuses if the pod has no owner, or if calico-node, or flannel, of another node does not run.
   - It always restarts, so it is not idempotent. The role P(podnet.doctor.remediate#role) calls it only after a diagnosis that asks for it.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -29,9 +29,9 @@ options:
     description: What to restart.
     type: str
     required: true
-    choices: [calico-node, kube-controllers]
+    choices: [calico-node, flannel, kube-controllers]
   node:
-    description: The Kubernetes node. Needed for V(calico-node).
+    description: The Kubernetes node. Needed for V(calico-node) and V(flannel).
     type: str
   timeout:
     description: Seconds until the successor must be ready.
@@ -73,12 +73,12 @@ def main() -> None:
     """Restart it."""
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True, "choices": ["calico-node", "kube-controllers"]},
+            "component": {"type": "str", "required": True, "choices": ["calico-node", "flannel", "kube-controllers"]},
             "node": {"type": "str"},
             "timeout": {"type": "float", "default": 120.0},
             **_kube.ARGUMENT_SPEC,
         },
-        required_if=[("component", "calico-node", ["node"])],
+        required_if=[("component", "calico-node", ["node"]), ("component", "flannel", ["node"])],
         supports_check_mode=True,
     )
     module.no_log_values.update(_kube.secrets(module.params["kubeconfig"]))

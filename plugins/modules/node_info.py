@@ -13,7 +13,7 @@ version_added: 1.0.0
 description:
   - Reads in one call what a diagnosis of the pod network needs from a node, which are links, addresses, routes of all tables,
     policy rules, neighbours, forwarding database, sysctls, BIRD through its control socket, Calico's daemons and their health,
-    the pod sandboxes and the network inside of asked pods, and the kernel's own route look-ups.
+    flanneld and its files, the pod sandboxes and the network inside of asked pods, and the kernel's own route look-ups.
   - It only reads. It judges nothing, changes nothing, starts no program and leaves nothing behind on the node.
   - Every section can fail by itself. It then is a dictionary with C(error), one sentence, and the rest goes on.
 author:
@@ -31,7 +31,7 @@ options:
     description:
       - The sections to read. V(all) is every section, a section with V(!) before its name is left out.
       - The sections are V(identity), V(links), V(addresses), V(routes), V(rules), V(neighbours), V(fdb), V(sysctls), V(bird),
-        V(calico), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), and V(reachability).
+        V(calico), V(flannel), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), and V(reachability).
     type: list
     elements: str
     default: [all]

@@ -16,6 +16,8 @@ from functools import cached_property
 from ._json import IPNetwork, Json, NotCollected, as_list, as_mapping, objects, parse_address, parse_network, section_of
 
 CALICO = "projectcalico.org/"
+FLANNEL = "flannel.alpha.coreos.com/"
+CALICO_SECTIONS = frozenset({"ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"})
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ class Node:
     def annotation(self, name: str) -> str | None:
         return self.annotations.get(CALICO + name) or None
 
+    def flannel(self, name: str) -> str | None:
+        """An annotation of flanneld, such as public-ip."""
+        return self.annotations.get(FLANNEL + name) or None
+
     @property
     def calico_interface(self) -> ipaddress.IPv4Interface | None:
         try:
@@ -185,6 +191,8 @@ class Cluster:
     _cache: dict[str, t.Any] = field(default_factory=dict, repr=False)
 
     def section(self, name: str) -> list[Mapping[str, Json]]:
+        if name in CALICO_SECTIONS and self.document.get("calico_api", "") is None and self.document.get("reachable") is not False:
+            return []  # the API answered, and it serves no Calico resources
         return objects(section_of(self.document, name, "Kubernetes API"))
 
     def _once(self, key: str, make: t.Callable[[], t.Any]) -> t.Any:
@@ -346,6 +354,42 @@ class Cluster:
         if self.calico_daemonset is None:
             return ""
         return self.calico_environment.get("CALICO_NETWORKING_BACKEND") or "bird"
+
+    @property
+    def flannel_daemonset(self) -> Mapping[str, Json] | None:
+        """The DaemonSet that runs flanneld: flannel's own, or canal's. k3s has none, flannel is part of its program."""
+        for raw in self.section("daemonsets"):
+            spec = as_mapping(as_mapping(as_mapping(raw.get("spec")).get("template")).get("spec"))
+            if any("flannel" in str(container.get(part, "")) for container in objects(spec.get("containers")) for part in ("name", "image")):
+                return raw
+        return None
+
+    @property
+    def plugin(self) -> str:
+        """The network plugin: calico, flannel, canal (flannel carries the packets, Calico enforces policy), or "" where neither was found."""
+
+        def read() -> str:
+            backend = self.backend
+            if backend in ("bird", "vxlan"):
+                return "calico"
+            leased = self.flannel_daemonset is not None or any(node.flannel("backend-type") for node in self.nodes.values())
+            if backend:
+                return "canal" if leased else "calico"
+            return "flannel" if leased else ""
+
+        return t.cast(str, self._once("plugin", read))
+
+    @property
+    def flannel_configuration(self) -> Mapping[str, Json]:
+        """flannel's net-conf.json; {} where its ConfigMap does not have one."""
+        for raw in self.section("configmaps"):
+            text = as_mapping(raw.get("data")).get("net-conf.json")
+            if isinstance(text, str):
+                try:
+                    return as_mapping(json.loads(text))
+                except (ValueError, RecursionError):
+                    raise NotCollected("Kubernetes API: flannel's net-conf.json is no JSON") from None
+        return {}
 
     @property
     def autodetection(self) -> str:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
+from ._flannel import carries, leases
 from ._json import Json, NotCollected
 from ._question import Question, Scope
 from ._topology import peer_addresses
 
-FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "sysctls", "bird", "calico", "sandboxes", "lookups", "counters")
+FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "sandboxes", "lookups", "counters")
 WITNESS = ("identity", "links", "addresses", "routes", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
@@ -43,7 +44,12 @@ class Wanted:
 def first_wave(cluster: Cluster, question: Question) -> list[Wanted]:
     """The nodes on the path."""
     scope = Scope(question, question.nodes)
-    return [Wanted(node, FULL, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+    return [Wanted(node, full(cluster), "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+
+
+def full(cluster: Cluster) -> tuple[str, ...]:
+    """The sections of a node on the path."""
+    return (*FULL, "flannel") if carries(cluster) else FULL
 
 
 def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
@@ -55,7 +61,7 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
             result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
         elif not (destination.kind == "node" and destination.node == node):
             result.append({"dst": destination.address})
-    peers = peer_addresses(cluster)
+    peers = node_addresses(cluster)
     result += [{"dst": peers[name]} for name in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
     try:
         result += [{"dst": str(pod.address)} for pod in cluster.dns_pods() if pod.node != node]
@@ -65,6 +71,13 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
     except NotCollected:
         pass
     return list({tuple(sorted(flow.items())): flow for flow in result}.values())
+
+
+def node_addresses(cluster: Cluster) -> dict[str, str]:
+    """Node name -> the address at which the other nodes should reach it."""
+    if carries(cluster):
+        return {lease.node: lease.address for lease in leases(cluster).values() if lease.address is not None}
+    return peer_addresses(cluster)
 
 
 def pods(scope: Scope, node: str) -> list[dict[str, Json]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ._catalogue import Cause, Remedy, catalogue
-from ._collection import FULL, MOST_WITNESSES, WITNESS, Wanted, flows
+from ._collection import MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._documents import Documents
 from ._graph import Explanation, Fact, FactId, Finding, Judged, closure, explain, judge, wrong_ancestors
 from ._json import Json, NotCollected, as_mapping, objects
@@ -217,7 +217,8 @@ class Diagnosis:
                 if target is not None:
                     target.reachability = tests
                 elif name in self.scope.asked_nodes and not self._was_tried(name):
-                    again = Wanted(name, WITNESS if name in self.witnesses else FULL, "its sessions are dead and nothing read so far says why")
+                    subset = WITNESS if name in self.witnesses else full(self.documents.cluster)
+                    again = Wanted(name, subset, "its sessions are dead and nothing read so far says why")
                     again.flows = flows(self.documents.cluster, scope, name)
                     again.pods = [{"ifname": p.ifname, "uid": p.uid, "ip": p.address} for p in scope.pods if p.node == name]
                     again.reachability = tests

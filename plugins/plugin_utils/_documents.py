@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
+from ._flannel import bridged
 from ._json import Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
 
 MAIN_TABLE = 254  # RT_TABLE_MAIN
@@ -23,7 +24,8 @@ SHAPES: Mapping[str, Shape] = {
     "routes": ROUTE,
     "rules": {"priority": int, "src": str},
     "neighbours": {"dst": str, "dev": str, "lladdr": str, "state": list},
-    "sandboxes": {"ifname": str, "network": dict},
+    "fdb": {"mac": str, "ifname": str, "dst": str, "state": str, "flags": list},
+    "sandboxes": {"ifname": str, "ifnames": list, "pod_uid": str, "network": dict},
     "lookups": {"dst": str, "src": str, "iif": str, "route": dict},
     "reachability": {"dst": str, "port": int, "outcome": str, "error": str},
 }
@@ -80,6 +82,10 @@ class NodeFacts:
         return self.entries("neighbours")
 
     @property
+    def fdb(self) -> list[Mapping[str, Json]]:
+        return self.entries("fdb")
+
+    @property
     def rules(self) -> list[Mapping[str, Json]]:
         return self.entries("rules")
 
@@ -122,6 +128,17 @@ class NodeFacts:
             if sandbox.get("ifname") == ifname:
                 return sandbox
         raise NotCollected(f"{self.name}: no process was found in the network namespace behind {ifname}")
+
+    def sandbox_of(self, uid: str) -> Mapping[str, Json]:
+        """The pod's namespace, where no name tells which host interface leads into it."""
+        for sandbox in self.entries("sandboxes"):
+            if sandbox.get("pod_uid") == uid:
+                return sandbox
+        raise NotCollected(f"{self.name}: no process of the pod was found")
+
+    def flannel(self, part: str) -> Json:
+        """What the `flannel` section tells: flanneld, subnet_env or host_local."""
+        return section_of(as_mapping(self.section("flannel")), part, f"{self.name}: flannel")
 
     def lookup(self, **wanted: str) -> Mapping[str, Json]:
         """The kernel's answer to a route look-up that was asked for; its `route` may hold an error."""
@@ -179,6 +196,15 @@ class Documents:
 
     def node(self, name: str) -> NodeFacts:
         return self.nodes.get(name) or NodeFacts(name, None)
+
+    def sandbox_of(self, node: str, pod: str, ifname: str) -> Mapping[str, Json]:
+        """The namespace of a pod, which is named like namespace/name: behind its own host interface, or else by its uid."""
+        if not bridged(self.cluster):
+            return self.node(node).sandbox_behind(ifname)
+        known = self.cluster.pods.get(pod)
+        if known is None:
+            raise NotCollected(f"the Kubernetes API knows no pod {pod}")
+        return self.node(node).sandbox_of(known.uid)
 
     def collected(self) -> Iterator[NodeFacts]:
         return (facts for facts in self.nodes.values() if facts.collected)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ._cluster import Cluster
 from ._documents import Evidence
+from ._flannel import bridged, carries, lease_of, tunnel_device
 from ._graph import FactId, Judged
 from ._json import Json, NotCollected, parse_network
 from ._question import Endpoint, Question
@@ -21,7 +22,7 @@ ORDER = ("finding", "not_checked", "not_reached", "ok", "not_applicable")
 
 @dataclass
 class Hop:
-    """One place that the packet passes. kind: pod, veth, node, tunnel, wire or beyond."""
+    """One place that the packet passes. kind: pod, veth, bridge, node, tunnel, wire or beyond."""
 
     id: str
     kind: str
@@ -54,6 +55,8 @@ def _tunnel(cluster: Cluster, source: Endpoint, destination: Endpoint) -> str | 
     """Device that carries packets from the source's node to the destination, None where they go as they are."""
     if destination.kind != "pod" or not source.node or not destination.node:
         return None
+    if carries(cluster):
+        return tunnel_device(cluster, source.node, destination.node)
     network = parse_network(destination.address)
     try:
         how = encapsulation(cluster, network, source.node, destination.node) if network is not None else None
@@ -72,6 +75,9 @@ def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId
         return None
     if destination.node == local:
         return FactId("route.local", local, destination.label)
+    if carries(cluster):
+        lease = lease_of(cluster, destination.node)
+        return FactId("flannel.route", local, str(lease.cidr)) if lease is not None and lease.cidr is not None else None
     try:
         block = cluster.block_of(destination.address)
     except NotCollected:
@@ -85,12 +91,13 @@ def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId
 def _pod_hops(pod: Endpoint, sending: bool) -> list[Hop]:
     node = str(pod.node)
     inner = [FactId("pod.link", node, pod.label), FactId("pod.route", node, pod.label), FactId("pod.gateway", node, pod.label)]
+    inner.insert(1, FactId("pod.address", "", pod.label))
     veth = [FactId("veth", node, pod.label)]
     if sending:
         veth += [FactId("route.gateway", node), FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label)]
     else:
         veth += [FactId("neighbour.pod", node, pod.label)]
-        inner = inner[:1]
+        inner = inner[:2]
     hops = [
         Hop(f"pod:{pod.label}", "pod", node, "eth0", tuple(inner)),
         Hop(f"veth:{node}:{pod.ifname}", "veth", node, pod.ifname, tuple(veth)),
@@ -98,27 +105,62 @@ def _pod_hops(pod: Endpoint, sending: bool) -> list[Hop]:
     return hops if sending else hops[::-1]
 
 
+def _bridged_hops(pod: Endpoint, sending: bool) -> list[Hop]:
+    """The pod's veth has no name that could be told from the API, and is a port of the bridge pod.ifname."""
+    node = str(pod.node)
+    inner = [FactId("pod.link", node, pod.label), FactId("pod.address", "", pod.label)]
+    inner += [FactId("pod.route", node, pod.label), FactId("pod.gateway", node, pod.label)] if sending else []
+    hops = [
+        Hop(f"pod:{pod.label}", "pod", node, "eth0", tuple(inner)),
+        Hop(f"veth:{node}:{pod.label}", "veth", node, None, (FactId("veth", node, pod.label), FactId("bridge.port", node, pod.label))),
+    ]
+    return hops if sending else hops[::-1]
+
+
+def _bridge_hop(pod: Endpoint, *facts: FactId) -> Hop:
+    node = str(pod.node)
+    return Hop(f"bridge:{node}:{pod.ifname}", "bridge", node, pod.ifname, (FactId("bridge", node), *facts))
+
+
+def _tunnel_facts(cluster: Cluster, first: str, last: str | None, node: str) -> tuple[FactId, ...]:
+    """What the tunnel's end on `node` rests on, for packets from node first to node last."""
+    if not carries(cluster):
+        return (FactId("tunnel.device", node),)
+    entries = (FactId("flannel.neighbour", first, str(last)), FactId("flannel.fdb", first, str(last))) if node == first else ()
+    return (FactId("flannel.device", node), FactId("flannel.vtep", node), *entries)
+
+
 def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[Hop]:
-    hops = _pod_hops(source, True) if source.kind == "pod" else []
+    on_bridge = bridged(cluster)
+    pod_hops = _bridged_hops if on_bridge else _pod_hops
+    hops = pod_hops(source, True) if source.kind == "pod" else []
     tunnel = _tunnel(cluster, source, destination)
     first, last = source.node, destination.node
+    if on_bridge and first is not None and first == last and source.kind == destination.kind == "pod":
+        # the bridge delivers by itself and the node routes nothing, but its netfilter rules may see the packet (br_netfilter)
+        policy = FactId("policy", first, f"{source.address}>{destination.address}")
+        return [*hops, _bridge_hop(source, policy), *pod_hops(destination, False)]
+    if on_bridge and source.kind == "pod":
+        hops.append(_bridge_hop(source))
     if first is not None:
         facts = _node_facts(cluster, first, source, destination)
         hops.append(Hop(f"node:{first}", "node", first, None, tuple(facts)))
     if first != last:
         if tunnel and first:
-            hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, (FactId("tunnel.device", first),)))
+            hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, _tunnel_facts(cluster, first, last, first)))
         if first and last:
             hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, last),)))
         if tunnel and last:
-            hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, (FactId("tunnel.device", last),)))
+            hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, _tunnel_facts(cluster, str(first), last, last)))
         if last is not None:
             hops.append(Hop(f"node:{last}", "node", last, None, tuple(_node_facts(cluster, last, source, destination))))
         if first is None or last is None:
             at = len(hops) if last is None else 0
             hops.insert(at, Hop("beyond", "beyond", None, None, note="outside of the cluster: not looked at"))
     if destination.kind == "pod":
-        hops += _pod_hops(destination, False)
+        if on_bridge:
+            hops.append(_bridge_hop(destination, FactId("neighbour.pod", str(last), destination.label)))
+        hops += pod_hops(destination, False)
     return hops
 
 

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from ._cluster import Cluster
 from ._json import Json, NotCollected
 from ._question import BadQuestion
+from ._topology import uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
 NODE_REMEDIES = ("delete_address", "delete_link", "delete_neighbour", "delete_route", "set_link_up", "set_sysctl")
-COMPONENT_REMEDIES = {"restart_calico_node": "calico-node", "restart_kube_controllers": "kube-controllers"}
+COMPONENT_REMEDIES = {"restart_calico_node": "calico-node", "restart_flannel": "flannel", "restart_kube_controllers": "kube-controllers"}
 RUN_WHEN_APPROVED = ("R1", "R2")
 
 
@@ -93,7 +94,7 @@ def blast_radius(report: Mapping[str, Json], cluster: Cluster, node: str) -> tup
     except NotCollected:
         pods = None
     try:
-        sessions: int | None = max(len(cluster.nodes) - 1, 0)
+        sessions: int | None = max(len(cluster.nodes) - 1, 0) if uses_bird(cluster) else 0
     except NotCollected:
         sessions = None
     return pods, sessions

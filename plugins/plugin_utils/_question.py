@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ._cluster import Cluster, Node, Pod
+from ._flannel import BRIDGE, bridged
 from ._json import Json, NotCollected, parse_address
 
 PROTOCOLS = ("tcp", "udp", "icmp")
@@ -117,8 +118,9 @@ def host_interface(namespace: str, name: str, prefix: str = "cali") -> str:
     return prefix + hashlib.sha1(f"{namespace}.{name}".encode(), usedforsecurity=False).hexdigest()[:11]
 
 
-def pod_endpoint(pod: Pod, asked: str, prefix: str = "cali") -> Endpoint:
-    ifname = host_interface(pod.namespace, pod.name, prefix)
+def pod_endpoint(cluster: Cluster, pod: Pod, asked: str) -> Endpoint:
+    """`ifname` is the interface through which the node routes the pod's packets: the pod's own, or the bridge that it is a port of."""
+    ifname = BRIDGE if bridged(cluster) else host_interface(pod.namespace, pod.name, cluster.interface_prefix)
     return Endpoint(asked, "pod", str(pod.address), pod.node, pod.namespace, pod.name, pod.uid, ifname)
 
 
@@ -143,7 +145,7 @@ def _usable(cluster: Cluster, pod: Pod, role: str, asked: str) -> Endpoint:
             f"{role}: pod {pod.key} on node {pod.node} has no address yet (phase {pod.phase or 'unknown'}); "
             f"its events tell why: kubectl -n {pod.namespace} describe pod {pod.name}"
         )
-    return pod_endpoint(pod, asked, cluster.interface_prefix)
+    return pod_endpoint(cluster, pod, asked)
 
 
 def _near(wanted: str, names: t.Iterable[str]) -> str:

@@ -19,6 +19,8 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
     A restart runs the address autodetection again, so it is simulated first on the node's own facts (calico.md section 7.4).
     """
     cluster = documents.cluster
+    if cluster.backend == "none":
+        return [_restart(node, verify, None, f"new pods on {node} wait some seconds", ())]
     intended = intended_address(cluster, cluster.nodes[node]) if node in cluster.nodes else None
     try:
         if not cluster.autodetection:
@@ -31,11 +33,28 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
     if chosen != intended:
         text = f"do not restart calico-node on {node}: its autodetection would choose {chosen or 'no address'}, not {intended}"
         return [Remedy("advise_no_restart", "R0", text, "", node=node)]
+    precondition = f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}"
+    return [_restart(node, verify, intended, f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds", (precondition,))]
+
+
+def _restart(node: str, verify: str, intended: str | None, blast_radius: str, preconditions: tuple[str, ...]) -> Remedy:
+    return Remedy(
+        "restart_calico_node", "R2", f"restart calico-node on {node}", "none needed: its DaemonSet keeps it running", node=node,
+        object=f"calico-node on {node}", change=("running", "restarted"), parameters={"component": "calico-node", "intended": intended}, verify=verify,
+        blast_radius=blast_radius, preconditions=preconditions, wait_seconds=120,
+    )  # fmt: skip
+
+
+def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy]:
+    """Restart flanneld on one node (R2), which writes all its entries anew; canal's pod holds calico-node, too. Advice where no DaemonSet runs it."""
+    cluster = documents.cluster
+    if cluster.flannel_daemonset is None:
+        return [Remedy("advise_restart", "R0", f"restart the program that runs flannel on {node} (k3s: systemctl restart k3s or k3s-agent)", "", node=node)]
+    component, pod = ("calico-node", "canal") if cluster.plugin == "canal" else ("flannel", "flannel")
     return [
         Remedy(
-            "restart_calico_node", "R2", f"restart calico-node on {node}", "none needed: its DaemonSet keeps it running", node=node,
-            object=f"calico-node on {node}", change=("running", "restarted"), parameters={"component": "calico-node", "intended": intended}, verify=verify,
-            blast_radius=f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds",
-            preconditions=(f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}",), wait_seconds=120,
+            "restart_flannel", "R2", f"restart the {pod} pod on {node}", "none needed: its DaemonSet keeps it running", node=node, object=f"{pod} on {node}",
+            change=("running", "restarted"), parameters={"component": component}, verify=verify, blast_radius=f"new pods on {node} wait some seconds",
+            wait_seconds=60,
         )
     ]  # fmt: skip

@@ -23,8 +23,8 @@ from ._question import BadQuestion, Question, check_port, resolve, split_service
 
 FIRST_ANSWER = "diagnose_node"
 LATER_ANSWER = "diagnose_node_again"
-SECTIONS = ("nodes", "pods", "namespaces", "daemonsets", "deployments", "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers",
-            "felixconfigurations", "clusterinformations")  # fmt: skip
+SECTIONS = ("nodes", "pods", "namespaces", "daemonsets", "configmaps", "deployments", "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations",
+            "bgppeers", "felixconfigurations", "clusterinformations")  # fmt: skip
 
 
 def refuse_free_strategy(task: t.Any) -> str | None:

@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _iproute, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_fields, _sysctls
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
@@ -92,9 +92,30 @@ def cluster(name: str) -> dict[str, Json]:
             document[section] = [_kube_fields.reduce(section, item, configmaps) for item in read_json(path)["items"]]
         except (KeyError, ValueError):
             continue
+    document["configmaps"] = _flannel_configuration(api)
+    groups = {group["name"] for group in read_json(api / "_apis.json", {"groups": []})["groups"]}
+    document["calico_api"] = next((group for group in ("crd.projectcalico.org/v1", "projectcalico.org/v3") if group.partition("/")[0] in groups), None)
     for section in ("ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"):
-        document.setdefault(section, [])
+        document.setdefault(section, [] if document["calico_api"] else {"error": "the API serves no Calico resources"})
     return document
+
+
+def _flannel_configuration(api: pathlib.Path) -> list[dict[str, Json]]:
+    items = read_json(api / "configmaps.json", {"items": []})["items"]
+    return [_kube_fields.reduce("configmaps", item) for item in items if item["metadata"]["name"] in ("kube-flannel-cfg", "canal-config")]
+
+
+def _flannel_section(where: pathlib.Path) -> dict[str, Json]:
+    env, store = where / "flannel-subnet.env", []
+    for piece in text(where / "host-local.txt").split("== ")[1:]:
+        path, _newline, content = piece.partition("\n")
+        network, name = path.split("/")[-2:]
+        store.append(_flannel.entry(network, name, content))
+    return {
+        "flanneld": {"running": bool(re.search(r"^.*\bflanneld ", text(where / "ps.txt"), re.M))},
+        "subnet_env": _flannel.subnet_env(text(env)) if env.is_file() else None,
+        "host_local": [entry for entry in store if entry is not None],
+    }
 
 
 def _daemon(folder: pathlib.Path) -> dict[str, Json]:
@@ -137,6 +158,9 @@ def node(name: str, node_name: str) -> dict[str, Json]:
         "confd": {"running": bool(re.search(r"calico-node -confd|calico component confd", commands))},
         "bird": {"running": bool(re.search(r"\bbird -R", commands))},
     }
+    document["flannel"] = _flannel_section(where)
+    pods = [pod["metadata"] for pod in read_json(base / "api" / "pods.json", {"items": []})["items"]]
+    uids = {f"{pod['namespace']}_{pod['name']}": pod["uid"] for pod in pods}
     by_index = {link["ifindex"]: link["ifname"] for link in document["links"]}
     document["sandboxes"] = []
     for pod in sorted((base / "pods").glob("*")):
@@ -144,7 +168,8 @@ def node(name: str, node_name: str) -> dict[str, Json]:
         if sandbox.get("node") == node_name:
             network = _network(pod)
             index = next((link.get("link_index") for link in network["links"] if link["ifname"] == "eth0"), None)
-            document["sandboxes"].append({"container_id": sandbox.get("sandbox_id"), "ifname": by_index.get(index), "network": network})
+            document["sandboxes"].append({"container_id": sandbox.get("sandbox_id"), "pod_uid": uids.get(pod.name), "ifname": by_index.get(index),
+                                          "network": network})  # fmt: skip
     return document
 
 

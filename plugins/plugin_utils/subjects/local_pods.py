@@ -10,12 +10,14 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
-from .._documents import Documents, NodeFacts
+from .._documents import Documents
+from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding
 from .._json import NotCollected, as_list, as_mapping, objects, parse_address, parse_network
 from .._question import Scope, host_interface
 from .._remedies import restart_calico_node
 from .._routes import hops, route_line
+from .bridge import bridged_veth
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,8 @@ def per_node(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 @check("veth.missing", "veth.down", fact="veth")
 def veth_up(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    if bridged(documents.cluster):
+        return bridged_veth(fact, documents)
     ifname, source = fact.value["ifname"], (f"kernel {fact.node}", "api")
     link = documents.node(fact.node).links.get(ifname)
     if link is None:
@@ -87,7 +91,7 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     if fact.object not in {pod.label for pod in scope.pods}:
         if "PERMANENT" not in as_list(entry.get("state")):
             return None
-    mac = _pod_mac(facts, wanted["dev"])
+    mac = _pod_mac(documents, fact.node, fact.object, wanted["dev"])
     if mac is None and fact.object in {pod.label for pod in scope.pods}:
         raise NotCollected(f"{fact.node}: the MAC of pod {fact.object} could not be read")
     if mac is None or mac == entry.get("lladdr"):
@@ -96,8 +100,8 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     return Finding("neighbour.pod.wrong", fact, entry.get("lladdr"), evidence, (f"kernel {fact.node}", f"pod {fact.object}"))
 
 
-def _pod_mac(facts: NodeFacts, ifname: str) -> str | None:
-    network = as_mapping(facts.sandbox_behind(ifname).get("network"))
+def _pod_mac(documents: Documents, node: str, pod: str, ifname: str) -> str | None:
+    network = as_mapping(documents.sandbox_of(node, pod, ifname).get("network"))
     return next((link["address"] for link in objects(network.get("links")) if link.get("ifname") == "eth0" and isinstance(link.get("address"), str)), None)
 
 
@@ -176,6 +180,10 @@ def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
         wanted = f"{finding.fact.value['dst']} dev {finding.fact.value['dev']}"
         summary = f"{node} has no route to its own pod {pod}." if missing else f"{node} sends packets for its own pod {pod} into another interface."
         why = [f"Expected: {wanted}" + ("." if missing else f"; found: {finding.actual}.")]
+        if finding.fact.value["dev"] == BRIDGE:
+            yield Cause("local_pod_route_missing" if missing else "pod_route_wrong_iface", "F20" if missing else "F21", node, summary, [finding], objects=[pod],
+                        why=[*why, f"The kernel makes it with the address of {BRIDGE}."])  # fmt: skip
+            continue
         why.append(f"Felix on {node} is dead; it would write the route." if dead else "Felix writes it again within 90 s if it is well.")
         yield Cause(
             "local_pod_route_missing" if missing else "pod_route_wrong_iface", "F20" if missing else "F21", node, summary, [finding],
@@ -196,7 +204,8 @@ def sysctl_cleared(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
         }[finding.check]
         yield Cause(
             "proxy_arp_or_forwarding_cleared", "F17", node, f"{what}: {name} is {finding.actual}.", [finding], objects=[name],
-            why=["Felix sets it when an interface comes up and never again; sysctl --system or a hardening script clears it."],
+            why=[("Felix sets it when an interface comes up and never again" if diagnosis.documents.cluster.backend else "Nothing sets it a second time")
+                 + "; sysctl --system or a hardening script clears it."],
             remedies=[
                 Remedy("set_sysctl", "R1", f"sysctl -w {name}=1 on {node}", f"sysctl -w {name}={finding.actual}", node=node, object=name,
                        change=(str(finding.actual), "1"), parameters={"path": path, "value": "1"}, verify=f"{name} is 1 on {node}",
@@ -217,7 +226,7 @@ def no_default_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[
 @cause(roots=("veth.missing", "veth.down"))
 def veth_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node, pod, ifname = finding.fact.node, finding.fact.object, finding.fact.value["ifname"]
+        node, pod, ifname = finding.fact.node, finding.fact.object, finding.hint.get("ifname") or finding.fact.value["ifname"]
         missing = finding.check == "veth.missing"
         remedies = (
             [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "", node=node)]
@@ -227,7 +236,8 @@ def veth_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
                          blast_radius=f"pod {pod} only", preconditions=(f"{ifname} is down",))]
         )  # fmt: skip
         state = "is gone" if missing else "is down"
-        yield Cause("host_veth_missing", "F52", node, f"The host interface {ifname} of pod {pod} on {node} {state}.", [finding], objects=[pod],
+        name = f" {ifname}" if ifname else ""
+        yield Cause("host_veth_missing", "F52", node, f"The host interface{name} of pod {pod} on {node} {state}.", [finding], objects=[pod],
                     remedies=remedies)  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import typing as t
 from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
+from .._flannel import bridged, carries, direct_routing, tunnel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, parse_network
 from .._path import delivery_fact, fib_fact, walk
@@ -39,6 +40,8 @@ def expected_device(cluster: Cluster, local: str, destination: Endpoint) -> str 
     if destination.kind == "pod" and destination.node == local:
         return destination.ifname
     network = parse_network(destination.address)
+    if destination.kind == "pod" and carries(cluster):
+        return tunnel_device(cluster, local, destination.node) if direct_routing(cluster) is False else None
     if destination.kind == "pod" and destination.node and network is not None:
         how = encapsulation(cluster, network, local, destination.node)
         return TUNNEL_DEVICE.get(how or "")
@@ -58,7 +61,8 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             if iif is None and local != destination.node and source.kind != "node":
                 continue
             needs = _needs(cluster, local, source, destination)
-            yield Fact(*fib_fact(local, source, destination), value=value, needs=needs)
+            if not (scope.question.same_node and bridged(cluster)):
+                yield Fact(*fib_fact(local, source, destination), value=value, needs=needs)
             yield Fact("policy", local, f"{source.address}>{destination.address}", value=value)
 
 
@@ -119,7 +123,7 @@ def dns(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for local in scope.core:
         for pod in cluster.dns_pods():
             if pod.node != local and "." in str(pod.address):
-                endpoint = pod_endpoint(pod, pod.key, cluster.interface_prefix)
+                endpoint = pod_endpoint(cluster, pod, pod.key)
                 delivery = delivery_fact(cluster, local, endpoint)
                 needs = (FactId("sysctl.ip_forward", local),) + ((delivery,) if delivery else ())
                 yield Fact("dns.endpoint", local, pod.key, {"address": pod.address, "node": pod.node}, needs=needs)
@@ -133,7 +137,7 @@ def dns_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     if answer.get("error"):
         return Finding("dns.endpoint.unreachable", fact, answer["error"], f"{text}: {answer['error']}", (f"fib {fact.node}",))
     pod = next(p for p in cluster.dns_pods() if p.key == fact.object)
-    endpoint = pod_endpoint(pod, pod.key, cluster.interface_prefix)
+    endpoint = pod_endpoint(cluster, pod, pod.key)
     device = expected_device(cluster, fact.node, endpoint)
     if device is not None and answer.get("dev") != device:
         where = f"via {answer.get('gateway')} dev {answer.get('dev')}" if answer.get("gateway") else f"dev {answer.get('dev')}"

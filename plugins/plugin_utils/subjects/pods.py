@@ -42,7 +42,7 @@ def inside(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 
 def _network(fact: Fact, documents: Documents, part: str) -> list[t.Mapping[str, Json]]:
-    sandbox = documents.node(fact.node).sandbox_behind(fact.value["host"])
+    sandbox = documents.sandbox_of(fact.node, fact.object, fact.value["host"])
     whose = f"{fact.node}: pod {fact.object}"
     network = as_mapping(section_of(sandbox, "network", whose))
     return shaped(section_of(network, part, whose), SHAPES[part], f"{whose}: {part}")
@@ -73,7 +73,7 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
         lines = "; ".join(route_line(r) for r in routes if r.get("table") in (None, 254)) or "none"
         return Finding("pod.route.missing", fact, None, f"no default route in {fact.object}; its routes: {lines}", _sources(fact))
     best = min(defaults, key=lambda route: route.get("metric") or 0)
-    if hops(best) != [(GATEWAY, "eth0")]:
+    if hops(best) != [(fact.value["gateway"], "eth0")]:
         return Finding("pod.route.different", fact, route_line(best), f"in {fact.object}: {route_line(best)}", _sources(fact))
     return None
 
@@ -82,11 +82,11 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
 def gateway_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """No entry is fine: the pod asks when it sends. FAILED or INCOMPLETE: it asked and nobody answered."""
     for entry in _network(fact, documents, "neighbours"):
-        if entry.get("dst") != GATEWAY:
+        if entry.get("dst") != fact.value["dst"]:
             continue
         state, lladdr = as_list(entry.get("state")), entry.get("lladdr")
-        line = f"in {fact.object}: {GATEWAY} dev {entry.get('dev')} {'lladdr ' + str(lladdr) + ' ' if lladdr else ''}{' '.join(map(str, state))}"
-        if lladdr and lladdr != CNI_MAC and _host_mac(fact, documents) not in (None, lladdr):
+        line = f"in {fact.object}: {entry['dst']} dev {entry.get('dev')} {'lladdr ' + str(lladdr) + ' ' if lladdr else ''}{' '.join(map(str, state))}"
+        if lladdr and lladdr != fact.value["lladdr"] and _host_mac(fact, documents) not in (None, lladdr):
             return Finding("pod.gateway.wrong", fact, lladdr, line, _sources(fact))
         if "FAILED" in state or "INCOMPLETE" in state:
             return Finding("pod.gateway.unresolved", fact, state[0], line, _sources(fact), severity="warning")

@@ -99,6 +99,24 @@ def test_no_calico(api: FakeApi) -> None:
     assert document["calico_api"] is None and "serves no Calico resources" in document["ippools"]["error"]
 
 
+@pytest.mark.parametrize(("name", "configured"), [("flannel-hostgw-healthy", ["host-gw"]), ("canal-healthy", ["vxlan"]), ("ipip-healthy", [])])
+def test_flannels_configuration_and_no_other_configmap(api: FakeApi, captures: t.Callable[..., t.Any], name: str, configured: list[str]) -> None:
+    api.load(captures(name) / name / "api")
+    document = _kube.read_cluster({"host": api.url})
+    support.valid("cluster", document)
+    assert [json.loads(item["data"].pop("net-conf.json"))["Backend"]["Type"] for item in document["configmaps"]] == configured
+    assert not any(item["data"] for item in document["configmaps"])
+    asked = [path for _method, path, _body, _headers in api.asked if "/configmaps/kube-flannel-cfg" in path]
+    assert bool(asked) is bool(configured)
+
+
+def test_a_configuration_that_is_forbidden_is_an_error_and_not_absent(api: FakeApi, captures: t.Callable[..., t.Any]) -> None:
+    api.load(captures("canal-healthy") / "canal-healthy" / "api")
+    api.refused["/api/v1/namespaces/kube-system/configmaps/canal-config"] = 403
+    document = _kube.read_cluster({"host": api.url}, ["daemonsets", "configmaps"])
+    assert document["configmaps"]["error"].startswith("the API forbids it")
+
+
 @pytest.mark.parametrize("refused", [True, False])
 def test_unreachable(api: FakeApi, refused: bool) -> None:
     if refused:

@@ -10,7 +10,7 @@ import re
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import Catalogue, catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import Fact
-from ansible_collections.podnet.doctor.tests.unit import recorded, small
+from ansible_collections.podnet.doctor.tests.unit import recorded, small, small_flannel
 
 SUBJECTS = sorted((pathlib.Path(_catalogue.__file__).parent / "subjects").glob("*.py"))
 
@@ -30,10 +30,14 @@ def test_nobody_else_imports_a_subject():
 
 def test_each_fact_has_a_check_and_each_cause_a_known_root():
     known = catalogue()
-    assert {fact.kind for fact in small.diagnose(cluster=with_dns).facts.values()} == set(known.checks)
+    assert {fact.kind for fact in every_fact()} == set(known.checks)
     for roots, _rule in known.causes:
         assert set(roots) <= set(known.check_ids)
     assert {known.check_ids[main] for main, _function in known.checks.values()} == set(known.checks)
+
+
+def every_fact():
+    return [*small.diagnose(cluster=with_dns).facts.values(), *small_flannel.diagnose().facts.values()]
 
 
 def with_dns(document):
@@ -43,7 +47,7 @@ def with_dns(document):
 
 def test_needs_name_kinds_that_exist():
     kinds = set(catalogue().checks)
-    assert {need.kind for fact in small.diagnose(cluster=with_dns).facts.values() for need in fact.needs} <= kinds
+    assert {need.kind for fact in every_fact() for need in fact.needs} <= kinds
 
 
 def test_the_first_to_expect_a_fact_wins():

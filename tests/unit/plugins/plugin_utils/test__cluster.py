@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster, Node, Pod
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
-from ansible_collections.podnet.doctor.tests.unit import small
+from ansible_collections.podnet.doctor.tests.unit import recorded, small
 
 
 def cluster(change=None):
@@ -177,3 +177,31 @@ def test_the_pods_of_dns():
 def test_the_version():
     assert cluster().calico_version is None
     assert cluster(lambda document: document.update(clusterinformations=[{"spec": {"calicoVersion": "v3.32.1"}}])).calico_version == "v3.32.1"
+
+
+PLUGINS = {
+    "flannel-vxlan-healthy": "flannel", "flannel-hostgw-healthy": "flannel", "canal-healthy": "canal", "bgp-noencap-healthy": "calico",
+    "vxlan-healthy": "calico", "v333-ipip-healthy": "calico",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_network_plugin_is_told_by_the_api(name):
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    assert Cluster(recorded.cluster(name)).plugin == PLUGINS[name]
+
+
+def test_annotations_that_flannel_left_behind_do_not_make_calico_flannel():
+    document = small.cluster_document()
+    document["nodes"][0]["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-type"] = "vxlan"
+    assert Cluster(document).plugin == "calico"
+    assert Cluster({**document, "daemonsets": []}).plugin == "flannel"  # k3s: no DaemonSet runs flannel there
+    assert Cluster({"nodes": [], "daemonsets": []}).plugin == ""
+
+
+def test_calico_sections_are_empty_where_the_api_serves_none():
+    lost = {"ippools": {"error": "the API serves no Calico resources"}}
+    assert Cluster({**lost, "calico_api": None}).pools == []
+    with pytest.raises(NotCollected):
+        Cluster({**lost, "calico_api": None, "reachable": False}).section("ippools")

@@ -37,6 +37,23 @@ NAMED = {
     "bgp-f52-host-veth-down": "host_veth_missing",
     "bgp-f53-host-neighbour-wrong": "stale_host_neighbour",
     "ipip-f34-tunl0-down": "tunnel_device_missing_or_down",
+    "canal-f76-fdb-missing": "flannel_vtep_stale",
+    "canal-x-flannel-device-gone": "flannel_device_missing",
+    "flannel-f52-host-veth-down": "host_veth_missing",
+    "flannel-f61-duplicate-pod-ip": "duplicate_pod_ip",
+    "flannel-f75-public-ip-wrong": "flannel_public_ip_wrong",
+    "flannel-f76-device-recreated-empty": "flannel_vtep_stale",
+    "flannel-f76-fdb-missing": "flannel_vtep_stale",
+    "flannel-f76-stale-vtep-mac": "flannel_vtep_stale",
+    "flannel-f76-wrong-vtep-neighbour": "flannel_vtep_stale",
+    "flannel-f77-cni0-other-subnet": "cni0_mismatch",
+    "flannel-f78-podcidr-duplicated": "podcidr_missing_or_overlapping",
+    "flannel-hostgw-f17-ip-forward-off": "proxy_arp_or_forwarding_cleared",
+    "flannel-hostgw-f75-public-ip-wrong": "flannel_public_ip_wrong",
+    "flannel-hostgw-x-peer-route-missing": "flannel_peer_route_missing",
+    "flannel-x-bridge-port-disabled": "bridge_port_disabled",
+    "flannel-x-peer-route-missing": "flannel_peer_route_missing",
+    "flannel-x-veth-not-on-cni0": "veth_not_on_bridge",
 }
 
 
@@ -58,6 +75,17 @@ def test_the_fault_is_named_first_and_alone(name):
         assert diagnosis.outcome != "broken"
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"), [("canal-f43-felix-dead-new-pod", "felix_not_ready"), ("flannel-f77-subnet-env-missing", "subnet_env_missing")]
+)
+def test_what_hits_only_new_pods_is_named_beside_the_path(name, cause):
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    diagnosis = recorded.diagnose(name)
+    assert [found.id for found in diagnosis.causes] == [cause] and not diagnosis.unexplained
+    assert diagnosis.outcome == "unknown"
+
+
 def healthy():
     return [name for name in recorded.names() if "healthy" in name and "/" not in name]
 
@@ -71,7 +99,9 @@ def test_a_healthy_cluster_raises_nothing(name):
     assert diagnosis.outcome == "unknown"  # nothing was sent and policy was not read: never healthy on static facts alone
 
 
-@pytest.mark.parametrize("name", ["bgp-f12-default-deny", "ipip-f03-network-drops-proto4", "flannel-f76-fdb-missing", "vxlan-f38-missing-fdb"])
+@pytest.mark.parametrize("name", ["bgp-f12-default-deny", "ipip-f03-network-drops-proto4",
+                                  "flannel-f04-udp8472-blocked", "flannel-f14-underlay-mtu", "canal-f12-default-deny",
+                                  "vxlan-f38-missing-fdb"])
 def test_what_is_not_judged_yet_is_unknown_and_never_healthy(name):
     if recorded.folder() is None:
         pytest.skip(recorded.ABSENT)

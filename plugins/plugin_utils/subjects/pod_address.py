@@ -1,0 +1,52 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# An address belongs to one running pod (F61).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, Remedy, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents
+from .._graph import Fact, FactId, Finding
+from .._question import Scope
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+
+@expects("pod.address")
+def one_pod_each(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    for pod in scope.pods:
+        yield Fact("pod.address", "", pod.label, {"address": pod.address, "pods": [pod.label]}, needs=(FactId("podcidr", str(pod.node)),))
+
+
+@check("pod.address.duplicate", fact="pod.address")
+def nobody_else_has_it(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    holders = [pod for pod in documents.cluster.workloads if fact.value["address"] in pod.addresses]
+    if len(holders) < 2:
+        return None
+    evidence = f"{fact.value['address']}: " + ", ".join(f"{pod.key} on {pod.node}" for pod in holders)
+    return Finding("pod.address.duplicate", fact, [pod.key for pod in holders], evidence, ("api",))
+
+
+@cause(roots=("pod.address.duplicate",))
+def duplicate(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    by_address: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_address.setdefault(str(finding.fact.value["address"]), []).append(finding)
+    for address, mine in by_address.items():
+        pods = [pod for pod in diagnosis.documents.cluster.workloads if address in pod.addresses]
+        newest = max(pods, key=lambda pod: pod.created or "")
+        yield Cause(
+            "duplicate_pod_ip", "F61", str(newest.node), f"{' and '.join(pod.key for pod in pods)} have the same address {address}.", mine,
+            objects=[pod.key for pod in pods],
+            why=["Whichever of them answers first gets the packets: an echo is no test.", f"{newest.key} is the newest of them."],
+            remedies=[Remedy("advise_delete_pod", "R0", f"find out which of them the address management knows, and delete the other one, likely {newest.key}",
+                             "", node=str(newest.node))],
+        )  # fmt: skip
