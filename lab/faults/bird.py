@@ -64,7 +64,7 @@ def killed(lab: Lab) -> Iterator[None]:
 @fault(
     "bgp_tcp179_blocked",
     number="F02",
-    breaks="underlay.tcp179",
+    breaks="netfilter.bgp",
     objects=("tcp/179",),
     modes=BGP,
     question=("shop/web-1", "shop/web-0", 8080),

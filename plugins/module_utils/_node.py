@@ -24,6 +24,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _links,
     _lookups,
     _neighbours,
+    _netfilter,
     _reachability,
     _routes,
     _sandboxes,
@@ -48,6 +49,7 @@ SECTIONS = (
     "bird",
     "calico",
     "flannel",
+    "netfilter",
     "sandboxes",
     "lookups",
     "listeners",
@@ -172,6 +174,7 @@ class Collector(Places):
             "calico": lambda: _calico.read(self._processes(), deadline),
             "bird.ipv4": lambda: self.bird("ipv4"),
             "bird.ipv6": lambda: self.bird("ipv6"),
+            "netfilter": lambda: _netfilter.read(deadline),
             "reachability": lambda: _reachability.read(list(question.reachability), self.place, deadline),
         }
         in_turn: dict[str, Section] = {

@@ -12,9 +12,10 @@ short_description: What one Kubernetes node's kernel and network daemons say
 version_added: 1.0.0
 description:
   - Reads in one call what a diagnosis of the pod network needs from a node, which are links, addresses, routes of all tables,
-    policy rules, neighbours, forwarding database, sysctls, BIRD through its control socket, Calico's daemons and their health,
-    flanneld and its files, the pod sandboxes and the network inside of asked pods, and the kernel's own route look-ups.
-  - It only reads. It judges nothing, changes nothing, starts no program and leaves nothing behind on the node.
+    policy rules, neighbours, forwarding database, sysctls, packet filters, BIRD through its control socket, Calico's daemons and their
+    health, flanneld and its files, the pod sandboxes and the network inside of asked pods, and the kernel's own route look-ups.
+  - It only reads. It judges nothing, changes nothing and leaves nothing behind on the node. It starts no program, except for V(netfilter)
+    C(iptables-save), C(ip6tables-save) and C(nft), and these only where the kernel has what they would otherwise load.
   - Every section can fail by itself. It then is a dictionary with C(error), one sentence, and the rest goes on.
 author:
   - podnet.doctor contributors (@podnet)
@@ -31,7 +32,7 @@ options:
     description:
       - The sections to read. V(all) is every section, a section with V(!) before its name is left out.
       - The sections are V(identity), V(links), V(addresses), V(routes), V(rules), V(neighbours), V(fdb), V(sysctls), V(bird),
-        V(calico), V(flannel), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), and V(reachability).
+        V(calico), V(flannel), V(netfilter), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), and V(reachability).
     type: list
     elements: str
     default: [all]

@@ -15,7 +15,8 @@ from ._json import Json, NotCollected
 from ._question import Question, Scope
 from ._topology import peer_addresses
 
-FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "sandboxes", "lookups", "counters")
+FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "netfilter", "sandboxes", "lookups",
+        "counters")  # fmt: skip
 WITNESS = ("identity", "links", "addresses", "routes", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up

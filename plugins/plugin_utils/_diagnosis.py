@@ -89,10 +89,11 @@ class Diagnosis:
 
     @cached_property
     def on_path(self) -> set[FactId]:
-        """Facts that the packet's way rests on, directly or through what they need."""
+        """Facts that the packet's way rests on, directly or through what they need. A need that was seen to be right ends the search."""
         hops = self.path.forward + self.path.reverse
         start = [fact for hop in hops for fact in hop.facts] + [fact for fact in self.facts if fact.kind == "probe"]
-        return closure(start, self.facts)
+        right = {fact for fact, verdict in self.judged.items() if verdict.outcome == "ok"}.difference(start)
+        return closure(start, {fact_id: fact for fact_id, fact in self.facts.items() if fact_id not in right})
 
     @cached_property
     def causes(self) -> list[Cause]:
@@ -215,7 +216,7 @@ class Diagnosis:
                 tests = [{"dst": addresses[p], "port": 179, "protocol": "tcp"} for p in dict.fromkeys(peers) if p in addresses][:MOST_WITNESSES]
                 target = next((w for w in result if w.node == name), None)
                 if target is not None:
-                    target.reachability = tests
+                    target.subset, target.reachability = (*target.subset, "netfilter"), tests
                 elif name in self.scope.asked_nodes and not self._was_tried(name):
                     subset = WITNESS if name in self.witnesses else full(self.documents.cluster)
                     again = Wanted(name, subset, "its sessions are dead and nothing read so far says why")

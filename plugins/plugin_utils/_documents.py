@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
+from ._firewall import Hook, hooks
 from ._flannel import bridged
 from ._json import Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
 
@@ -42,6 +43,7 @@ class NodeFacts:
     name: str
     document: Mapping[str, Json] | None
     reason: str = "not asked"
+    _filters: dict[tuple[str, str], list[Hook]] = field(default_factory=dict, repr=False, compare=False)
 
     def section(self, name: str) -> Json:
         if self.document is None:
@@ -114,6 +116,15 @@ class NodeFacts:
     @property
     def bird_routes(self) -> list[Mapping[str, Json]]:
         return shaped(self.bird_part("routes"), BIRD_ROUTE, f"{self.name}: bird routes")
+
+    def filters(self, family: str, way: str) -> list[Hook]:
+        """The chains that a packet of the node itself meets on its way `input` or `output`."""
+        if (family, way) not in self._filters:
+            try:
+                self._filters[family, way] = hooks(self.section("netfilter"), family, way)
+            except NotCollected as exc:
+                raise exc if exc.reason.startswith(self.name) else NotCollected(f"{self.name}: {exc.reason}") from exc
+        return self._filters[family, way]
 
     def process(self, name: str) -> Mapping[str, Json]:
         """Liveness of felix, confd, bird or bird6 as the `calico` section tells it."""

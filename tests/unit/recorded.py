@@ -145,11 +145,27 @@ def _network(folder: pathlib.Path) -> dict[str, Json]:
     }
 
 
+def netfilter(where: pathlib.Path) -> dict[str, Json]:
+    """The section of the node document, from what was saved in a recording's folder of a node."""
+    saved = [{"backend": "nft", "family": family, "text": text(where / f"{name}-save.txt")} for name, family in (("iptables", "inet"), ("ip6tables", "inet6"))]
+    if (where / "iptables-legacy-save.txt").is_file():
+        saved.append({"backend": "legacy", "family": "inet", "text": text(where / "iptables-legacy-save.txt")})
+    own = {({"inet": "ip", "inet6": "ip6"}[entry["family"]], line[1:]) for entry in saved for line in entry["text"].split("\n") if line.startswith("*")}
+    listed: dict[tuple[str, str], list[Json]] = {}
+    for item in read_json(where / "nft-ruleset.json", {"nftables": []})["nftables"]:
+        for kind, value in item.items():
+            table = (value.get("family"), value["name"] if kind == "table" else value.get("table"))
+            if kind != "metainfo" and table not in own:
+                listed.setdefault(table, []).append(item)
+    return {"iptables": saved, "nft": [{"family": f, "name": n, "json": json.dumps({"nftables": items})} for (f, n), items in listed.items()]}
+
+
 def node(name: str, node_name: str) -> dict[str, Json]:
     """The node document of a recording. Look-ups are not in it: the recordings did not ask the kernel for them."""
     base = unpacked(name)
     where = base / "nodes" / node_name
     document: dict[str, Json] = {"schema": "podnet.doctor/node/1", "host": node_name, "node": node_name, "seconds": 0, **_network(where)}
+    document["netfilter"] = netfilter(where)
     document["fdb"] = _iproute.fdb(read_json(where / "bridge-fdb.json", []))
     document["bird"] = {"ipv4": _daemon(where / "bird"), "ipv6": _daemon(where / "bird6")}
     commands = text(where / "ps.txt")

@@ -124,6 +124,7 @@ def node_document(name: str) -> dict[str, Json]:
                 "routes": [],
             }
         },
+        "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": "*filter\n:INPUT ACCEPT [9:9]\nCOMMIT\n"}], "nft": []},
         "calico": {"felix": {"running": True}, "bird": {"running": True}},
         "sandboxes": [
             {

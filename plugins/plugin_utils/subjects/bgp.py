@@ -47,7 +47,8 @@ def sessions(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         if local not in addresses:
             continue
         yield Fact("underlay.tcp179", local, peer, value={"address": addresses[peer], "port": BGP_PORT}, needs=_ends("node.address", local, peer)
-                   + _ends("bird.running", local, peer) + (FactId("underlay.route", local, peer),))  # fmt: skip
+                   + _ends("bird.running", local, peer)
+                   + (FactId("underlay.route", local, peer), FactId("netfilter.bgp", local, peer), FactId("netfilter.bgp", peer, local)))  # fmt: skip
         yield Fact(
             "bgp.session", local, peer, value={"address": addresses[peer], "state": "Established"},
             needs=_ends("node.address", local, peer) + _ends("bird.running", local, peer)

@@ -1,0 +1,162 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Packet filters as their own tools print them: iptables of both backends, and the tables of nftables that iptables does not own.
+
+A tool of a backend that the kernel does not have would load it. So each is started only where /proc or /sys say that it is there already.
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import typing as t
+
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file
+
+FAMILIES = {"inet": ("iptables", "/proc/thread-self/net/ip_tables_names"), "inet6": ("ip6tables", "/proc/thread-self/net/ip6_tables_names")}
+NFT_FAMILIES = {"inet": "ip", "inet6": "ip6"}
+BINARIES = {"nft": ("xtables-nft",), "legacy": ("xtables-legacy", "xtables-multi", "iptables-multi", "ip6tables-multi")}
+PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/run/current-system/sw/bin:/var/lib/rancher/k3s/data/current/bin/aux:/var/lib/rancher/rke2/bin"
+LARGEST = 16 << 20
+MOST_TABLES = 32
+NF_TABLES = "nf_tables"
+
+
+class Failed(Exception):
+    """A program that did not say what it was asked."""
+
+
+def output(argv: list[str], deadline: Deadline, given: str = "", largest: int = LARGEST) -> str:
+    """What a program prints. Errors: Failed, Expired, OSError."""
+    environment = {"PATH": PATH, "LC_ALL": "C"}
+    source = subprocess.PIPE if given else subprocess.DEVNULL
+    with subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            pieces = _read(process, given, deadline, largest)
+            status = process.wait(deadline.remaining())
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise Expired(f"{os.path.basename(argv[0])} did not end before the deadline") from error
+        except BaseException:
+            process.kill()
+            raise
+    if status != 0:
+        raise Failed(f"{os.path.basename(argv[0])}: {' '.join(pieces[1].decode('utf-8', 'replace').split())[:200] or f'exit status {status}'}")
+    return pieces[0].decode("utf-8", "replace")
+
+
+def _read(process: subprocess.Popen[bytes], given: str, deadline: Deadline, largest: int) -> list[bytes]:
+    """Its standard output and, of its standard error, the beginning."""
+    found = [bytearray(), bytearray()]
+    if process.stdin is not None:
+        process.stdin.write(given.encode("utf-8"))
+        process.stdin.close()
+    with selectors.DefaultSelector() as waiting:
+        for stream, kept in ((process.stdout, found[0]), (process.stderr, found[1])):
+            if stream is not None:
+                waiting.register(stream, selectors.EVENT_READ, kept)
+        while waiting.get_map():
+            deadline.check()
+            for key, _events in waiting.select(deadline.remaining()):
+                piece = os.read(key.fd, 1 << 16)
+                if not piece:
+                    waiting.unregister(key.fileobj)
+                elif key.data is found[0]:
+                    found[0] += piece
+                    if len(found[0]) > largest:
+                        raise Failed(f"more than {largest >> 20} MB of rules")
+                elif len(found[1]) < 4096:
+                    found[1] += piece
+    return [bytes(kept) for kept in found]
+
+
+def program(name: str, backend: str) -> str | None:
+    """``iptables-nft-save``, or ``iptables-save`` where that is of this backend."""
+    special = shutil.which(f"{name}-{backend}-save", path=PATH)
+    if special:
+        return special
+    usual = shutil.which(f"{name}-save", path=PATH)
+    return usual if usual and os.path.basename(os.path.realpath(usual)).startswith(BINARIES[backend]) else None
+
+
+def has_nf_tables(root: str = "") -> bool | None:
+    """Whether the kernel has nf_tables in it without loading anything; None if that cannot be told."""
+    if os.path.isdir(f"{root}/sys/module/{NF_TABLES}") or not os.path.exists(f"{root}/proc/modules"):
+        return True  # loaded; or a kernel that can load nothing
+    builtin = read_file(f"{root}/lib/modules/{os.uname().release}/modules.builtin", 1 << 20)
+    return None if builtin is None else f"/{NF_TABLES}.ko" in builtin
+
+
+def _save(name: str, backend: str, family: str, deadline: Deadline) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {"backend": backend, "family": family}
+    path = program(name, backend)
+    if path is None:
+        return {**found, "error": f"there is no {name}-save for {backend}"}
+    try:
+        return {**found, "text": output([path, "-c"], deadline)}
+    except (Failed, Expired, OSError) as error:
+        return {**found, "error": sentence(error)}
+
+
+def _own_tables(saved: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
+    """The tables of nftables that iptables has shown."""
+    own: set[tuple[str, str]] = set()
+    for entry in saved:
+        if entry["backend"] == "nft" and "text" in entry:
+            own.update((NFT_FAMILIES[entry["family"]], line[1:].strip()) for line in entry["text"].split("\n") if line.startswith("*"))
+    return own
+
+
+def tables(text: str) -> list[tuple[str, str]]:
+    """Family and name of each table in what ``nft -j list tables`` prints. Errors: ValueError."""
+    try:
+        listed = json.loads(text)["nftables"]
+        return [(str(entry["table"]["family"]), str(entry["table"]["name"])) for entry in listed if "table" in entry]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("what nft says of its tables cannot be understood") from error
+
+
+def _nft(saved: list[dict[str, t.Any]], deadline: Deadline) -> list[dict[str, t.Any]] | dict[str, t.Any]:
+    path = shutil.which("nft", path=PATH)
+    if path is None:
+        return {"error": "nft is not installed"}
+    try:
+        own = _own_tables(saved)
+        foreign = [table for table in tables(output([path, "-j", "list", "tables"], deadline)) if table not in own]
+    except (Failed, Expired, OSError, ValueError) as error:
+        return {"error": sentence(error)}
+    if len(foreign) > MOST_TABLES:
+        return {"error": f"{len(foreign)} tables, more than {MOST_TABLES}"}
+    found = []
+    for family, name in foreign:
+        entry: dict[str, t.Any] = {"family": family, "name": name}
+        question = json.dumps({"nftables": [{"list": {"table": {"family": family, "name": name}}}]})  # as JSON, where no name can be more than a name
+        try:
+            entry["json"] = output([path, "-j", "-f", "-"], deadline, question)
+        except (Failed, Expired, OSError) as error:
+            entry["error"] = sentence(error)
+        found.append(entry)
+    return found
+
+
+def read(deadline: Deadline) -> dict[str, t.Any]:
+    """``iptables``: what each backend says that the kernel has; ``nft``: the other tables of nftables."""
+    saved = []
+    for family, (name, names) in FAMILIES.items():
+        if (read_file(names) or "").split():
+            saved.append(_save(name, "legacy", family, deadline))
+    present = has_nf_tables()
+    if present is None:
+        return {"iptables": saved, "nft": {"error": "whether the kernel has nf_tables cannot be told, and asking could load it"}}
+    if not present:
+        return {"iptables": saved, "nft": []}
+    if program("iptables", "nft") or not shutil.which("nft", path=PATH):
+        saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
+    return {"iptables": saved, "nft": _nft(saved, deadline)}

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What the nodes' own packet filters do to the traffic between the nodes (calico.md F02).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, Remedy, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents
+from .._firewall import Hit, Packet, end_of
+from .._graph import Fact, Finding
+from .._json import NotCollected
+from .._question import Scope
+from .._topology import peer_addresses, uses_bird
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+BGP_PORT = 179
+
+
+@expects("netfilter.bgp")
+def bgp_passes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """Both sides of a session's handshake pass the filters of a node, in and out."""
+    if not uses_bird(cluster):
+        return
+    addresses = peer_addresses(cluster)
+    asked = set(scope.asked_nodes)
+    for local, peer in scope.pairs(addresses):
+        if local in asked and local in addresses:
+            yield Fact("netfilter.bgp", local, peer, {"own": addresses[local], "address": addresses[peer], "port": BGP_PORT})
+
+
+@check("netfilter.bgp.blocked", fact="netfilter.bgp")
+def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts, own, other = documents.node(fact.node), fact.value["own"], fact.value["address"]
+    family = "inet6" if ":" in own else "inet"
+    try:
+        device = facts.link_holding(own)
+    except NotCollected:
+        device = None
+    hits: dict[Hit, None] = {}
+    for way, src, dst in (("input", other, own), ("output", own, other)):
+        met = facts.filters(family, way)
+        for state, sport, dport in (("NEW", None, BGP_PORT), ("ESTABLISHED", BGP_PORT, None)):
+            hit = end_of(Packet(t.cast("t.Any", way), "tcp", src, dst, sport, dport, state, device), met)
+            if hit is not None:
+                hits[hit] = None
+    if not hits:
+        return None
+    first, *more = hits
+    evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
+    severity: t.Literal["critical", "warning"] = "critical" if any(hit.packets for hit in hits) else "warning"
+    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity=severity,
+                   hint={"rules": [_line(hit) for hit in hits], "where": f"{first.backend}, table {first.table}, chain {first.chain}"})  # fmt: skip
+
+
+def _line(hit: Hit) -> str:
+    return hit.line if hit.packets is None else f"{hit.line} ({hit.packets} packets)"
+
+
+@cause(roots=("netfilter.bgp.blocked",))
+def bgp_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """The same rules are one cause, for all the peers that they cut off."""
+    alike: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.fact.node, *finding.hint["rules"]), []).append(finding)
+    for (node, *rules), mine in alike.items():
+        others = sorted({finding.fact.object for finding in mine})
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        why = [f"It is in {mine[0].hint['where']}." + (f" So do: {'; '.join(rules[1:])}." if rules[1:] else "")]
+        late = [] if any(finding.severity == "critical" for finding in mine) else ["No packet was counted yet: a session that stands ends when it restarts."]
+        yield Cause(
+            "bgp_tcp179_blocked", "F02", node, f"{node} itself drops TCP port 179 between it and {shown}: {rules[0]}", mine,
+            objects=[*mine[0].actual, *others], why=[*why, *late],
+            remedies=[Remedy("advise_tcp179", "R0", f"on {node}, take out, or accept TCP 179 of the other nodes before: {'; '.join(mine[0].actual)}", "",
+                             node=node, object=mine[0].actual[0])],
+        )  # fmt: skip
