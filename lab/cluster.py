@@ -218,11 +218,13 @@ class Lab:
                     found.append(f"{node.name} announces {have or 'nothing'}, not {wanted}")
             if lab.calico.bird:
                 up = sum(session.established for session in self.sessions(node.name))
-                if up != len(lab.nodes) - 1:
-                    found.append(f"{node.name} has {up} of {len(lab.nodes) - 1} BGP sessions")
+                wanted_sessions = len(lab.peers(node))
+                if up != wanted_sessions:
+                    found.append(f"{node.name} has {up} of {wanted_sessions} BGP sessions")
             found += self._missing_routes(lab, node)
-            for title in ("calico-node -felix", "calico-node -confd", "calico-node -node-services"):
-                if not manage.find(node, title) and (lab.calico.bird or "confd" not in title):
+            for part in ("felix", "node-services", *(["confd"] if lab.calico.bird else [])):
+                title = lab.calico.title(part)
+                if not manage.find(node, title):
                     found.append(f"{title} is dead on {node.name}")
         if traffic and not found:
             found += self._silent_pods(lab)

@@ -12,11 +12,36 @@ class Mode:
     ipip: str = "Never"  # ipipMode of the pool
     vxlan: str = "Never"  # vxlanMode of the pool
     backend: str = "bird"  # CALICO_NETWORKING_BACKEND
+    version: str = "v3.32.1"  # since v3.33 Felix writes the routes over tunl0, and not BIRD
+    subnets: int = 1  # in how many the nodes are, with a router between them
+    reflectors: int = 0  # how many nodes reflect routes, instead of a mesh of all
+    families: tuple[int, ...] = (4,)
 
     @property
     def bird(self) -> bool:
         """Does BIRD run?"""
         return self.backend == "bird"
+
+    @property
+    def birds(self) -> tuple[str, ...]:
+        """The daemons of BIRD: one for each family of addresses."""
+        return tuple({4: "bird", 6: "bird6"}[family] for family in self.families) if self.bird else ()
+
+    @property
+    def templates(self) -> str:
+        """The release whose confd writes BIRD's configuration."""
+        return self.version.rpartition(".")[0]
+
+    def title(self, part: str) -> str:
+        """The command line of "felix", "confd" or "node-services"."""
+        if self.templates == "v3.32":
+            return f"calico-node -{part}"
+        return f"calico component {'node ' if part == 'node-services' else ''}{part}"
+
+    @property
+    def cross_subnet(self) -> bool:
+        """Do packets inside of a subnet go without a tunnel?"""
+        return "CrossSubnet" in (self.ipip, self.vxlan)
 
     @property
     def tunnel(self) -> str:
@@ -36,11 +61,15 @@ class Mode:
     @property
     def felix_routes(self) -> bool:
         """Does Felix write the routes to other nodes, and not BIRD?"""
-        return self.tunnel == "vxlan"
+        return self.tunnel == "vxlan" or (self.tunnel == "ipip" and self.templates != "v3.32")
 
 
 MODES = {
     "noencap": Mode(),
     "ipip": Mode(ipip="Always"),
     "vxlan": Mode(vxlan="Always", backend="vxlan"),
+    "vxlan-crosssubnet": Mode(vxlan="CrossSubnet", backend="vxlan", subnets=2),
+    "ipip-crosssubnet": Mode(ipip="CrossSubnet", version="v3.33.0", subnets=2),
+    "felixroutes": Mode(ipip="Always", version="v3.33.0"),
+    "routereflector": Mode(reflectors=1),
 }

@@ -28,11 +28,17 @@ Subsystem sftp internal-sftp
 """
 
 
+def node_bridge(node: Node) -> str:
+    """The fabric's bridge that a node's NIC is a port of."""
+    return f"br{2 * node.subnet}"
+
+
 def create_network(lab: Description) -> None:
-    """The fabric with its bridge, and each node's network namespace with its NIC."""
+    """The fabric with its bridges, between which it routes if nodes are in two subnets, and each node's network namespace with its NIC."""
     kernel.ip_batch([f"netns add {lab.fabric}", *(f"netns add {node.netns}" for node in lab.nodes)])
     fabric = ["link set lo up"]
-    for bridge, gateway in (("br0", GATEWAY), ("br1", SECOND_GATEWAY)):
+    bridges = {"br0": GATEWAY, "br1": SECOND_GATEWAY} | {node_bridge(node): node.gateway for node in lab.nodes}
+    for bridge, gateway in bridges.items():
         fabric += [
             f"link add {bridge} address 52:54:00:ff:00:0{bridge[-1]} type bridge",
             f"addr add {gateway}/24 dev {bridge}",
@@ -40,11 +46,13 @@ def create_network(lab: Description) -> None:
         ]
     for number, node in enumerate(lab.nodes, 1):
         fabric.append(f"link add n{number} type veth peer name eth0 address {node.mac} netns {node.netns}")
-        fabric.append(f"link set n{number} master br0 up")
+        fabric.append(f"link set n{number} master {node_bridge(node)} up")
         if node.second:
             fabric.append(f"link add s{number} type veth peer name eth1 netns {node.netns}")
             fabric.append(f"link set s{number} master br1 up")
     kernel.ip_batch(fabric, lab.fabric)
+    with kernel.in_netns(kernel.netns_path(lab.fabric)):
+        kernel.sysctl({"net/ipv4/ip_forward": str(int(lab.calico.subnets > 1))})
     for node in lab.nodes:
         _node_network(lab, node)
 
@@ -56,7 +64,7 @@ def _node_network(lab: Description, node: Node) -> None:
         "link set lo up",
         f"addr add {node.address}/24 broadcast + dev eth0",
         "link set eth0 up",
-        f"route add default via {GATEWAY} dev eth0",
+        f"route add default via {node.gateway} dev eth0",
     ]
     if node.second:
         lines += [f"addr add {node.second}/24 broadcast + dev eth1", "link set eth1 up"]

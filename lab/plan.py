@@ -20,8 +20,8 @@ from lab.processes import ROOT
 POOL = "10.253.0.0/16"
 SERVICES = "10.96.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
-NODE_NETWORK = "10.2.7.0/24"
-GATEWAY = "10.2.7.254"
+NODE_NETWORKS = ("10.2.7.0/24", "10.2.8.0/24")  # one, or two with a router between them
+GATEWAY = "10.2.7.254"  # of the first one
 SECOND_NETWORK = "10.9.7.0/24"
 SECOND_GATEWAY = "10.9.7.254"
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -41,7 +41,15 @@ class Node:
     prefixlen: int = 24
     tunnel: str | None = None
     second: str | None = None
+    subnet: int = 0  # which of the networks of nodes it is in
+    reflector: bool = False  # a route reflector
     pid: int = 0  # its first process, as the host numbers it
+
+
+    @property
+    def gateway(self) -> str:
+        """Its default router: the last address of its network."""
+        return str(ipaddress.ip_network(NODE_NETWORKS[self.subnet])[-2])
 
 
 @dataclass
@@ -111,10 +119,16 @@ class Description:
                 return pod
         raise LabError(f"lab {self.name} has no pod {name}")
 
+    def peers(self, node: Node) -> list[Node]:
+        """The nodes that a node has a BGP session with."""
+        return [other for other in self.nodes if other.name != node.name and (not self.calico.reflectors or node.reflector or other.reflector)]
+
     def way(self, node: Node, other: Node) -> tuple[str | None, str, str]:
         """Gateway, device and protocol of the route from a node to the block of another one."""
         mode = self.calico
         nic = "eth1" if node.second else "eth0"
+        if mode.cross_subnet and node.subnet == other.subnet:
+            return other.address, nic, "80" if mode.felix_routes else "bird"
         if mode.tunnel == "vxlan":
             return other.tunnel, mode.device, "boot"
         return other.second or other.address, mode.device or nic, "80" if mode.felix_routes else "bird"
@@ -221,10 +235,11 @@ def plan(
     names = [f"k8s{number:02d}" for number in range(1, count + 1)]
     for number, (node, block) in enumerate(zip(names, blocks(names), strict=True), 1):
         network = ipaddress.ip_network(block)
+        subnet = (number - 1) * lab.calico.subnets // count
         lab.nodes.append(
             Node(
                 name=node,
-                address=str(ipaddress.ip_network(NODE_NETWORK)[200 + number]),
+                address=str(ipaddress.ip_network(NODE_NETWORKS[subnet])[200 + number]),
                 mac=new_mac(),
                 block=block,
                 machine_id=uuid.uuid4().hex,
@@ -232,6 +247,8 @@ def plan(
                 netns=f"{lab.prefix}{node}",
                 tunnel=str(network[0]) if lab.calico.tunnel else None,
                 second=str(ipaddress.ip_network(SECOND_NETWORK)[200 + number]) if second_nic else None,
+                subnet=subnet,
+                reflector=number <= lab.calico.reflectors,
             )
         )
     _plan_pods(lab, names)

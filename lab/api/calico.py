@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from lab.api.client import CALICO, Json
-from lab.api.objects import VERSION, metadata, now
+from lab.api.objects import metadata, now
 from lab.plan import POOL, Description, Node
 
 
@@ -62,6 +62,7 @@ def cidr_name(cidr: str) -> str:
 
 def calico_objects(lab: Description) -> list[Json]:
     """Everything that Calico itself keeps in the API, the nodes' blocks included."""
+    mesh = {"asNumber": 64512, "nodeToNodeMeshEnabled": False} if lab.calico.reflectors else {}
     found = [
         calico(
             "IPPool",
@@ -78,13 +79,13 @@ def calico_objects(lab: Description) -> list[Json]:
             },
         ),
         calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}),
-        calico("BGPConfiguration", "default", {"logSeverityScreen": "Info"}),
+        calico("BGPConfiguration", "default", {"logSeverityScreen": "Info", **mesh}),
         calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
         calico(
             "ClusterInformation",
             "default",
             {
-                "calicoVersion": VERSION,
+                "calicoVersion": lab.calico.version,
                 "clusterGUID": hashlib.md5(lab.name.encode(), usedforsecurity=False).hexdigest(),
                 "clusterType": "k8s,bgp,kdd",
                 "datastoreReady": True,
@@ -92,6 +93,8 @@ def calico_objects(lab: Description) -> list[Json]:
         ),
         calico("Tier", "default", {"defaultAction": "Deny", "order": 1000000}),
     ]
+    if lab.calico.reflectors:
+        found.append(calico("BGPPeer", "peer-with-route-reflectors", {"nodeSelector": "all()", "peerSelector": "route-reflector == 'true'"}))
     for item in lab.nodes:
         found.append(calico("IPAMBlock", cidr_name(item.block), block_spec(lab, item)))
         affinity = {"cidr": item.block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab.api.client import Json
-from lab.api.objects import CNI_CONFIG, IMAGES, VERSION
+from lab.api.objects import CNI_CONFIG, image
 from lab.plan import POOL, Description
 
 
@@ -51,8 +51,13 @@ def config_map(lab: Description) -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
 
 
-def _probe(*flags: str) -> Json:
-    return {"exec": {"command": ["/bin/calico-node", *flags]}, "periodSeconds": 10, "timeoutSeconds": 10}
+def _probe(lab: Description, kind: str) -> Json:
+    parts = ["felix", "bird"] if lab.calico.bird else ["felix"]
+    if lab.calico.templates == "v3.32":
+        command = ["/bin/calico-node", *(f"-{part}-{kind}" for part in parts)]
+    else:
+        command = ["calico", "component", "node", "health", *(f"--{part}-{kind}" for part in parts)]
+    return {"exec": {"command": command}, "periodSeconds": 10, "timeoutSeconds": 10}
 
 
 def daemonset(lab: Description) -> Json:
@@ -68,11 +73,11 @@ def daemonset(lab: Description) -> Json:
     }
     container = {
         "name": "calico-node",
-        "image": IMAGES["calico-node"],
+        "image": image(lab, "calico-node"),
         "env": environment(lab),
         "resources": {"requests": {"cpu": "250m"}},
-        "livenessProbe": _probe("-felix-live", *(["-bird-live"] if lab.calico.bird else [])),
-        "readinessProbe": _probe("-felix-ready", *(["-bird-ready"] if lab.calico.bird else [])),
+        "livenessProbe": _probe(lab, "live"),
+        "readinessProbe": _probe(lab, "ready"),
         "securityContext": {"privileged": True},
         "volumeMounts": [
             {"name": name, "mountPath": "/host/etc/cni/net.d" if name == "cni-net-dir" else path}
@@ -81,7 +86,7 @@ def daemonset(lab: Description) -> Json:
     }
     install = {
         "name": "install-cni",
-        "image": f"quay.io/calico/cni:{VERSION}",
+        "image": f"quay.io/calico/cni:{lab.calico.version}",
         "command": ["/opt/cni/bin/install"],
         "env": [{"name": "CNI_NETWORK_CONFIG", "valueFrom": _from_config("cni_network_config")}],
         "volumeMounts": [{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}],

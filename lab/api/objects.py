@@ -9,7 +9,6 @@ import time
 from lab.api.client import Json
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, hashed
 
-VERSION = "v3.32.1"
 OWNERS = {"web": "Deployment", "api": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
 NAMESPACE = {"web": "shop", "api": "shop", "probe": "ops"}
 IMAGES = {
@@ -17,8 +16,8 @@ IMAGES = {
     "api": "registry.example.com/shop/api:2.0.1",
     "probe": "registry.example.com/ops/probe:0.9.0",
     "coredns": "registry.k8s.io/coredns/coredns:v1.12.4",
-    "calico-kube-controllers": f"quay.io/calico/kube-controllers:{VERSION}",
-    "calico-node": f"quay.io/calico/node:{VERSION}",
+    "calico-kube-controllers": "quay.io/calico/kube-controllers",
+    "calico-node": "quay.io/calico/node",
 }
 CNI_CONFIG = """{
   "name": "k8s-pod-network",
@@ -50,6 +49,12 @@ CNI_CONFIG = """{
 }"""
 
 
+def image(lab: Description, app: str) -> str:
+    """The image of an app; Calico's have the version that the mode wants."""
+    name = IMAGES[app]
+    return f"{name}:{lab.calico.version}" if name.startswith("quay.io/calico/") else name
+
+
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -72,13 +77,17 @@ def node(lab: Description, item: Node) -> Json:
         }
 
     annotations = {"node.alpha.kubernetes.io/ttl": "0"}
+    labels = {"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": item.name, "kubernetes.io/os": "linux"}
+    if item.reflector:
+        annotations["projectcalico.org/RouteReflectorClusterID"] = "244.0.0.1"
+        labels["route-reflector"] = "true"
     resources = {"cpu": "4", "memory": "8129420Ki", "pods": "110"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": item.name,
-            "labels": {"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": item.name, "kubernetes.io/os": "linux"},
+            "labels": labels,
             "annotations": annotations,
         },
         "spec": {},
@@ -149,7 +158,7 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
             "containers": [
                 {
                     "name": item.app,
-                    "image": IMAGES[item.app],
+                    "image": image(lab, item.app),
                     "ports": ports,
                     "resources": {"requests": {"cpu": "50m"}},
                 }
@@ -226,7 +235,7 @@ def controller(lab: Description, app: str, count: int) -> Json:
     """The Deployment or DaemonSet of an app."""
     labels = labels_of(app)
     kind = OWNERS.get(app, "DaemonSet")
-    container: Json = {"name": app, "image": IMAGES[app]}
+    container: Json = {"name": app, "image": image(lab, app)}
     if app == "calico-kube-controllers":
         values = {"ENABLED_CONTROLLERS": "node,loadbalancer", "DATASTORE_TYPE": "kubernetes"}
         container["env"] = [{"name": key, "value": value} for key, value in values.items()]

@@ -39,7 +39,7 @@ def create_pod(client: Client, lab: Description, item: Pod, owner: Json) -> Json
     body["metadata"]["uid"] = item.uid
     made = client.create("pods", body)
     host = lab.node(item.node)
-    status = objects.status(host, item.address, item.container, objects.IMAGES[item.app], item.app)
+    status = objects.status(host, item.address, item.container, objects.image(lab, item.app), item.app)
     client.patch("pods", item.name, status, item.namespace, part="status")
     return made
 
@@ -48,7 +48,7 @@ def create_calico_node_pod(client: Client, lab: Description, node: str, owner: J
     """A calico-node pod for a node, running."""
     host = lab.node(node)
     made = client.create("pods", objects.calico_node_pod(host, f"calico-node-{random_name()}", owner))
-    image = objects.IMAGES["calico-node"]
+    image = objects.image(lab, "calico-node")
     status = objects.status(host, host.address, secrets.token_hex(32), image, "calico-node")
     return client.patch("pods", made["metadata"]["name"], status, "kube-system", part="status")
 

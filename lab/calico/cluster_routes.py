@@ -83,7 +83,7 @@ def hosts_of(nodes: Iterable[Json], mode: Mode) -> dict[str, Host]:
 
 def way(own: Host, other: Host, mode: Mode, dst: str, parent: str) -> Route | None:
     """How this node reaches a prefix of another one; None as long as the other's end of the tunnel is not known."""
-    if "CrossSubnet" in (mode.ipip, mode.vxlan) and other.interface.ip in own.interface.network:
+    if mode.cross_subnet and other.interface.ip in own.interface.network:
         return Route(dst, other.address, parent)
     if mode.tunnel == "ipip":
         return Route(dst, other.address, mode.device, mtu=mode.mtu)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -15,17 +18,27 @@ from lab.calico import render
 from lab.calico.common import PREFIX, Settings, annotations_of, log
 
 CONFIG = Path("/etc/calico/confd/config")
+REFLECTOR = PREFIX + "RouteReflectorClusterID"
 FOLLOWED = ("nodes", "blockaffinities", "ippools", "bgpconfigurations", "bgppeers")
 
 
-def build(node: str, objects: dict[str, list[Json]]) -> render.Config | None:
-    """What the templates need, or None as long as this node has no address."""
+def selected(selector: str, labels: dict[str, str]) -> bool:
+    """Calico's selectors, as far as the lab uses them: all(), has(KEY), KEY == 'VALUE'."""
+    if selector in ("", "all()"):
+        return True
+    if found := re.fullmatch(r"has\(([^)]+)\)", selector):
+        return found[1] in labels
+    if found := re.fullmatch(r"(\S+) == '([^']*)'", selector):
+        return labels.get(found[1]) == found[2]
+    raise ValueError(f"unknown selector {selector}")
+
+
+def build(node: str, objects: dict[str, list[Json]], templates: str = "v3.32", family: int = 4) -> render.Config | None:
+    """What the templates need, or None as long as this node has no address of the family."""
     nodes = {item["metadata"]["name"]: annotations_of(item) for item in objects["nodes"]}
-
-    def address(name: str) -> str:
-        return nodes.get(name, {}).get(PREFIX + "IPv4Address", "").partition("/")[0]
-
-    own = address(node)
+    labels: dict[str, dict[str, str]] = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in objects["nodes"]}
+    addresses = {name: annotations.get(f"{PREFIX}IPv{family}Address", "").partition("/")[0] for name, annotations in nodes.items()}
+    own = addresses.get(node, "")
     if not own:
         return None
     settings: Json = {}
@@ -33,26 +46,52 @@ def build(node: str, objects: dict[str, list[Json]]) -> render.Config | None:
         if item["metadata"]["name"] == "default":
             settings = item["spec"]
     common = int(settings.get("asNumber", render.AS_NUMBER))
-    config = render.Config(own, int(nodes[node].get(PREFIX + "ASNumber", common)))
+    router = addresses[node] if family == 4 else router_id(node, nodes[node])
+    config = render.Config(own, int(nodes[node].get(PREFIX + "ASNumber", common)), router, family, templates)
+    reflects = nodes[node].get(REFLECTOR, "")
+    peers: dict[str, render.Peer] = {}
+
+    def add(name: str, kind: str) -> None:
+        address = addresses[name]
+        if name != node and address and address != own:
+            number = int(nodes[name].get(PREFIX + "ASNumber", config.as_number))
+            cluster_id = reflects if kind == "Node" and nodes[name].get(REFLECTOR) != reflects else ""
+            peers[address] = render.Peer(address, number, kind, cluster_id=cluster_id)
+
     if settings.get("nodeToNodeMeshEnabled", True):
-        for name in sorted(nodes):
-            peer = address(name)
-            if name != node and peer and peer != own:
-                number = int(nodes[name].get(PREFIX + "ASNumber", config.as_number))
-                config.peers.append(render.Peer(peer, number))
+        for name in nodes:
+            add(name, "Mesh")
     for item in objects["bgppeers"]:
         spec = item["spec"]
-        if spec.get("peerIP") and spec.get("node", node) == node:
-            kind = "Node" if spec.get("node") else "Global"
-            config.peers.append(render.Peer(spec["peerIP"], int(spec.get("asNumber", common)), kind))
+        chooses = spec.get("node") == node if spec.get("node") else selected(spec.get("nodeSelector", ""), labels[node])
+        if spec.get("peerIP") and chooses and (":" in spec["peerIP"]) == (family == 6):
+            kind = "Node" if spec.get("node") or spec.get("nodeSelector") else "Global"
+            inside = spec["peerIP"] in addresses.values()
+            peers[spec["peerIP"]] = render.Peer(spec["peerIP"], int(spec.get("asNumber", common)), kind, inside)
+        elif spec.get("peerSelector"):
+            is_peer = selected(spec["peerSelector"], labels[node])
+            for name in nodes:
+                if (chooses and selected(spec["peerSelector"], labels[name])) or (is_peer and selected(spec.get("nodeSelector", ""), labels[name])):
+                    add(name, "Node")
+    config.peers = sorted(peers.values(), key=lambda peer: (peer.kind, peer.address))
     for item in objects["blockaffinities"]:
         spec = item["spec"]
         if spec["node"] == node and spec["state"] == "confirmed" and str(spec.get("deleted", "false")) != "true":
             config.blocks.append(spec["cidr"])
-    config.blocks.sort()
-    pools = [item["spec"]["cidr"] for item in objects["ippools"] if not item["spec"].get("disableBGPExport")]
-    config.pools = sorted(pools)
+    config.blocks = sorted(block for block in config.blocks if (":" in block) == (family == 6))
+    for item in objects["ippools"]:
+        spec = item["spec"]
+        if (":" in spec["cidr"]) == (family == 6) and not spec.get("disableBGPExport"):
+            felix = templates != "v3.32" and spec.get("ipipMode", "Never") != "Never"
+            config.pools.append(render.Pool(spec["cidr"], felix))
+    config.pools.sort(key=lambda pool: pool.cidr)
     return config
+
+
+def router_id(node: str, annotations: dict[str, str]) -> str:
+    """The IPv4 address, or (CALICO_ROUTER_ID=hash) one that is made from the node's name."""
+    address = annotations.get(PREFIX + "IPv4Address", "").partition("/")[0]
+    return address or str(ipaddress.IPv4Address(hashlib.sha256(node.encode()).digest()[:4]))
 
 
 def write(config: render.Config) -> bool:
@@ -68,7 +107,7 @@ def write(config: render.Config) -> bool:
     for name, text in changed.items():
         (CONFIG / name).write_text(text, encoding="utf-8")
     check = subprocess.run(
-        ["bird", "-p", "-c", str(CONFIG / "bird.cfg")], cwd=CONFIG, capture_output=True, text=True, check=False
+        [config.program, "-p", "-c", str(CONFIG / f"{config.program}.cfg")], cwd=CONFIG, capture_output=True, text=True, check=False
     )
     if check.returncode:
         log("confd", "resource.go 250", f'Config check failed: "{check.stderr.strip()}"', "ERROR")
@@ -80,14 +119,14 @@ def write(config: render.Config) -> bool:
     return True
 
 
-def reload_bird() -> None:
+def reload_bird(program: str) -> None:
     """What `sv hup bird` does, but a BIRD that has just been started survives it."""
     limit = time.monotonic() + 5
-    while time.monotonic() < limit and any(p.arguments[0] == "bird" for p in processes.all_processes()):
+    while time.monotonic() < limit and any(p.arguments[0] == program for p in processes.all_processes()):
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
-                connection.connect("/var/run/calico/bird.ctl")
+                connection.connect(f"/var/run/calico/{program}.ctl")
                 connection.recv(1024)
                 connection.sendall(b"configure\n")
                 connection.recv(1024)
@@ -132,6 +171,8 @@ def confd(settings: Settings) -> None:
         with lock:
             if len(listed) < len(FOLLOWED):
                 continue
-            config = build(settings.node, {name: list(found.values()) for name, found in objects.items()})
-        if config and write(config):
-            reload_bird()
+            known = {name: list(found.values()) for name, found in objects.items()}
+        for family in settings.calico.families:
+            config = build(settings.node, known, settings.calico.templates, family)
+            if config and write(config):
+                reload_bird(config.program)

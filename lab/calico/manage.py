@@ -63,7 +63,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
 
 def kill(node: Node) -> None:
     """Kill the container: everything at once, as with a grace period of 0."""
-    own = {"bird", "calico-node", "runsvdir"}
+    own = {"bird", "bird6", "calico-node", "calico", "runsvdir"}
     pids = [p.pid for p in processes.of_node(node.pid) if p.arguments[0] in own]
     processes.end(pids)
 

@@ -18,7 +18,7 @@ from lab import kernel
 from lab.calico import confd, felix, startup
 from lab.calico.common import LOGS, Settings, log
 
-BIRD = ["bird", "-R", "-s", "/var/run/calico/bird.ctl", "-d", "-c", "/etc/calico/confd/config/bird.cfg"]
+BIRD = "{0} -R -s /var/run/calico/{0}.ctl -d -c /etc/calico/confd/config/{0}.cfg"
 
 
 def fork(title: list[str], work: Callable[[], None]) -> int:
@@ -33,10 +33,10 @@ def fork(title: list[str], work: Callable[[], None]) -> int:
     return kernel.in_child(child)
 
 
-def start_bird() -> int:
-    with (LOGS / "bird.log").open("ab") as output:
+def start_bird(program: str) -> int:
+    with (LOGS / f"{program}.log").open("ab") as output:
         return subprocess.Popen(
-            BIRD, executable="/usr/sbin/bird", stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            BIRD.format(program).split(), executable=f"/usr/sbin/{program}", stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ).pid
 
 
@@ -62,14 +62,14 @@ def main(arguments: list[str]) -> int:
         log("startup", "startup.go 160", "Terminating", "WARNING")
         return 1
     parts: dict[str, tuple[list[str], Callable[[], None]]] = {
-        "felix": (["calico-node", "-felix"], lambda: felix.felix(settings)),
-        "confd": (["calico-node", "-confd"], lambda: confd.confd(settings)),
-        "services": (["calico-node", "-node-services"], lambda: startup.node_services(settings, environment)),
+        "felix": (settings.calico.title("felix").split(), lambda: felix.felix(settings)),
+        "confd": (settings.calico.title("confd").split(), lambda: confd.confd(settings)),
+        "node-services": (settings.calico.title("node-services").split(), lambda: startup.node_services(settings, environment)),
     }
     running: dict[str, int] = {}
     if not settings.calico.bird:
         del parts["confd"]
-    services = {*parts, "bird"} if settings.calico.bird else {*parts}
+    services = {*parts, *settings.calico.birds}
     wanted = set(services)
 
     asked: list[int] = []
@@ -86,6 +86,6 @@ def main(arguments: list[str]) -> int:
         for name in sorted(wanted - set(running)):
             if name in parts:
                 running[name] = fork(*parts[name])
-            elif (confd.CONFIG / "bird.cfg").exists():
-                running[name] = start_bird()
+            elif (confd.CONFIG / f"{name}.cfg").exists():
+                running[name] = start_bird(name)
         time.sleep(0.05)

@@ -30,6 +30,7 @@ class Modes:
 
 EVERY = Modes(tuple(MODES), "")
 BGP = Modes(tuple(name for name, mode in MODES.items() if mode.bird), "BIRD does not run")
+BIRD_ROUTES = Modes(tuple(name for name in BGP.names if not MODES[name].felix_routes), "BIRD does not write the routes to other nodes")
 IPIP = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "ipip"), "there is no tunl0")
 VXLAN = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
 
@@ -48,10 +49,15 @@ class Fault:
     run: Generator
     text: str
     works: bool = False  # a latent fault: the question's traffic still flows
+    only_bgp: bool = False  # latent where Felix writes the routes
 
     @property
     def cause(self) -> str:
         return self.name.partition(".")[0]
+
+    def works_in(self, mode: str) -> bool:
+        """Does the question's traffic still flow?"""
+        return self.works or (self.only_bgp and MODES[mode].felix_routes)
 
     def inject(self, lab: Lab) -> None:
         """Break it, and return when the symptom is there."""
@@ -77,6 +83,7 @@ def fault(
     objects: tuple[str, ...] = (),
     modes: Modes = EVERY,
     works: bool = False,
+    only_bgp: bool = False,
 ) -> Callable[[Generator], Generator]:
     """Declare a fault."""
 
@@ -84,7 +91,7 @@ def fault(
         if name in _found:
             raise LabError(f"two faults are called {name}")
         text = " ".join((run.__doc__ or "").split())
-        _found[name] = Fault(name, number, breaks, node, objects, modes, question, run, text, works)
+        _found[name] = Fault(name, number, breaks, node, objects, modes, question, run, text, works, only_bgp)
         return run
 
     return declare

@@ -17,16 +17,23 @@ def _kill(lab: Lab, node: str, number: signal.Signals) -> None:
     wait_for(lambda: not lab.process(node, BIRD), f"BIRD of {node} is dead", 10)
 
 
+def _sessions(lab: Lab, node: str, peer: str = "") -> list[str]:
+    """The names of a node's sessions, or of the one with a peer."""
+    ending = lab.node(peer).address.replace(".", "_") if peer else ""
+    return [session.name for session in lab.sessions(node) if session.name.endswith(ending)]
+
+
 def _session_lost(lab: Lab, node: str) -> bool:
     """No other node has a session with this one."""
-    name = f"Mesh_{lab.node(node).address.replace('.', '_')}"
     others = [other.name for other in lab.nodes if other.name != node]
-    return not any(s.established for other in others for s in lab.sessions(other) if s.name == name)
+    return not any(s.established for other in others for s in lab.sessions(other) if s.name in _sessions(lab, other, node))
 
 
 def _block_known(lab: Lab, node: str) -> bool:
+    """Has another node a route of BIRD's to this one's block?"""
     block = lab.node(node).block
-    return any(route["dst"] == block for other in lab.nodes if other.name != node for route in lab.routes(other.name))
+    others = [other.name for other in lab.nodes if other.name != node]
+    return any(route["dst"] == block and route.get("protocol") == "bird" for other in others for route in lab.routes(other))
 
 
 @fault(
@@ -35,6 +42,7 @@ def _block_known(lab: Lab, node: str) -> bool:
     breaks="bird.running",
     modes=BGP,
     question=("shop/web-0", "shop/web-1", 8080),
+    only_bgp=True,
 )
 def stopped(lab: Lab) -> Iterator[None]:
     """BIRD of k8s02 is stopped cleanly (SIGTERM): its peers withdraw its block at once."""
@@ -68,6 +76,7 @@ def killed(lab: Lab) -> Iterator[None]:
     objects=("tcp/179",),
     modes=BGP,
     question=("shop/web-1", "shop/web-0", 8080),
+    only_bgp=True,
 )
 def port_blocked(lab: Lab) -> Iterator[None]:
     """A firewall of k8s02 drops TCP 179 both ways, and BIRD restarts: no session of k8s02 comes up again."""
@@ -77,15 +86,19 @@ def port_blocked(lab: Lab) -> Iterator[None]:
     for rule in rules:
         lab.run("k8s02", "iptables", "-I", *rule)
     # persist keeps the routes of a BIRD that is stopped; a session that is disabled withdraws them
-    lab.bird("k8s02", 'disable "Mesh_*"')
+    own = _sessions(lab, "k8s02")
+    for name in own:
+        lab.bird("k8s02", f"disable {name}")
     for other in lab.nodes:
-        if other.name != "k8s02":
-            lab.bird(other.name, f'restart "Mesh_{lab.node("k8s02").address.replace(".", "_")}"')
-    lab.bird("k8s02", 'enable "Mesh_*"')
+        for name in _sessions(lab, other.name, "k8s02"):
+            lab.bird(other.name, f"restart {name}")
+    for name in own:
+        lab.bird("k8s02", f"enable {name}")
     wait_for(lambda: _session_lost(lab, "k8s02"), "the sessions are dead", 20)
     wait_for(lambda: not _block_known(lab, "k8s02"), "the peers have withdrawn the block", 20)
     yield
     for rule in rules:
         lab.run("k8s02", "iptables", "-D", *rule, check=False)
     for other in lab.nodes:
-        lab.bird(other.name, 'restart "Mesh_*"')
+        for name in _sessions(lab, other.name):
+            lab.bird(other.name, f"restart {name}")

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import fault
+from lab.faults import BIRD_ROUTES, fault
 from lab.processes import wait_for
 
 STRAY = "192.188.1.1"
 
 
 def _peers_lost(lab: Lab, node: str) -> bool:
-    """Is every session of and towards the node dead, and are its routes gone on both sides?"""
+    """Is every session of and towards the node dead?"""
     if any(session.established for session in lab.sessions(node)):
         return False
     own = lab.node(node)
     for other in lab.nodes:
         if other.name == node:
             continue
-        mine = [session for session in lab.sessions(other.name) if session.name == f"Mesh_{STRAY.replace('.', '_')}"]
+        if other not in lab.description.peers(own):
+            continue
+        mine = [session for session in lab.sessions(other.name) if session.name.endswith("_" + STRAY.replace(".", "_"))]
         if not mine or mine[0].established:
             return False
-        if any(route["dst"] == own.block for route in lab.routes(other.name)):
-            return False
     return True
+
+
+def _block_lost(lab: Lab, node: str) -> bool:
+    block = lab.node(node).block
+    return not any(route["dst"] == block for other in lab.nodes if other.name != node for route in lab.routes(other.name))
 
 
 def _own_routes_lost(lab: Lab, node: str) -> bool:
@@ -48,6 +53,8 @@ def stray_nic(lab: Lab) -> Iterator[None]:
     wait_for(lambda: lab.address("k8s02") == f"{STRAY}/24", "k8s02 announces the stray address", 20)
     if lab.description.calico.bird:
         wait_for(lambda: _peers_lost(lab, "k8s02"), "all BGP sessions of k8s02 are dead", 60)
+    if lab.mode in BIRD_ROUTES.names:
+        wait_for(lambda: _block_lost(lab, "k8s02"), "the others have no route to the block of k8s02", 60)
         wait_for(lambda: _own_routes_lost(lab, "k8s02"), "the block routes of k8s02 are gone", 300)
     wait_for(lambda: not lab.answers("shop/web-1", "shop/web-0", 0.3), "k8s02 reaches no pod of another node", 20)
     yield

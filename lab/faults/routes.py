@@ -6,11 +6,9 @@ import signal
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BGP, fault
+from lab.faults import BIRD_ROUTES, fault
 from lab.plan import GATEWAY
 from lab.processes import send, wait_for
-
-FELIX = "calico-node -felix"
 
 
 @fault(
@@ -22,8 +20,9 @@ FELIX = "calico-node -felix"
 )
 def local_route(lab: Lab) -> Iterator[None]:
     """Felix of k8s02 is dead, and the /32 of a local pod was deleted: the blackhole takes its packets."""
-    send(lab.process("k8s02", FELIX), signal.SIGKILL)
-    wait_for(lambda: not lab.process("k8s02", FELIX), "Felix is dead", 10)
+    felix = lab.description.calico.title("felix")
+    send(lab.process("k8s02", felix), signal.SIGKILL)
+    wait_for(lambda: not lab.process("k8s02", felix), "Felix is dead", 10)
     pod = lab.pod("shop/web-1")
     lab.run("k8s02", "ip", "route", "del", f"{pod.address}/32", "dev", pod.interface)
     wait_for(lambda: not lab.answers("shop/web-0", "shop/web-1", 0.3), "the pod does not answer", 10)
@@ -41,7 +40,7 @@ def _alien(lab: Lab, node: str) -> list[str]:
     number="F22",
     breaks="route.block.missing",
     node="k8s01",
-    modes=BGP,
+    modes=BIRD_ROUTES,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def alien_route(lab: Lab) -> Iterator[None]:
@@ -64,7 +63,7 @@ def _failed(lab: Lab, node: str) -> str:
     number="F22",
     breaks="route.block.missing",
     node="k8s01",
-    modes=BGP,
+    modes=BIRD_ROUTES,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def unlearned_route(lab: Lab) -> Iterator[None]:

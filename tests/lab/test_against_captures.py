@@ -20,7 +20,10 @@ RECORDED = {
     "noencap": ("bgp-noencap-healthy", "node-a", "172.18.0.1"),
     "ipip": ("ipip-healthy", "ip-a", "172.31.5.1"),
     "vxlan": ("vxlan-healthy", "worker-1", "192.168.50.1"),
-}
+    "vxlan-crosssubnet": ("crosssubnet-healthy", "site1-n1", "10.20.1.1"),
+    "felixroutes": ("v333-ipip-healthy", "m-1", "10.6.0.1"),
+    "routereflector": ("routereflector-healthy", "rr-1", "10.77.0.1"),
+}  # there is no recording of ipip-crosssubnet
 
 
 @pytest.fixture(scope="module", params=list(RECORDED))
@@ -94,11 +97,11 @@ def test_the_other_ends_of_the_tunnel(pair: tuple[Lab, Path, str]) -> None:
     if cluster.description.calico.tunnel != "vxlan":
         pytest.skip("only VXLAN has neighbours and FDB entries of its own")
 
-    def neighbours(found: list[Json]) -> list[str]:
-        return [f"{item['dev']} {item['state']}" for item in found if item["dev"] == "vxlan.calico"]
+    def neighbours(found: list[Json]) -> set[str]:
+        return {f"{item['dev']} {item['state']}" for item in found if item["dev"] == "vxlan.calico"}
 
-    def entries(found: list[Json]) -> list[str]:
-        return [f"{item['ifname']} {item['state']} {item['flags']}" for item in found if "dst" in item]
+    def entries(found: list[Json]) -> set[str]:
+        return {f"{item['ifname']} {item['state']} {item['flags']}" for item in found if "dst" in item}
 
     mine = json.loads(cluster.run("k8s01", "bridge", "-j", "fdb"))
     assert neighbours(json.loads(cluster.run("k8s01", "ip", "-j", "neigh"))) == neighbours(read(folder / "ip-neigh.json"))
@@ -157,8 +160,11 @@ def test_bird_answers(pair: tuple[Lab, Path, str]) -> None:
     rows = [line.split() for line in cluster.bird("k8s01", "show protocols").splitlines()[1:] if line.split()]
     recorded = [line[5:].split() for line in (folder / "bird" / "protocols.txt").read_text().splitlines()[1:-1]]
     assert {(row[1], row[2], row[3]) for row in rows} == {(row[1], row[2], row[3]) for row in recorded if len(row) > 3}
-    kinds = [line.split("[")[1].split()[0].rstrip("0123456789_") for line in cluster.bird("k8s01", "show route").splitlines() if "[" in line]
-    assert set(kinds) == {"kernel", "static", "direct", "Mesh"}
+
+    def kinds(text: str) -> set[str]:
+        return {line.split("[")[1].split()[0].rstrip("0123456789_") for line in text.splitlines() if "[" in line}
+
+    assert kinds(cluster.bird("k8s01", "show route")) == kinds((folder / "bird" / "route.txt").read_text())
 
 
 def test_objects(pair: tuple[Lab, Path, str]) -> None:
@@ -192,7 +198,7 @@ def test_cni_result(pair: tuple[Lab, Path, str]) -> None:
     pod = cluster.pod("shop/web-0")
     mine = json.loads(cluster.run(pod.node, "cat", f"/var/lib/cni/results/k8s-pod-network-{pod.sandbox}-eth0"))
     assert set(mine) == set(recorded)
-    assert mine["result"].keys() == recorded["result"].keys()
+    assert mine["result"].keys() - {"dns"} == recorded["result"].keys() - {"dns"}  # v3.33 leaves it out where it is empty
     assert cluster.run(pod.node, "ls", mine["netns"]).strip() == mine["netns"]
 
 

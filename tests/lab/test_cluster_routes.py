@@ -16,6 +16,10 @@ CASES = [
     ("vxlan-healthy", "vxlan"),
     ("vxlan-borrowed-healthy", "vxlan"),
     ("vxlan-f35-wrong-tunnel-address", "vxlan"),
+    ("crosssubnet-healthy", "vxlan-crosssubnet"),
+    ("crosssubnet-f26-mask-32", "vxlan-crosssubnet"),
+    ("v333-ipip-healthy", "felixroutes"),
+    ("v333-ipip-f01-stray-nic", "felixroutes"),
     ("vxlan-f40-duplicate-vtep-mac", "vxlan"),
 ]
 
@@ -41,6 +45,8 @@ def test_same_as_felix(capture: Callable[[str], Path], name: str, mode: str) -> 
         wanted = calculate(place.name, MODES[mode], nodes, blocks, parent)
         recorded = {route_of(route) for route in routes if route["protocol"] == FELIX or route.get("dev") == VXLAN}
         assert wanted.routes == recorded
+        if MODES[mode].tunnel != "vxlan":
+            continue
         neighbours = {item["dst"]: item["lladdr"] for item in read(place / "ip-neigh.json") if item["dev"] == VXLAN}
         assert {host.tunnel: host.mac for host in wanted.hosts} == neighbours
         fdb = {item["mac"] for item in read(place / "bridge-fdb.json") if "dst" in item}

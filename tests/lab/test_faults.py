@@ -46,7 +46,7 @@ def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     assert cluster.answers(source, destination)
     found.inject(cluster)
     try:
-        assert cluster.answers(source, destination) == found.works
+        assert cluster.answers(source, destination) == found.works_in(cluster.mode)
     finally:
         found.heal(cluster)
     assert cluster.answers(source, destination)
