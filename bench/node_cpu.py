@@ -1,9 +1,9 @@
 # Copyright (c) 2026 the podnet.doctor contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CPU seconds of node_info on a node with many routes and pods, against the raw `ip -j` commands that print the same.
+"""CPU seconds of node_info on a node with many routes, pods and rules, against the raw commands that print the same.
 
-The node is a network namespace of its own with 110 veths into another one and 5,000 routes. Needs root.
+The node is a network namespace of its own with 110 veths into another one, 5,000 routes and 20,000 rules of iptables. Needs root.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUTES, PODS = 5000, 110
-TARGET = 1.5
+ROUTES, PODS, RULES = 5000, 110, 20000
+TARGET, MEGABYTES = 1.5, 100
+SAVE = (("iptables-save", "-c"), ("ip6tables-save", "-c"))
 RAW = ("-d -s link show", "addr show", "route show table all", "-6 route show table all", "rule show", "-6 rule show", "-s neigh show")
-# CPU of the reading and packing, threads included; without the start of Python and the imports, which every Ansible module has.
+# CPU of the reading and packing, threads and started programs included; without the start of Python and the imports, which every Ansible module has.
 MODULE = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.podnet.doctor.plugins.module_utils import _node, _packing, _pyroute2
 _pyroute2.load()
 def cpu():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 began = cpu()
-question = _node.Question(sections=("links", "addresses", "routes", "rules", "neighbours"), timeout=60)
+question = _node.Question(sections=("links", "addresses", "routes", "rules", "neighbours", *sys.argv[2:]), timeout=60)
 document = _node.Collector(question).read()
 packed = _packing.pack(document)
 took = cpu() - began
 assert not _node.errors(document) and len(document["routes"]) >= 5000 and len(document["links"]) >= 110
+assert sum(entry["text"].count("-A ") for entry in document.get("netfilter", {}).get("iptables", [])) >= 20000 * len(sys.argv[2:])
 print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -61,13 +64,25 @@ def node() -> Iterator[str]:
         ip("-n", f"{name}-pods", "link", "set", "wire", "up")
         ip("-n", name, "-batch", "-", batch="\n".join(lines[4:]) + "\n")
         ip("-n", f"{name}-pods", "-batch", "-", batch="".join(f"link set eth{number} up\n" for number in range(PODS)))
+        subprocess.run(["ip", "netns", "exec", name, "iptables-restore"], input=rules(), text=True, check=True)
         yield name
     finally:
         for one in (name, f"{name}-pods"):
             subprocess.run(["ip", "netns", "del", one], capture_output=True, check=False)
 
 
-def raw_cpu(name: str) -> float:
+def rules() -> str:
+    """Rules as Felix writes them: for each pod a chain each way with its share of the policies' rules."""
+    chains = [f"cali-{way}-cali{number:011x}" for number in range(PODS) for way in ("tw", "fw")]
+    lines = ["*filter", *(f":{chain} - [0:0]" for chain in chains)]
+    for number in range(RULES):
+        source = f"10.{number // 16384}.{number // 64 % 256}.{number % 64 * 4}/30"
+        comment = f'-m comment --comment "cali:{number:016x}" -m comment --comment "Policy shop/knp.default.web ingress"'
+        lines.append(f"-A {chains[number % len(chains)]} -s {source} -p tcp {comment} -m multiport --dports 8080,9090 -j MARK --set-xmark 0x10000/0x10000")
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def raw_cpu(name: str, with_rules: bool) -> float:
     """User and system seconds of the raw commands together."""
 
     def used() -> float:
@@ -77,25 +92,41 @@ def raw_cpu(name: str) -> float:
     began = used()
     for words in RAW:
         subprocess.run(["ip", "-n", name, "-j", *words.split()], stdout=subprocess.DEVNULL, check=True)
+    for command in SAVE if with_rules else ():
+        subprocess.run(["nsenter", f"--net=/run/netns/{name}", *command], stdout=subprocess.DEVNULL, check=True)
     return used() - began
 
 
-def module_cpu(name: str) -> tuple[float, float]:
+def module_cpu(name: str, with_rules: bool) -> tuple[float, float]:
     """CPU seconds inside the module, and its largest size in MB."""
-    command = ["ip", "netns", "exec", name, sys.executable, "-c", MODULE, str(ROOT / "build" / "collections")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", MODULE, str(ROOT / "build" / "collections")]
+    done = subprocess.run([*command, *(["netfilter"] if with_rules else [])], stdout=subprocess.PIPE, text=True, check=True)
     seconds, size = done.stdout.split()
     return float(seconds), float(size)
 
 
-def measure(repeat: int) -> tuple[float, float, float]:
-    """Medians: (module, raw commands, MB)."""
+@dataclass(frozen=True)
+class Measured:
+    """Medians of the rounds; ratio is the median of each round's own."""
+
+    seconds: float
+    raw: float
+    ratio: float
+    megabytes: float
+
+
+def measure(repeat: int) -> dict[str, Measured]:
+    """Without and with the packet filter's rules."""
+    found: dict[str, Measured] = {}
     with node() as name:
-        raw_cpu(name)
-        rounds = [(*module_cpu(name), raw_cpu(name)) for _turn in range(repeat)]
-    seconds, size, raw = (statistics.median(column) for column in zip(*rounds, strict=True))
-    return seconds, raw, size
+        for label, with_rules in (("node_info_cpu", False), ("node_info_cpu_rules", True)):
+            raw_cpu(name, with_rules)
+            rounds = [(*module_cpu(name, with_rules), raw_cpu(name, with_rules)) for _turn in range(repeat)]
+            seconds, size, raw = (statistics.median(column) for column in zip(*rounds, strict=True))
+            found[label] = Measured(seconds, raw, statistics.median(one / other for one, _size, other in rounds), size)
+    return found
 
 
 if __name__ == "__main__":
-    print("module {:.3f} s, raw commands {:.3f} s, {:.0f} MB".format(*measure(7)))
+    for label, got in measure(7).items():
+        print(f"{label}: module {got.seconds:.3f} s, raw commands {got.raw:.3f} s, ratio {got.ratio:.2f}, {got.megabytes:.0f} MB")

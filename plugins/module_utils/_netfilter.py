@@ -18,6 +18,7 @@ import subprocess
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Netlink, attributes
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file
 
 FAMILIES = {"inet": ("iptables", "/proc/thread-self/net/ip_tables_names"), "inet6": ("ip6tables", "/proc/thread-self/net/ip6_tables_names")}
@@ -27,6 +28,8 @@ PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/run/current-system/sw/bin
 LARGEST = 16 << 20
 MOST_TABLES = 32
 NF_TABLES = "nf_tables"
+NETLINK_NETFILTER, NFT_MSG_GETTABLE, NFTA_TABLE_NAME = 12, 10 << 8 | 1, 1
+NFPROTO = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 
 class Failed(Exception):
@@ -114,24 +117,24 @@ def _own_tables(saved: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
     return own
 
 
-def tables(text: str) -> list[tuple[str, str]]:
-    """Family and name of each table in what ``nft -j list tables`` prints. Errors: ValueError."""
-    try:
-        listed = json.loads(text)["nftables"]
-        return [(str(entry["table"]["family"]), str(entry["table"]["name"])) for entry in listed if "table" in entry]
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError("what nft says of its tables cannot be understood") from error
+def tables(deadline: Deadline) -> list[tuple[str, str]]:
+    """Family and name of each table of nftables, from the kernel itself: nft would first read every rule. Errors: OSError, Expired."""
+    with Netlink(deadline, NETLINK_NETFILTER) as kernel:
+        payloads = kernel.dump(NFT_MSG_GETTABLE, bytes(4))
+    found = []
+    for payload in payloads:
+        name = attributes(payload, 4).get(NFTA_TABLE_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+        found.append((NFPROTO.get(payload[0], str(payload[0])) if payload else "", name))
+    return found
 
 
 def _nft(saved: list[dict[str, t.Any]], deadline: Deadline) -> list[dict[str, t.Any]] | dict[str, t.Any]:
-    path = shutil.which("nft", path=PATH)
-    if path is None:
-        return {"error": "nft is not installed"}
     try:
         own = _own_tables(saved)
-        foreign = [table for table in tables(output([path, "-j", "list", "tables"], deadline)) if table not in own]
-    except (Failed, Expired, OSError, ValueError) as error:
+        foreign = [table for table in tables(deadline) if table not in own]
+    except (Expired, OSError) as error:
         return {"error": sentence(error)}
+    path = shutil.which("nft", path=PATH)
     if len(foreign) > MOST_TABLES:
         return {"error": f"{len(foreign)} tables, more than {MOST_TABLES}"}
     found = []
@@ -139,6 +142,8 @@ def _nft(saved: list[dict[str, t.Any]], deadline: Deadline) -> list[dict[str, t.
         entry: dict[str, t.Any] = {"family": family, "name": name}
         question = json.dumps({"nftables": [{"list": {"table": {"family": family, "name": name}}}]})  # as JSON, where no name can be more than a name
         try:
+            if path is None:
+                raise Failed("nft is not installed")
             entry["json"] = output([path, "-j", "-f", "-"], deadline, question)
         except (Failed, Expired, OSError) as error:
             entry["error"] = sentence(error)
@@ -157,6 +162,6 @@ def read(deadline: Deadline) -> dict[str, t.Any]:
         return {"iptables": saved, "nft": {"error": "whether the kernel has nf_tables cannot be told, and asking could load it"}}
     if not present:
         return {"iptables": saved, "nft": []}
-    if program("iptables", "nft") or not shutil.which("nft", path=PATH):
+    if program("iptables", "nft"):
         saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
     return {"iptables": saved, "nft": _nft(saved, deadline)}

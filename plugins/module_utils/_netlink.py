@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Raw requests to the kernel over an rtnetlink socket: framing, attributes, errors. What a message means is decoded elsewhere.
+"""Raw requests to the kernel over a netlink socket: framing, attributes, errors. What a message means is decoded elsewhere.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired
 
+T = t.TypeVar("T")
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_EXT_ACK = 11
@@ -90,13 +91,13 @@ def _refusal(flags: int, payload: bytes) -> NetlinkError | None:
     return NetlinkError(-number, words)
 
 
-class Rtnetlink:
+class Netlink:
     """A socket in the network namespace of the thread that made it."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, protocol: int) -> None:
         self.deadline = deadline
         self._sequence = 0
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
         for option in (NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             try:
@@ -104,7 +105,7 @@ class Rtnetlink:
             except OSError:  # a kernel before 4.12 or 4.20
                 continue
 
-    def __enter__(self) -> Rtnetlink:
+    def __enter__(self: T) -> T:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -171,3 +172,10 @@ class Rtnetlink:
                 continue
             return payload
         raise Expired("the kernel did not answer")
+
+
+class Rtnetlink(Netlink):
+    """A socket for links, addresses, routes and neighbours."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__(deadline, NETLINK_ROUTE)

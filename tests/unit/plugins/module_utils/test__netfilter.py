@@ -64,7 +64,7 @@ def test_a_name_is_never_more_than_a_name(namespaces: t.Any) -> None:
     shown: list[tuple[str, str]] = [("ip", "x; delete table ip victim"), ("ip", '"} delete')]
     path = shutil.which("nft")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_netfilter, "tables", lambda _text: shown)
+        patch.setattr(_netfilter, "tables", lambda _deadline: shown)
         found = read(space)["nft"]
     assert path is not None and all("error" in entry for entry in found) and len(found) == 2
     assert "victim" in space.run("nft", "list", "tables").stdout
@@ -120,7 +120,10 @@ def test_output_is_bounded() -> None:
         _netfilter.output([python, "-c", "import os, time; os.close(1); os.close(2); time.sleep(60)"], Deadline(1))
 
 
-def test_tables_of_something_else() -> None:
-    for said in ("", "[]", '{"nftables": 1}', '{"nftables": [{"table": {}}]}', '{"nftables": [1]}'):
-        with pytest.raises(ValueError):
-            _netfilter.tables(said)
+def test_tables_that_nobody_can_list(namespaces: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools()
+    space = namespaces()
+    space.run("nft", "add table inet firewall; add table ip filter")
+    monkeypatch.setattr(_netfilter, "PATH", "/nowhere")
+    names = (("inet", "firewall"), ("ip", "filter"))
+    assert read(space) == {"iptables": [], "nft": [{"family": family, "name": name, "error": "nft is not installed"} for family, name in names]}
