@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from ._documents import Documents
 from ._graph import Check, Fact, Finding
-from ._json import Json
+from ._json import Json, NotCollected
 from ._question import Scope
 
 if t.TYPE_CHECKING:
@@ -64,17 +64,22 @@ CauseRule = Callable[[list[Finding], "Diagnosis"], Iterator[Cause]]
 
 @dataclass
 class Catalogue:
-    expectations: list[Expectation] = field(default_factory=list)
+    expectations: list[tuple[tuple[str, ...], Expectation]] = field(default_factory=list)
     checks: dict[str, tuple[str, Check]] = field(default_factory=dict)
     check_ids: dict[str, str] = field(default_factory=dict)  # check id -> fact kind
     causes: list[tuple[tuple[str, ...], CauseRule]] = field(default_factory=list)
 
-    def expect(self, cluster: t.Any, scope: Scope) -> list[Fact]:
+    def expect(self, cluster: t.Any, scope: Scope) -> tuple[list[Fact], dict[str, str]]:
+        """All expected facts, and for each kind of fact whose expectation the cluster document could not give: why."""
         facts: dict[t.Any, Fact] = {}
-        for expectation in self.expectations:
-            for fact in expectation(cluster, scope):
-                facts.setdefault(fact.id, fact)
-        return list(facts.values())
+        untold: dict[str, str] = {}
+        for kinds, expectation in self.expectations:
+            try:
+                for fact in expectation(cluster, scope):
+                    facts.setdefault(fact.id, fact)
+            except NotCollected as exc:
+                untold.update(dict.fromkeys(kinds, exc.reason))
+        return list(facts.values()), untold
 
 
 _building = Catalogue()
@@ -84,7 +89,7 @@ def expects(*kinds: str) -> Callable[[Expectation], Expectation]:
     """Declare a function (cluster, scope) -> facts of these kinds, from the cluster document alone."""
 
     def register(function: Expectation) -> Expectation:
-        _building.expectations.append(function)
+        _building.expectations.append((kinds, function))
         return function
 
     return register

@@ -13,11 +13,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ._json import IPNetwork, Json, NotCollected, as_list, as_mapping, objects, parse_address, parse_network, section_of
+from ._json import (
+    FAMILIES,
+    Family,
+    IPInterface,
+    IPNetwork,
+    Json,
+    NotCollected,
+    as_list,
+    as_mapping,
+    family_of,
+    in_family,
+    objects,
+    parse_address,
+    parse_network,
+    section_of,
+)
 
 CALICO = "projectcalico.org/"
 FLANNEL = "flannel.alpha.coreos.com/"
 CALICO_SECTIONS = frozenset({"ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"})
+DEFAULT_AS_NUMBER = 64512  # libcalico-go/lib/options: the AS of a cluster that names none
+ADDRESS_ANNOTATION: dict[Family, str] = {"ipv4": "IPv4Address", "ipv6": "IPv6Address"}
+
+
+Made = t.TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,9 @@ class Pod:
             if "." in text:
                 return text
         return self.addresses[0] if self.addresses else None
+
+    def address_in(self, family: Family) -> str | None:
+        return in_family(self.addresses, family)
 
     @property
     def running(self) -> bool:
@@ -105,6 +128,9 @@ class Node:
                 return text
         return self.internal_ips[0] if self.internal_ips else None
 
+    def internal_ip_in(self, family: Family) -> str | None:
+        return in_family(self.internal_ips, family)
+
     def annotation(self, name: str) -> str | None:
         return self.annotations.get(CALICO + name) or None
 
@@ -112,18 +138,27 @@ class Node:
         """An annotation of flanneld, such as public-ip."""
         return self.annotations.get(FLANNEL + name) or None
 
-    @property
-    def calico_interface(self) -> ipaddress.IPv4Interface | None:
+    def calico_interface(self, family: Family = "ipv4") -> IPInterface | None:
         try:
-            return ipaddress.IPv4Interface(self.annotation("IPv4Address") or "")
+            found = ipaddress.ip_interface(self.annotation(ADDRESS_ANNOTATION[family]) or "")
         except ValueError:
             return None
+        return found if family_of(str(found)) == family else None
+
+    def calico_address(self, family: Family = "ipv4") -> str | None:
+        """Host part of the annotation projectcalico.org/IPv4Address (IPv6Address): what the node announces."""
+        interface = self.calico_interface(family)
+        return str(interface.ip) if interface else None
 
     @property
-    def calico_address(self) -> str | None:
-        """Host part of the annotation projectcalico.org/IPv4Address: what the node announces."""
-        interface = self.calico_interface
-        return str(interface.ip) if interface else None
+    def calico_addresses(self) -> tuple[str, ...]:
+        return tuple(address for family in FAMILIES if (address := self.calico_address(family)) is not None)
+
+    @property
+    def known_addresses(self) -> tuple[str, ...]:
+        """Every address that the API knows of the node: Kubernetes' own, what it announces, and what its interfaces hold."""
+        listed = (address for held in self.listed_interfaces.values() for address in held)
+        return (*self.internal_ips, *self.calico_addresses, *listed)
 
     @cached_property
     def listed_interfaces(self) -> Mapping[str, tuple[str, ...]]:
@@ -195,10 +230,11 @@ class Cluster:
             return []  # the API answered, and it serves no Calico resources
         return objects(section_of(self.document, name, "Kubernetes API"))
 
-    def _once(self, key: str, make: t.Callable[[], t.Any]) -> t.Any:
+    def once(self, key: str, make: t.Callable[[], Made]) -> Made:
+        """What was worked out from this document under this name, once."""
         if key not in self._cache:
             self._cache[key] = make()
-        return self._cache[key]
+        return t.cast(Made, self._cache[key])
 
     def is_whole(self, section: str) -> bool:
         """False where the section was narrowed to the question, so that absence proves nothing."""
@@ -206,10 +242,7 @@ class Cluster:
 
     @property
     def nodes(self) -> Mapping[str, Node]:
-        return t.cast(
-            "Mapping[str, Node]",
-            self._once("nodes", lambda: {node.name: node for node in map(Node.of, self.section("nodes"))}),
-        )
+        return self.once("nodes", lambda: {node.name: node for node in map(Node.of, self.section("nodes"))})
 
     def node(self, name: str) -> Node:
         """Errors: NotCollected, where the API knows no such node (it was deleted, or its name differs)."""
@@ -220,15 +253,24 @@ class Cluster:
 
     @property
     def pods(self) -> Mapping[str, Pod]:
-        return t.cast(
-            "Mapping[str, Pod]",
-            self._once("pods", lambda: {pod.key: pod for pod in map(Pod.of, self.section("pods"))}),
-        )
+        return self.once("pods", lambda: {pod.key: pod for pod in map(Pod.of, self.section("pods"))})
 
     @property
     def workloads(self) -> list[Pod]:
         """Running pods with an address and a network namespace of their own."""
         return [pod for pod in self.pods.values() if pod.running and not pod.host_network and pod.address and pod.node]
+
+    def pods_at(self, address: str) -> list[Pod]:
+        """Running pods that have the address; more than one is a fault."""
+
+        def by_address() -> dict[str, list[Pod]]:
+            result: dict[str, list[Pod]] = {}
+            for pod in self.workloads:
+                for held in pod.addresses:
+                    result.setdefault(held, []).append(pod)
+            return result
+
+        return self.once("pods by address", by_address).get(address, [])
 
     def workloads_on(self, node: str) -> list[Pod]:
         def by_node() -> dict[str, list[Pod]]:
@@ -237,7 +279,7 @@ class Cluster:
                 result.setdefault(str(pod.node), []).append(pod)
             return result
 
-        return t.cast("dict[str, list[Pod]]", self._once("workloads_by_node", by_node)).get(node, [])
+        return self.once("workloads_by_node", by_node).get(node, [])
 
     @property
     def pools(self) -> list[Pool]:
@@ -260,7 +302,7 @@ class Cluster:
                     )
             return result
 
-        return t.cast("list[Pool]", self._once("pools", read))
+        return self.once("pools", read)
 
     def pool_of(self, address: str | IPNetwork) -> Pool | None:
         network = address if not isinstance(address, str) else parse_network(address)
@@ -288,11 +330,15 @@ class Cluster:
                 result.append(Block(cidr, affinity[5:] if affinity.startswith("host:") else None, taken))
             return result
 
-        return t.cast("list[Block]", self._once("blocks", read))
+        return self.once("blocks", read)
 
     def block_of(self, address: str) -> Block | None:
         parsed = parse_address(address)
         return next((block for block in self.blocks if parsed is not None and parsed in block.cidr), None)
+
+    @property
+    def blocks_by_prefix(self) -> Mapping[str, Block]:
+        return self.once("blocks by prefix", lambda: {str(block.cidr): block for block in self.blocks})
 
     @property
     def confirmed_affinities(self) -> set[tuple[str, str]]:
@@ -308,7 +354,19 @@ class Cluster:
                     result.add((str(spec.get("node", "")), str(parse_network(spec.get("cidr")) or spec.get("cidr"))))
             return result
 
-        return t.cast("set[tuple[str, str]]", self._once("affinities", read))
+        return self.once("affinities", read)
+
+    @property
+    def claimers(self) -> Mapping[str, list[str]]:
+        """Block -> the nodes with a confirmed BlockAffinity for it."""
+
+        def read() -> dict[str, list[str]]:
+            result: dict[str, list[str]] = {}
+            for node, prefix in sorted(self.confirmed_affinities):
+                result.setdefault(prefix, []).append(node)
+            return result
+
+        return self.once("claimers", read)
 
     # ------------------------------------------------------------- settings of Calico
 
@@ -338,7 +396,7 @@ class Cluster:
                             result[str(entry.get("name"))] = entry["value"]
             return result
 
-        return t.cast("Mapping[str, str]", self._once("environment", read))
+        return self.once("environment", read)
 
     @property
     def interface_prefix(self) -> str:
@@ -377,7 +435,7 @@ class Cluster:
                 return "canal" if leased else "calico"
             return "flannel" if leased else ""
 
-        return t.cast(str, self._once("plugin", read))
+        return self.once("plugin", read)
 
     @property
     def flannel_configuration(self) -> Mapping[str, Json]:
@@ -394,10 +452,15 @@ class Cluster:
     @property
     def autodetection(self) -> str:
         """The IPv4 autodetection method in calico-node's words, `first-found` by default; "" when autodetection is off."""
+        return self.autodetection_in("ipv4")
+
+    def autodetection_in(self, family: Family) -> str:
+        """As `autodetection`; IPv6 is off unless IP6=autodetect."""
         environment = self.calico_environment
-        if environment.get("IP", "autodetect") != "autodetect":
+        name, default = ("IP", "autodetect") if family == "ipv4" else ("IP6", "none")
+        if environment.get(name, default) != "autodetect":
             return ""
-        return environment.get("IP_AUTODETECTION_METHOD") or "first-found"
+        return environment.get(f"{name}_AUTODETECTION_METHOD") or "first-found"
 
     @property
     def monitor_interval(self) -> float:
@@ -413,6 +476,17 @@ class Cluster:
             if as_mapping(raw.get("metadata")).get("name") == "default":
                 return as_mapping(raw.get("spec"))
         return {}
+
+    def felix_configuration(self) -> Mapping[str, Json]:
+        for raw in self.section("felixconfigurations"):
+            if as_mapping(raw.get("metadata")).get("name") == "default":
+                return as_mapping(raw.get("spec"))
+        return {}
+
+    def as_number(self, node: str) -> str:
+        """The node's AS number: its own annotation, else the cluster's, else Calico's default."""
+        own = self.nodes[node].annotation("ASNumber") if node in self.nodes else None
+        return own or str(self.bgp_configuration().get("asNumber") or DEFAULT_AS_NUMBER)
 
     @property
     def mesh(self) -> bool:

@@ -6,18 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
 from ._flannel import carries, leases
 from ._json import Json, NotCollected
 from ._question import Question, Scope
-from ._topology import peer_addresses
+from ._topology import families, peer_addresses
 
 FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "netfilter", "sandboxes", "lookups",
         "counters")  # fmt: skip
-WITNESS = ("identity", "links", "addresses", "routes", "neighbours", "bird", "calico", "lookups")
+WITNESS = ("identity", "links", "addresses", "routes", "rules", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
 LINK_LOCAL_GATEWAY = "169.254.1.1"
@@ -62,8 +62,8 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
             result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
         elif not (destination.kind == "node" and destination.node == node):
             result.append({"dst": destination.address})
-    peers = node_addresses(cluster)
-    result += [{"dst": peers[name]} for name in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
+    peers = list(node_addresses(cluster))
+    result += [{"dst": address} for name, address in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
     try:
         result += [{"dst": str(pod.address)} for pod in cluster.dns_pods() if pod.node != node]
         method, _equals, argument = cluster.autodetection.partition("=")
@@ -74,11 +74,13 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
     return list({tuple(sorted(flow.items())): flow for flow in result}.values())
 
 
-def node_addresses(cluster: Cluster) -> dict[str, str]:
-    """Node name -> the address at which the other nodes should reach it."""
+def node_addresses(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """(node, address at which the other nodes should reach it), of each family."""
     if carries(cluster):
-        return {lease.node: lease.address for lease in leases(cluster).values() if lease.address is not None}
-    return peer_addresses(cluster)
+        yield from ((lease.node, lease.address) for lease in leases(cluster).values() if lease.address is not None)
+    else:
+        for family in families(cluster):
+            yield from peer_addresses(cluster, family).items()
 
 
 def pods(scope: Scope, node: str) -> list[dict[str, Json]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ._catalogue import catalogue
 from ._cluster import Cluster
 from ._documents import Documents, NodeFacts
-from ._graph import judge
+from ._graph import Fact, judge
 from ._json import Json, NotCollected, as_mapping, objects
 from ._question import Endpoint, Question, Scope
 
@@ -76,10 +76,16 @@ def _scope(node: str) -> Scope:
     return Scope(Question(nobody, nobody, "icmp"), (node,))
 
 
+def _expect(cluster: Cluster, scope: Scope) -> list[Fact]:
+    """Errors: NotCollected where the nodes were not read: then nothing at all can be expected."""
+    cluster.section("nodes")
+    return catalogue().expect(cluster, scope)[0]
+
+
 def expected(cluster: Json, node: str) -> list[dict[str, Json]]:
     """[{kind, object, value}]: what the cluster document says must be true on the node. Errors: ValueError."""
     try:
-        facts = catalogue().expect(_cluster(cluster), _scope(node))
+        facts = _expect(_cluster(cluster), _scope(node))
     except NotCollected as exc:
         raise ValueError(exc.reason) from exc
     return [{"kind": fact.kind, "object": fact.object, "value": fact.value} for fact in facts if fact.node == node and fact.kind not in ("probe",)]
@@ -93,7 +99,7 @@ def differences(node: Json, cluster: Json, name: str) -> list[dict[str, Json]]:
     known = _cluster(cluster)
     scope = _scope(name)
     try:
-        facts = [fact for fact in catalogue().expect(known, scope) if fact.node == name and fact.kind != "probe"]
+        facts = [fact for fact in _expect(known, scope) if fact.node == name and fact.kind != "probe"]
     except NotCollected as exc:
         raise ValueError(exc.reason) from exc
     judged = judge(facts, catalogue().checks, Documents(known, {name: NodeFacts(name, document)}), scope)

@@ -17,11 +17,11 @@ from functools import cached_property
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._documents import Documents
-from ._graph import Explanation, Fact, FactId, Finding, Judged, closure, explain, judge, wrong_ancestors
+from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
 from ._json import Json, NotCollected, as_mapping, objects
 from ._path import Path, settle, walk
 from ._question import Question, Scope
-from ._topology import peer_addresses
+from ._topology import families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
@@ -41,17 +41,21 @@ class Diagnosis:
         self.facts: dict[FactId, Fact] = {}
         self.path = Path()
         try:
-            expected = catalogue().expect(self.documents.cluster, self.scope)
+            if not self.documents.cluster.nodes or not self.documents.cluster.pods:
+                raise NotCollected("the Kubernetes API told of no node or no pod")
             self.path = walk(self.documents.cluster, self.question)
         except NotCollected as exc:
             self.blind: str | None = exc.reason
             return
         self.blind = None
+        expected, untold = catalogue().expect(self.documents.cluster, self.scope)
         self.facts = {fact.id: fact for fact in expected}
         judged = judge(expected, catalogue().checks, self.documents, self.scope)
         self.judged = {fact_id: verdict for fact_id, verdict in judged.items() if self._counts(verdict)}
+        self._mark_untold(untold)
         self._mark_not_reached()
         self._mark_explained()
+        settle_severity(self.judged, {fact for hop in self.path.forward + self.path.reverse for fact in hop.facts})
         settle(self.path.forward, self.judged, self.documents.evidence, "forward")
         settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
 
@@ -59,6 +63,15 @@ class Diagnosis:
         """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked."""
         asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and "was not asked for" not in verdict.reason)
         return verdict.outcome != "not_checked" or asked
+
+    def _mark_untold(self, untold: Mapping[str, str]) -> None:
+        """What a hop or a finding rests on, and what the API did not tell enough to expect, is not checked."""
+        needed = {need for fact in self.facts.values() for need in fact.needs}
+        needed.update(fact for hop in self.path.forward + self.path.reverse for fact in hop.facts)
+        for fact_id in sorted(needed):
+            if fact_id.kind in untold and fact_id not in self.judged:
+                check_id = catalogue().checks[fact_id.kind][0]
+                self.judged[fact_id] = Judged(Fact(*fact_id), check_id, "not_checked", reason=untold[fact_id.kind])
 
     def _mark_not_reached(self) -> None:
         for hops in (self.path.forward, self.path.reverse):
@@ -107,7 +120,7 @@ class Diagnosis:
                 continue
         absorbed = {finding.id for cause in found for finding in cause.also}
         found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots)]
-        return sorted(found, key=lambda c: (not self.affects_path(c), -len(self.explained_by(c)), c.node, c.id))
+        return sorted(found, key=lambda c: (not self.affects_path(c), self.severity(c) == "latent", -len(self.explained_by(c)), c.node, c.id))
 
     def explained_by(self, cause: Cause) -> list[Finding]:
         ids: set[FactId] = set()
@@ -115,8 +128,14 @@ class Diagnosis:
             ids |= self.explanation.explains.get(root.fact.id, frozenset())
         return [t.cast(Finding, self.judged[fact_id].finding) for fact_id in ids]
 
+    def severity(self, cause: Cause) -> Severity:
+        """The worst of what the cause is made of and explains."""
+        found = {finding.severity for finding in [*cause.roots, *self.explained_by(cause)]}
+        return next(severity for severity in ("critical", "warning", "latent") if severity in found)
+
     def affects_path(self, cause: Cause) -> bool:
-        return any(finding.fact.id in self.on_path for finding in cause.roots)
+        """Whether the asked packet needs what is wrong. A latent cause never stands in its way."""
+        return self.severity(cause) != "latent" and any(finding.fact.id in self.on_path for finding in cause.roots)
 
     def confidence(self, cause: Cause) -> str:
         """certain: two independent sources agree and nothing that the root needs was left unread; possible: a pattern only."""
@@ -190,12 +209,16 @@ class Diagnosis:
         """Nodes that the findings point to and that were not asked yet: peers of dead sessions, possible origins of wrong routes."""
         if self.blind is not None:
             return []
-        addresses = peer_addresses(self.documents.cluster)
+        cluster = self.documents.cluster
+        known = {family: peer_addresses(cluster, family) for family in families(cluster)}
+        addresses = {name: address for family in reversed(known) for name, address in known[family].items()}
         votes: dict[str, str] = {}
         dead: dict[str, list[str]] = {}
         for finding in self.findings:
             if finding.fact.kind == "bgp.session":
-                peer = finding.fact.object
+                peer = str(finding.fact.value["peer"])
+                if not peer:
+                    continue
                 votes.setdefault(peer, f"{finding.fact.node} has no session with it")
                 dead.setdefault(finding.fact.node, []).append(peer)
                 dead.setdefault(peer, []).append(finding.fact.node)
@@ -204,8 +227,8 @@ class Diagnosis:
                 if finding.check == "route.block.different":
                     for name in addresses:
                         votes.setdefault(name, f"the wrong route on {finding.fact.node} may begin there")
-        explained = {f.fact.id for cause in self.causes for f in self.explained_by(cause)} | {r.fact.id for c in self.causes for r in c.roots}
-        unexplained_sessions = any(f.fact.kind == "bgp.session" and f.fact.id not in explained for f in self.findings)
+        roots = set(self.explanation.roots)
+        unexplained_sessions = any(f.fact.kind == "bgp.session" and f.fact.id in roots and f.fact.value["peer"] for f in self.findings)
         result = []
         fresh = [name for name in votes if name in addresses and name not in self.scope.asked_nodes][:MOST_WITNESSES]
         scope = Scope(self.question, self.scope.core, (*self.witnesses, *fresh))
@@ -260,7 +283,7 @@ class Diagnosis:
             "checks": counts,
             "check_list": [{"check": name, "outcome": outcome, "compared": number} for (name, outcome), number in sorted(compared.items())],
             "not_checked": self.not_checked(),
-            "collected": [dict(entry) for entry in collected],
+            "collected": [dict(entry) for entry in collected if isinstance(entry, Mapping)],
             "wanted": [entry.to_json() for entry in self.wanted()],
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
@@ -277,7 +300,7 @@ class Diagnosis:
     def _cause_json(self, cause: Cause) -> dict[str, Json]:
         return {
             "id": cause.id, "fault": cause.fault, "confidence": self.confidence(cause), "node": cause.node, "objects": list(cause.objects),
-            "summary": cause.summary, "why": list(cause.why), "affects_path": self.affects_path(cause),
+            "summary": cause.summary, "severity": self.severity(cause), "why": list(cause.why), "affects_path": self.affects_path(cause),
             "roots": [finding.id for finding in cause.roots],
             "explains": sorted({finding.id for finding in [*cause.also, *self.explained_by(cause)]}),
             "remedies": [remedy_json(remedy) for remedy in cause.remedies],

@@ -6,21 +6,23 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from ._cluster import Cluster
+from ._cluster import Cluster, Made
+from ._fib import MAIN_TABLE, route_to
 from ._firewall import Hook, hooks
 from ._flannel import bridged
-from ._json import Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
+from ._json import Family, Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
 
-MAIN_TABLE = 254  # RT_TABLE_MAIN
 ROUTE: Shape = {
     "dst": str, "type": str, "protocol": str, "scope": str, "table": int, "metric": int, "gateway": str, "dev": str, "prefsrc": str,
     "flags": list, "nexthops": list,
 }  # fmt: skip
 SHAPES: Mapping[str, Shape] = {
-    "links": {"ifname": str, "ifindex": int, "flags": list, "operstate": str, "address": str},
+    "links": {"ifname": str, "ifindex": int, "flags": list, "operstate": str, "address": str, "linkinfo": dict},
     "addresses": {"ifname": str, "local": str, "prefixlen": int, "family": str},
     "routes": ROUTE,
     "rules": {"priority": int, "src": str},
@@ -43,7 +45,13 @@ class NodeFacts:
     name: str
     document: Mapping[str, Json] | None
     reason: str = "not asked"
-    _filters: dict[tuple[str, str], list[Hook]] = field(default_factory=dict, repr=False, compare=False)
+    _worked_out: dict[str, t.Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: str, make: t.Callable[[], Made]) -> Made:
+        """What was worked out from this document under this name, once."""
+        if key not in self._worked_out:
+            self._worked_out[key] = make()
+        return t.cast(Made, self._worked_out[key])
 
     def section(self, name: str) -> Json:
         if self.document is None:
@@ -76,8 +84,21 @@ class NodeFacts:
     def routes(self) -> list[Mapping[str, Json]]:
         return self.entries("routes")
 
-    def routes_to(self, prefix: str, table: int = MAIN_TABLE) -> list[Mapping[str, Json]]:
-        return [r for r in self.routes if r.get("dst") == prefix and r.get("table") == table]
+    @cached_property
+    def _main_table(self) -> Mapping[str, list[Mapping[str, Json]]]:
+        result: dict[str, list[Mapping[str, Json]]] = {}
+        for route in self.routes:
+            if route.get("table") == MAIN_TABLE:
+                result.setdefault(str(route.get("dst")), []).append(route)
+        return result
+
+    def routes_to(self, prefix: str) -> list[Mapping[str, Json]]:
+        """The routes of table main for exactly this prefix."""
+        return self._main_table.get(prefix, [])
+
+    @property
+    def main_routes(self) -> Iterator[Mapping[str, Json]]:
+        return (route for routes in self._main_table.values() for route in routes)
 
     @property
     def neighbours(self) -> list[Mapping[str, Json]]:
@@ -98,33 +119,29 @@ class NodeFacts:
             raise NotCollected(f"{self.name}: sysctl {path} could not be read")
         return value
 
-    def bird(self, family: str = "ipv4") -> Mapping[str, Json]:
+    def bird(self, family: Family = "ipv4") -> Mapping[str, Json]:
         daemons = as_mapping(self.section("bird"))
         daemon = section_of(daemons, family, f"{self.name}: bird")
         if not isinstance(daemon, Mapping):
             raise NotCollected(f"{self.name}: bird {family} cannot be understood")
         return daemon
 
-    def bird_part(self, part: str, family: str = "ipv4") -> Json:
+    def bird_part(self, part: str, family: Family = "ipv4") -> Json:
         return section_of(self.bird(family), part, f"{self.name}: bird {family}")
 
-    @property
-    def bgp_protocols(self) -> list[Mapping[str, Json]]:
-        protocols = shaped(self.bird_part("protocols"), PROTOCOL, f"{self.name}: bird protocols")
+    def bgp_protocols(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
+        protocols = shaped(self.bird_part("protocols", family), PROTOCOL, f"{self.name}: bird protocols")
         return [p for p in protocols if p.get("proto") == "BGP"]
 
-    @property
-    def bird_routes(self) -> list[Mapping[str, Json]]:
-        return shaped(self.bird_part("routes"), BIRD_ROUTE, f"{self.name}: bird routes")
+    def bird_routes(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
+        return shaped(self.bird_part("routes", family), BIRD_ROUTE, f"{self.name}: bird routes")
 
     def filters(self, family: str, way: str) -> list[Hook]:
         """The chains that a packet of the node itself meets on its way `input` or `output`."""
-        if (family, way) not in self._filters:
-            try:
-                self._filters[family, way] = hooks(self.section("netfilter"), family, way)
-            except NotCollected as exc:
-                raise exc if exc.reason.startswith(self.name) else NotCollected(f"{self.name}: {exc.reason}") from exc
-        return self._filters[family, way]
+        try:
+            return self.once(f"filters {family} {way}", lambda: hooks(self.section("netfilter"), family, way))
+        except NotCollected as exc:
+            raise exc if exc.reason.startswith(self.name) else NotCollected(f"{self.name}: {exc.reason}") from exc
 
     def process(self, name: str) -> Mapping[str, Json]:
         """Liveness of felix, confd, bird or bird6 as the `calico` section tells it."""
@@ -152,12 +169,16 @@ class NodeFacts:
         return section_of(as_mapping(self.section("flannel")), part, f"{self.name}: flannel")
 
     def lookup(self, **wanted: str) -> Mapping[str, Json]:
-        """The kernel's answer to a route look-up that was asked for; its `route` may hold an error."""
-        for entry in self.entries("lookups"):
-            if all(entry.get(key) == value for key, value in wanted.items()):
-                if all(not entry.get(key) for key in ("src", "iif", "mark") if key not in wanted):
-                    return as_mapping(entry.get("route"))
-        raise NotCollected(f"{self.name}: the kernel was not asked for a route to {wanted.get('dst')}")
+        """The kernel's answer to a route look-up that was asked for, which may be an error; worked out from rules and routes where it was not asked."""
+        try:
+            for entry in self.entries("lookups"):
+                if all(entry.get(key) == value for key, value in wanted.items()):
+                    if all(not entry.get(key) for key in ("src", "iif", "mark") if key not in wanted):
+                        return as_mapping(entry.get("route"))
+        except NotCollected as exc:
+            if not exc.absent:
+                raise
+        return route_to(self.rules, self.routes, wanted["dst"], wanted.get("src"), wanted.get("iif"))
 
 
 @dataclass

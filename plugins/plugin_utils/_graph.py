@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from ._json import Json, NotCollected
+from ._json import Family, Json, NotCollected
 
-Severity = t.Literal["critical", "warning"]
+Severity = t.Literal["critical", "warning", "latent"]
 
 
 class FactId(t.NamedTuple):
@@ -38,6 +38,11 @@ class Fact:
     def id(self) -> FactId:
         return FactId(self.kind, self.node, self.object)
 
+    @property
+    def family(self) -> Family:
+        """Of the address or prefix that the object is, or of its tag (see `tagged`)."""
+        return "ipv6" if ":" in self.object or self.object.rpartition(" ")[2] == "ipv6" else "ipv4"
+
 
 class NotApplicable(Exception):
     """This mode has no such thing, or there is nothing to compare."""
@@ -48,7 +53,9 @@ class Finding:
     """A fact that is not true.
 
     evidence: the line as an operator would see it. sources: the independent witnesses, such as `api`, `kernel k8s01`, `bird k8s02`, `probe`.
-    critical: traffic that needs the fact does not flow; warning: it may still flow now. hint: for the rules that name causes, never shown.
+    critical: traffic that needs the fact does not flow; warning: it may not; latent: it flows now. A check that looks at something that carries no
+    packets itself (a session, a daemon, an annotation) says latent; the diagnosis raises that where something critical follows from it.
+    hint: for the rules that name causes, never shown.
     """
 
     check: str
@@ -148,6 +155,32 @@ def explain(judged: Mapping[FactId, Judged]) -> Explanation:
             if root != fact_id:
                 explains[root].add(fact_id)
     return Explanation(roots, {root: frozenset(found) for root, found in explains.items()}, unread)
+
+
+def settle_severity(judged: dict[FactId, Judged], on_path: Container[FactId]) -> None:
+    """A latent finding that something critical follows from is critical; one whose consequences on the path could not be read is a warning."""
+    worst: dict[FactId, Severity] = {}
+    for verdict in judged.values():
+        critical = verdict.finding is not None and verdict.finding.severity == "critical"
+        if critical or (verdict.outcome == "not_checked" and verdict.fact.id in on_path):
+            for above in _wrong_above(verdict.fact.id, judged):
+                if worst.get(above) != "critical":
+                    worst[above] = "critical" if critical else "warning"
+    for fact_id, severity in worst.items():
+        verdict = judged[fact_id]
+        if verdict.finding is not None and verdict.finding.severity == "latent":
+            judged[fact_id] = replace(verdict, finding=replace(verdict.finding, severity=severity))
+
+
+def _wrong_above(start: FactId, judged: Mapping[FactId, Judged]) -> set[FactId]:
+    """All wrong facts above a fact, the nearest ones and those that they follow from."""
+    found: set[FactId] = set()
+    stack = [start]
+    while stack:
+        nearest = wrong_ancestors(stack.pop(), judged)[0]
+        stack += nearest - found
+        found |= nearest
+    return found
 
 
 def _roots_above(start: FactId, parents: Mapping[FactId, set[FactId]]) -> set[FactId]:

@@ -19,9 +19,8 @@ def match(cluster: Cluster, hosts: Iterable[tuple[str, Variables]]) -> dict[str,
     by_address: dict[str, str] = {}
     by_label: dict[str, str | None] = {}
     for node in cluster.nodes.values():
-        for address in (*node.internal_ips, node.calico_address):
-            if address:
-                by_address.setdefault(address, node.name)
+        for held in (*node.internal_ips, *node.calico_addresses):
+            by_address.setdefault(held, node.name)
         label = node.name.partition(".")[0]
         by_label[label] = node.name if label not in by_label else None
     result: dict[str, str] = {}

@@ -13,21 +13,39 @@ from collections.abc import Mapping
 Json = t.Any
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Family = t.Literal["ipv4", "ipv6"]
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
+
+
+def family_of(text: str) -> Family:
+    """Of an address or a prefix in text form."""
+    return "ipv6" if ":" in text else "ipv4"
+
+
+def tagged(name: str, family: Family) -> str:
+    """The object of a fact that exists once in each family: IPv4's is the bare name."""
+    return name if family == "ipv4" else f"{name} ipv6".strip()
+
+
+def in_family(texts: t.Iterable[str], family: Family) -> str | None:
+    return next((text for text in texts if family_of(text) == family), None)
 
 
 class NotCollected(Exception):
-    """What a check asked for could not be read; `reason` is one sentence for the report."""
+    """What a check asked for could not be read; `reason` is one sentence for the report. absent: nobody had asked for it."""
 
-    def __init__(self, reason: str, errno: str | None = None) -> None:
+    def __init__(self, reason: str, errno: str | None = None, absent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.errno = errno
+        self.absent = absent
 
 
 def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
     """A section's value; NotCollected where it is absent or carries an error."""
     if name not in document:
-        raise NotCollected(f"{whose}: {name} was not asked for")
+        raise NotCollected(f"{whose}: {name} was not asked for", absent=True)
     value = document[name]
     if isinstance(value, Mapping) and isinstance(value.get("error"), str):
         errno = value.get("errno") or value.get("reason")  # BIRD's socket gives a word of its own as reason

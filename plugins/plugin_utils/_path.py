@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from ._cluster import Cluster
 from ._documents import Evidence
-from ._flannel import bridged, carries, lease_of, tunnel_device
+from ._flannel import bridged, carries, lease_of
+from ._flannel import tunnel_device as flannel_device
 from ._graph import FactId, Judged
-from ._json import Json, NotCollected, parse_network
+from ._json import Family, Json, NotCollected, family_of, parse_network, tagged
 from ._question import Endpoint, Question
-from ._topology import TUNNEL_DEVICE, encapsulation
+from ._topology import encapsulation, host_prefix, tunnel_device
 
 ORDER = ("finding", "not_checked", "not_reached", "ok", "not_applicable")
 
@@ -56,13 +57,13 @@ def _tunnel(cluster: Cluster, source: Endpoint, destination: Endpoint) -> str | 
     if destination.kind != "pod" or not source.node or not destination.node:
         return None
     if carries(cluster):
-        return tunnel_device(cluster, source.node, destination.node)
+        return flannel_device(cluster, source.node, destination.node)
     network = parse_network(destination.address)
     try:
         how = encapsulation(cluster, network, source.node, destination.node) if network is not None else None
     except NotCollected:
         return None
-    return TUNNEL_DEVICE.get(how or "")
+    return tunnel_device(how, family_of(destination.address))
 
 
 def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
@@ -74,7 +75,7 @@ def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId
     if destination.kind != "pod":
         return None
     if destination.node == local:
-        return FactId("route.local", local, destination.label)
+        return FactId("route.local", local, tagged(destination.label, family_of(destination.address)))
     if carries(cluster):
         lease = lease_of(cluster, destination.node)
         return FactId("flannel.route", local, str(lease.cidr)) if lease is not None and lease.cidr is not None else None
@@ -84,19 +85,24 @@ def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId
         return None
     if block is None:
         return None
-    prefix = str(block.cidr) if block.node == destination.node else f"{destination.address}/32"
+    prefix = str(block.cidr) if block.node == destination.node else host_prefix(destination.address)
     return FactId("route.block", local, prefix)
 
 
 def _pod_hops(pod: Endpoint, sending: bool) -> list[Hop]:
-    node = str(pod.node)
-    inner = [FactId("pod.link", node, pod.label), FactId("pod.route", node, pod.label), FactId("pod.gateway", node, pod.label)]
-    inner.insert(1, FactId("pod.address", "", pod.label))
+    node, family = str(pod.node), family_of(pod.address)
+    tag = tagged(pod.label, family)
+    inner = [FactId("pod.link", node, tag), FactId("pod.address", "", pod.label), FactId("pod.route", node, tag)]
     veth = [FactId("veth", node, pod.label)]
-    if sending:
-        veth += [FactId("route.gateway", node), FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label)]
+    if family == "ipv4":
+        inner.append(FactId("pod.gateway", node, tag))
+        sends = [FactId("route.gateway", node), FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label)]
     else:
-        veth += [FactId("neighbour.pod", node, pod.label)]
+        sends = [FactId("sysctl.ipv6", node, pod.label), FactId("veth.link_local", node, pod.label)]
+    if sending:
+        veth += sends
+    else:
+        veth += [FactId("neighbour.pod", node, tag)]
         inner = inner[:2]
     hops = [
         Hop(f"pod:{pod.label}", "pod", node, "eth0", tuple(inner)),
@@ -122,10 +128,12 @@ def _bridge_hop(pod: Endpoint, *facts: FactId) -> Hop:
     return Hop(f"bridge:{node}:{pod.ifname}", "bridge", node, pod.ifname, (FactId("bridge", node), *facts))
 
 
-def _tunnel_facts(cluster: Cluster, first: str, last: str | None, node: str) -> tuple[FactId, ...]:
+def _tunnel_facts(cluster: Cluster, first: str, last: str | None, node: str, device: str) -> tuple[FactId, ...]:
     """What the tunnel's end on `node` rests on, for packets from node first to node last."""
     if not carries(cluster):
-        return (FactId("tunnel.device", node),)
+        family: Family = "ipv6" if device.startswith("vxlan-v6") else "ipv4"
+        ends = [FactId(kind, first, tagged(str(last), family)) for kind in ("vxlan.neighbour", "vxlan.fdb")]
+        return (FactId("tunnel.device", node, tagged("", family)), *(ends if node == first and device.startswith("vxlan") else ()))
     entries = (FactId("flannel.neighbour", first, str(last)), FactId("flannel.fdb", first, str(last))) if node == first else ()
     return (FactId("flannel.device", node), FactId("flannel.vtep", node), *entries)
 
@@ -135,7 +143,7 @@ def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[
     pod_hops = _bridged_hops if on_bridge else _pod_hops
     hops = pod_hops(source, True) if source.kind == "pod" else []
     tunnel = _tunnel(cluster, source, destination)
-    first, last = source.node, destination.node
+    first, last, family = source.node, destination.node, family_of(destination.address)
     if on_bridge and first is not None and first == last and source.kind == destination.kind == "pod":
         # the bridge delivers by itself and the node routes nothing, but its netfilter rules may see the packet (br_netfilter)
         policy = FactId("policy", first, f"{source.address}>{destination.address}")
@@ -147,11 +155,11 @@ def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[
         hops.append(Hop(f"node:{first}", "node", first, None, tuple(facts)))
     if first != last:
         if tunnel and first:
-            hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, _tunnel_facts(cluster, first, last, first)))
+            hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, _tunnel_facts(cluster, first, last, first, tunnel)))
         if first and last:
-            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, last),)))
+            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, tagged(last, family)),)))
         if tunnel and last:
-            hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, _tunnel_facts(cluster, str(first), last, last)))
+            hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, _tunnel_facts(cluster, str(first), last, last, tunnel)))
         if last is not None:
             hops.append(Hop(f"node:{last}", "node", last, None, tuple(_node_facts(cluster, last, source, destination))))
         if first is None or last is None:
@@ -167,10 +175,12 @@ def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[
 def _node_facts(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> list[FactId]:
     facts = []
     if source.kind == "pod" or (destination.kind == "pod" and destination.node == local):
-        facts.append(FactId("sysctl.ip_forward", local))
+        facts.append(FactId("sysctl.ip_forward", local, tagged("", family_of(destination.address))))
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         facts.append(delivery)
+    if local == destination.node and local != source.node:
+        facts.append(FactId("underlay.source", local, f"{source.address}>{destination.address}"))
     facts += [fib_fact(local, source, destination), FactId("policy", local, f"{source.address}>{destination.address}")]
     return facts
 

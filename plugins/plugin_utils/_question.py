@@ -11,11 +11,11 @@ import hashlib
 import re
 import typing as t
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._cluster import Cluster, Node, Pod
 from ._flannel import BRIDGE, bridged
-from ._json import Json, NotCollected, parse_address
+from ._json import FAMILIES, Json, NotCollected, family_of, in_family, parse_address
 
 PROTOCOLS = ("tcp", "udp", "icmp")
 
@@ -125,7 +125,7 @@ def pod_endpoint(cluster: Cluster, pod: Pod, asked: str) -> Endpoint:
 
 
 def node_endpoint(node: Node, asked: str) -> Endpoint:
-    address = node.internal_ip or node.calico_address
+    address = node.internal_ip or next(iter(node.calico_addresses), None)
     if address is None:
         raise BadQuestion(f"node {node.name} has no InternalIP in the Kubernetes API; look at `kubectl get node {node.name} -o wide`")
     return Endpoint(asked, "node", address, node.name, name=node.name)
@@ -182,12 +182,12 @@ def resolve_endpoint(cluster: Cluster, asked: str, role: str) -> Endpoint:
 def _resolve_address(cluster: Cluster, address: str, role: str) -> Endpoint:
     holders = [pod for pod in cluster.workloads if address in pod.addresses]
     if len(holders) == 1:
-        return _usable(cluster, holders[0], role, address)
+        return replace(_usable(cluster, holders[0], role, address), address=address)
     if holders:
         names = ", ".join(pod.key for pod in holders)
         raise BadQuestion(f"{role}: {address} belongs to {len(holders)} running pods ({names}); ask for one of them by name")
     for node in cluster.nodes.values():
-        if address in node.internal_ips or address == node.calico_address:
+        if address in node.internal_ips or address in node.calico_addresses:
             return Endpoint(address, "node", address, node.name, name=node.name)
     return Endpoint(address, "address", address)
 
@@ -201,6 +201,7 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
         raise BadQuestion(f"the question cannot be resolved to pods and nodes, because the Kubernetes API did not tell them: {exc.reason}") from exc
     if origin.kind == "address":
         raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    origin, target = _one_family(cluster, origin, target)
     if origin.address == target.address:
         raise BadQuestion(f"source and destination are the same: {origin.label}")
     number = check_port(port)
@@ -210,6 +211,28 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
     if chosen == "icmp" and number is not None:
         raise BadQuestion(f"icmp has no ports: leave out port {number}, or say protocol tcp or udp")
     return Question(origin, target, chosen, number)
+
+
+def _one_family(cluster: Cluster, origin: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
+    """Both ends in the family of the end that was given as an address, else in the first one that both have (IPv4 before IPv6)."""
+    ends = (origin, target)
+    given = [family_of(end.address) for end in ends if parse_address(end.asked) is not None]
+    held = [_addresses(cluster, end) for end in ends]
+    for family in given or FAMILIES:
+        chosen = [in_family(addresses, family) for addresses in held]
+        if all(chosen):
+            return replace(origin, address=str(chosen[0])), replace(target, address=str(chosen[1]))
+    names = " and ".join(f"{end.label} ({', '.join(addresses)})" for end, addresses in zip(ends, held, strict=True))
+    raise BadQuestion(f"{names} have no address family in common")
+
+
+def _addresses(cluster: Cluster, end: Endpoint) -> tuple[str, ...]:
+    if parse_address(end.asked) is not None:
+        return (end.address,)
+    if end.kind == "pod":
+        return cluster.pods[f"{end.namespace}/{end.name}"].addresses
+    node = cluster.nodes.get(end.name)
+    return tuple(dict.fromkeys((end.address, *(node.internal_ips if node else ()), *(node.calico_addresses if node else ()))))
 
 
 _WITH_PORT = re.compile(r"^(?P<end>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d+)(?:/(?P<protocol>[a-z]+))?$")

@@ -6,11 +6,22 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ._autodetection import autodetect
 from ._catalogue import Remedy
 from ._documents import Documents
 from ._json import NotCollected
-from ._topology import intended_address
+from ._topology import families, intended_address
+
+if t.TYPE_CHECKING:
+    from ._diagnosis import Diagnosis
+    from ._graph import Finding
+
+
+def dead_felix(diagnosis: Diagnosis, node: str) -> list[Finding]:
+    """The finding that Felix is dead there: why what it owns is not repaired."""
+    return [finding for finding in diagnosis.findings if finding.check == "felix.down" and finding.fact.node == node]
 
 
 def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Remedy]:
@@ -19,12 +30,12 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
     A restart runs the address autodetection again, so it is simulated first on the node's own facts (calico.md section 7.4).
     """
     cluster = documents.cluster
-    if cluster.backend == "none":
+    if cluster.backend == "none" or "ipv4" not in families(cluster):
         return [_restart(node, verify, None, f"new pods on {node} wait some seconds", ())]
     intended = intended_address(cluster, cluster.nodes[node]) if node in cluster.nodes else None
     try:
         if not cluster.autodetection:
-            chosen: str | None = cluster.node(node).calico_address
+            chosen: str | None = cluster.node(node).calico_address()
         else:
             chosen = autodetect(cluster, node, documents.node(node))
     except NotCollected as exc:

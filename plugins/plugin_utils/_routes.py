@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ._documents import MAIN_TABLE
+from ._fib import MAIN_TABLE
 from ._json import Json, objects
 
 

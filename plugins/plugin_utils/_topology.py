@@ -9,34 +9,55 @@ from __future__ import annotations
 import ipaddress
 import re
 import typing as t
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ._cluster import Cluster, Node, Pod
-from ._json import IPNetwork, NotCollected
+from ._json import FAMILIES, Family, IPNetwork, Json, NotCollected, as_mapping, family_of, parse_address
+from ._selectors import BadSelector
+from ._selectors import parse as parse_selector
 
 Encapsulation = t.Literal["none", "ipip", "vxlan"]
-TUNNEL_DEVICE: dict[str, str] = {"ipip": "tunl0", "vxlan": "vxlan.calico"}
+TUNNEL_DEVICES: Mapping[tuple[str, Family], str] = {("ipip", "ipv4"): "tunl0", ("vxlan", "ipv4"): "vxlan.calico", ("vxlan", "ipv6"): "vxlan-v6.calico"}
+VTEP_ADDRESS: Mapping[Family, str] = {"ipv4": "IPv4VXLANTunnelAddr", "ipv6": "IPv6VXLANTunnelAddr"}
+BGP_PORT = 179  # RFC 4271
 
 
-def intended_address(cluster: Cluster, node: Node) -> str | None:
-    """The IPv4 address that the node should announce, from the API alone; None where that cannot be told.
+def tunnel_device(encapsulation: str | None, family: Family = "ipv4") -> str | None:
+    return TUNNEL_DEVICES.get((encapsulation or "", family))
+
+
+def families(cluster: Cluster) -> tuple[Family, ...]:
+    """The address families that calico-node announces in this cluster; IPv4 where it announces none at all."""
+
+    def read() -> tuple[Family, ...]:
+        found = tuple(family for family in FAMILIES if any(node.calico_address(family) for node in cluster.nodes.values()))
+        return found or ("ipv4",)
+
+    return cluster.once("families", read)
+
+
+def intended_address(cluster: Cluster, node: Node, family: Family = "ipv4") -> str | None:
+    """The address that the node should announce, from the API alone; None where that cannot be told.
 
     Calico's autodetection (calico.md section 6.1) decides which method holds. `first-found` names no address on purpose: there the Kubernetes
     InternalIP is intended, unless most nodes run Calico on another network than Kubernetes, which is a choice and no accident.
     """
-    internal, announced = node.internal_ip, node.calico_address
+    internal, announced = node.internal_ip_in(family), node.calico_address(family)
     if announced is not None and announced == internal:
         return announced
-    method, _equals, argument = cluster.autodetection.partition("=")
+    method, _equals, argument = cluster.autodetection_in(family).partition("=")
     if method == "kubernetes-internal-ip":
         return internal
     if method == "cidr":
-        return announced if _in_any(announced, argument) else _first_listed(node, lambda _name, address: _in_any(address, argument))
+        return announced if _in_any(announced, argument) else _first_listed(node, family, lambda _name, address: _in_any(address, argument))
     if method == "interface":
         # interfaces are matched by unanchored Go regular expressions, comma separated
-        return _first_listed(node, lambda name, _address: _matches(name, argument)) or announced
-    if announced is not None and _is_among_peers(cluster, node, announced):
+        return _first_listed(node, family, lambda name, _address: _matches(name, argument)) or announced
+    if announced is not None and _is_among_peers(cluster, node, family):
         return announced
+    if internal is None and announced is not None and family == "ipv6":
+        return announced  # Kubernetes knows one family only: nothing says that Calico's choice in the other is wrong
     return internal
 
 
@@ -56,47 +77,57 @@ def _matches(name: str, patterns: str) -> bool:
         return False
 
 
-def _first_listed(node: Node, wanted: t.Callable[[str, str], bool]) -> str | None:
+def _first_listed(node: Node, family: Family, wanted: t.Callable[[str, str], bool]) -> str | None:
     for name, held in node.listed_interfaces.items():
         for address in held:
-            if "." in address and wanted(name, address):
+            if family_of(address) == family and wanted(name, address):
                 return address
     return None
 
 
-def _is_among_peers(cluster: Cluster, node: Node, announced: str) -> bool:
+def _is_among_peers(cluster: Cluster, node: Node, family: Family) -> bool:
     """Whether most other nodes, too, announce an address that is not their InternalIP, in the network that this one announces."""
-    mine = node.calico_interface
-    others = [other for other in cluster.nodes.values() if other.name != node.name and other.calico_interface is not None]
-    if mine is None or not others:
+    mine = node.calico_interface(family)
+    announcing = cluster.once(f"announcing elsewhere {family}", lambda: _elsewhere(cluster, family))
+    others = cluster.once(f"announcing {family}", lambda: sum(1 for other in cluster.nodes.values() if other.calico_interface(family) is not None))
+    if mine is None or others < 2:
         return False
-    same = [o for o in others if o.calico_address != o.internal_ip and o.calico_interface and o.calico_interface.ip in mine.network]
-    return 2 * len(same) >= len(others)
+    return 2 * sum(1 for name, address in announcing if name != node.name and address in mine.network) >= others - 1
 
 
-def peer_addresses(cluster: Cluster) -> dict[str, str]:
-    """Node name -> the address that it should announce, for all nodes that run Calico."""
-    result = {}
-    for node in cluster.nodes.values():
-        address = intended_address(cluster, node)
-        if address is not None and node.annotation("IPv4Address") is not None:
-            result[node.name] = address
-    return result
+def _elsewhere(cluster: Cluster, family: Family) -> list[tuple[str, t.Any]]:
+    """(node, address) of those that announce another address than Kubernetes'."""
+    return [
+        (node.name, ipaddress.ip_address(address))
+        for node in cluster.nodes.values()
+        if (address := node.calico_address(family)) is not None and address != node.internal_ip_in(family)
+    ]
 
 
-def same_subnet(cluster: Cluster, local: Node, peer: str) -> bool | None:
+def peer_addresses(cluster: Cluster, family: Family = "ipv4") -> Mapping[str, str]:
+    """Node name -> the address that it should announce, for all nodes that run Calico in this family."""
+
+    def read() -> dict[str, str]:
+        result = {}
+        for node in cluster.nodes.values():
+            if node.calico_address(family) is not None:
+                address = intended_address(cluster, node, family)
+                if address is not None:
+                    result[node.name] = address
+        return result
+
+    return cluster.once(f"peer addresses {family}", read)
+
+
+def same_subnet(cluster: Cluster, local: str, peer: str, family: Family = "ipv4") -> bool | None:
     """Whether the peer's address lies in the subnet of the local node's annotation (its mask decides); None where unknown."""
-    interface = local.calico_interface
-    if interface is None or local.calico_address != intended_address(cluster, local):
-        other = cluster.nodes.get(peer)
-        interface = other.calico_interface if other is not None and other.calico_address == intended_address(cluster, other) else None
-        address = intended_address(cluster, local)
-    else:
-        other = cluster.nodes.get(peer)
-        address = intended_address(cluster, other) if other is not None else None
-    if interface is None or address is None:
-        return None
-    return ipaddress.ip_address(address) in interface.network
+    addresses = peer_addresses(cluster, family)
+    for one, other in ((local, peer), (peer, local)):
+        node = cluster.nodes.get(one)
+        interface = node.calico_interface(family) if node is not None else None
+        if interface is not None and other in addresses and str(interface.ip) == addresses.get(one):
+            return parse_address(addresses[other]) in interface.network
+    return None
 
 
 def encapsulation(cluster: Cluster, prefix: IPNetwork, local: str, peer: str) -> Encapsulation | None:
@@ -108,7 +139,7 @@ def encapsulation(cluster: Cluster, prefix: IPNetwork, local: str, peer: str) ->
         if mode == "Always":
             return t.cast(Encapsulation, kind)
         if mode == "CrossSubnet":
-            direct = same_subnet(cluster, cluster.nodes[local], peer) if local in cluster.nodes else None
+            direct = same_subnet(cluster, local, peer, family_of(str(prefix)))
             if direct is None:
                 return None
             return "none" if direct else t.cast(Encapsulation, kind)
@@ -117,7 +148,7 @@ def encapsulation(cluster: Cluster, prefix: IPNetwork, local: str, peer: str) ->
 
 @dataclass(frozen=True)
 class RemotePrefix:
-    """A prefix that must be routed to a node: an IPAM block, or the /32 of a pod with a borrowed address."""
+    """A prefix that must be routed to a node: an IPAM block, or the single address of a pod that borrowed it."""
 
     prefix: str
     node: str
@@ -125,20 +156,29 @@ class RemotePrefix:
 
 
 def pod_prefixes(cluster: Cluster) -> list[RemotePrefix]:
-    """Every block with its owner, and borrowed addresses as /32 (calico.md section 3.3). Blocks without a confirmed affinity are not announced."""
-    result = []
-    owners: dict[str, str | None] = {}
-    for block in cluster.blocks:
-        if block.cidr.version != 4:
-            continue
-        owners[str(block.cidr)] = block.node
-        if block.node in cluster.nodes and (str(block.node), str(block.cidr)) in cluster.confirmed_affinities:
-            result.append(RemotePrefix(str(block.cidr), str(block.node)))
-    for pod in cluster.workloads:
-        block_of_pod = cluster.block_of(str(pod.address))
-        if block_of_pod is not None and block_of_pod.node != pod.node and "." in str(pod.address):
-            result.append(RemotePrefix(f"{pod.address}/32", str(pod.node), pod))
-    return result
+    """Every block with its owner, and borrowed addresses as /32 or /128 (calico.md section 3.3). Blocks without a confirmed affinity are not announced."""
+
+    def read() -> list[RemotePrefix]:
+        result = []
+        for block in cluster.blocks:
+            if block.node in cluster.nodes and (str(block.node), str(block.cidr)) in cluster.confirmed_affinities:
+                result.append(RemotePrefix(str(block.cidr), str(block.node)))
+        for pod in cluster.workloads:
+            for address in pod.addresses:
+                block_of_pod = cluster.block_of(address)
+                if block_of_pod is not None and block_of_pod.node != pod.node and not _shared(cluster, address):
+                    result.append(RemotePrefix(host_prefix(address), str(pod.node), pod))
+        return result
+
+    return cluster.once("pod prefixes", read)
+
+
+def host_prefix(address: str) -> str:
+    return f"{address}/{32 if family_of(address) == 'ipv4' else 128}"
+
+
+def _shared(cluster: Cluster, address: str) -> bool:
+    return len(cluster.pods_at(address)) > 1
 
 
 def uses_bird(cluster: Cluster) -> bool:
@@ -148,5 +188,136 @@ def uses_bird(cluster: Cluster) -> bool:
         return True
 
 
-def uses_ipip(cluster: Cluster) -> bool:
-    return any(pool.ipip != "Never" and not pool.disabled for pool in cluster.pools)
+def uses_encapsulation(cluster: Cluster, kind: Encapsulation, family: Family) -> bool:
+    modes = (pool.ipip if kind == "ipip" else pool.vxlan for pool in cluster.pools if not pool.disabled and family_of(str(pool.cidr)) == family)
+    return any(mode != "Never" for mode in modes)
+
+
+def felix_programs(cluster: Cluster, how: Encapsulation | None) -> bool:
+    """Whether Felix, and not BIRD, writes the routes to other nodes of this encapsulation (calico.md section 3.2, programClusterRoutes)."""
+    if how == "vxlan" or not uses_bird(cluster):
+        return True
+    try:
+        setting = str(cluster.felix_configuration().get("programClusterRoutes") or "")
+        default = "EnabledIPIPOnly" if _at_least(cluster.calico_version, (3, 33)) else "Disabled"
+    except NotCollected:
+        return False
+    chosen = setting or default
+    return chosen == "Enabled" or chosen == {"ipip": "EnabledIPIPOnly", "none": "EnabledNoEncapOnly"}.get(how or "")
+
+
+def _at_least(version: str | None, wanted: tuple[int, int]) -> bool:
+    found = re.match(r"v?(\d+)\.(\d+)", version or "")
+    return found is not None and (int(found[1]), int(found[2])) >= wanted
+
+
+# ---------------------------------------------------------------- who peers with whom
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A BGP session that a node's configuration must hold. node: the peer's name, "" where it is no node of the cluster."""
+
+    node: str
+    address: str
+    as_number: str | None
+    origin: str  # "mesh" or the name of the BGPPeer
+
+
+def is_reflector(node: Node) -> bool:
+    return node.annotation("RouteReflectorClusterID") is not None
+
+
+def bgp_peers(cluster: Cluster, local: str, family: Family = "ipv4") -> Mapping[str, Peer]:
+    """Address -> session that node `local` must have: the mesh, BGPPeers that name it, and the reverse of those that select it as a peer.
+
+    Source: confd/pkg/backends/calico/bgp_processor.go. Errors: NotCollected where the API did not tell.
+    """
+    return cluster.once(f"bgp peers {local} {family}", lambda: _peers(cluster, local, family))
+
+
+def _peers(cluster: Cluster, local: str, family: Family) -> dict[str, Peer]:
+    addresses = peer_addresses(cluster, family)
+    me = cluster.nodes.get(local)
+    if me is None or local not in addresses:
+        return {}
+    found: dict[str, Peer] = {}
+
+    def add(name: str, origin: str, as_number: Json = None) -> None:
+        if name != local and name in addresses:
+            found.setdefault(addresses[name], Peer(name, addresses[name], str(as_number or cluster.as_number(name)), origin))
+
+    if cluster.mesh and not is_reflector(me):
+        for name in addresses:
+            if not is_reflector(cluster.nodes[name]):
+                add(name, "mesh")
+    by_address = cluster.once(f"nodes by peer address {family}", lambda: {address: name for name, address in addresses.items()})
+    for raw in cluster.section("bgppeers"):
+        spec, name = as_mapping(raw.get("spec")), str(as_mapping(raw.get("metadata")).get("name", ""))
+        mine = _selected(cluster, spec)
+        if spec.get("peerSelector"):
+            theirs = matching_nodes(cluster, str(spec["peerSelector"]))
+            if local in mine:
+                for peer in theirs:
+                    add(peer, name)
+            if local in theirs and spec.get("reversePeering") != "Manual":
+                for peer in mine:
+                    add(peer, name)
+        elif local in mine and spec.get("peerIP"):
+            address = _without_port(str(spec["peerIP"]))
+            if address is not None and family_of(address) == family:
+                if address in by_address:
+                    add(by_address[address], name, spec.get("asNumber"))
+                else:
+                    found.setdefault(address, Peer("", address, str(spec.get("asNumber") or ""), name))
+    return found
+
+
+def _selected(cluster: Cluster, spec: Mapping[str, Json]) -> frozenset[str]:
+    """The nodes that a BGPPeer configures."""
+    if spec.get("node"):
+        return frozenset((str(spec["node"]),))
+    return matching_nodes(cluster, str(spec.get("nodeSelector") or "all()"))
+
+
+def matching_nodes(cluster: Cluster, selector: str) -> frozenset[str]:
+    def read() -> frozenset[str]:
+        try:
+            matches = parse_selector(selector)
+        except BadSelector as exc:
+            raise NotCollected(str(exc)) from exc
+        return frozenset(node.name for node in cluster.nodes.values() if matches(node.labels))
+
+    return cluster.once(f"selector {selector}", read)
+
+
+def _without_port(text: str) -> str | None:
+    """`10.0.0.1`, `10.0.0.1:179` or `[2001:db8::1]:179` as an address."""
+    if parse_address(text) is not None:
+        return str(parse_address(text))
+    host = text.rpartition(":")[0].strip("[]")
+    parsed = parse_address(host)
+    return str(parsed) if parsed is not None else None
+
+
+def reflectors(cluster: Cluster, local: str, family: Family = "ipv4") -> Iterable[str]:
+    return [peer.node for peer in bgp_peers(cluster, local, family).values() if peer.node and is_reflector(cluster.nodes[peer.node])]
+
+
+def carries_routes(cluster: Cluster, local: str, peer: str, family: Family = "ipv4") -> bool | None:
+    """Whether the configured sessions can carry routes between two nodes: directly, or over route reflectors. None: an outside peer might."""
+    seen, queue, outside = {local}, [local], False
+    while queue:
+        names = peer_names(cluster, queue.pop(), family)
+        if peer in names:
+            return True
+        outside = outside or "" in names
+        further = [name for name in names - seen if name and is_reflector(cluster.nodes[name])]
+        seen.update(further)
+        queue += further
+    return None if outside else False
+
+
+def peer_names(cluster: Cluster, local: str, family: Family = "ipv4") -> frozenset[str]:
+    """Names of the nodes that `local` peers with; "" among them stands for peers outside of the cluster."""
+    return cluster.once(f"peer names {local} {family}", lambda: frozenset(peer.node for peer in bgp_peers(cluster, local, family).values()))

@@ -139,7 +139,7 @@ def _network(folder: pathlib.Path) -> dict[str, Json]:
         "links": _iproute.links(listing("ip-link.json")),
         "addresses": _iproute.addresses(listing("ip-addr.json")),
         "routes": _iproute.routes(listing("ip-route.json"), "inet") + _iproute.routes(listing("ip6-route.json"), "inet6"),
-        "rules": _iproute.rules(listing("ip-rule.json"), "inet"),
+        "rules": _iproute.rules(listing("ip-rule.json"), "inet") + _iproute.rules(listing("ip6-rule.json"), "inet6"),
         "neighbours": _iproute.neighbours(listing("ip-neigh.json")),
         "sysctls": _sysctls.parse(text(folder / "sysctl.txt")),
     }
@@ -173,6 +173,7 @@ def node(name: str, node_name: str) -> dict[str, Json]:
         "felix": {"running": bool(re.search(r"calico-node -felix|calico component felix", commands))},
         "confd": {"running": bool(re.search(r"calico-node -confd|calico component confd", commands))},
         "bird": {"running": bool(re.search(r"\bbird -R", commands))},
+        "bird6": {"running": bool(re.search(r"\bbird6 -R", commands))},
     }
     document["flannel"] = _flannel_section(where)
     pods = [pod["metadata"] for pod in read_json(base / "api" / "pods.json", {"items": []})["items"]]
@@ -200,7 +201,11 @@ def question(name: str, known: Cluster) -> Question:
     """What was measured in the recording; in a healthy one, two pods on different nodes."""
     symptom = ((about(name).get("truth") or {}).get("symptom")) or {}
     if symptom.get("source"):
-        return resolve(known, symptom["source"], symptom.get("destination") or symptom["destination_ip"], None, None)
+        target, address = symptom.get("destination") or symptom["destination_ip"], str(symptom.get("destination_ip"))
+        if target.startswith("Service/"):  # Services are not walked yet: the first pod behind it that runs elsewhere
+            pods = [pod for pod in known.dns_pods() if pod.node != known.pods[symptom["source"]].node] or known.dns_pods()
+            return resolve(known, symptom["source"], pods[0].key, None, None)
+        return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, None, None)
     first = known.workloads[0]
     second = next(pod for pod in known.workloads if pod.node != first.node)
     return resolve(known, first.key, second.key, None, None)

@@ -69,6 +69,8 @@ def cluster_document() -> dict[str, Json]:
         "ipamblocks": [{"metadata": {}, "spec": {"cidr": cidr, "affinity": f"host:{node}"}} for node, cidr in BLOCKS.items()],
         "blockaffinities": [{"metadata": {}, "spec": {"cidr": cidr, "node": node, "state": "confirmed"}} for node, cidr in BLOCKS.items()],
         "bgpconfigurations": [],
+        "bgppeers": [],
+        "felixconfigurations": [],
         "clusterinformations": [],
     }
 

@@ -39,13 +39,14 @@ def bridged_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             veth, link, address = FactId("veth", node, pod.key), FactId("pod.link", node, pod.key), FactId("pod.address", "", pod.key)
             yield Fact("veth", node, pod.key, {"ifname": None, "state": "up"})
             yield Fact("bridge.port", node, pod.key, {"master": BRIDGE, "state": "forwarding"}, needs=(veth, bridge))
-            yield Fact("route.local", node, pod.key, {"dst": str(lease.cidr), "dev": BRIDGE}, needs=(bridge,))
+            yield Fact("route.local", node, pod.key, {"dst": str(lease.cidr), "dev": BRIDGE, "pod": pod.key}, needs=(bridge,))
             if pod.key in asked:
-                yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": BRIDGE}, needs=(bridge, FactId("bridge.port", node, pod.key), address))
-                yield Fact("pod.link", node, pod.key, {"ifname": "eth0", "address": pod.address, "host": BRIDGE}, needs=(veth,))
-                yield Fact("pod.route", node, pod.key, {"dst": "0.0.0.0/0", "gateway": lease.bridge_address, "dev": "eth0", "host": BRIDGE},
+                yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": BRIDGE, "pod": pod.key}, needs=(bridge, FactId("bridge.port", node,
+                    pod.key), address))
+                yield Fact("pod.link", node, pod.key, {"ifname": "eth0", "address": pod.address, "host": BRIDGE, "pod": pod.key}, needs=(veth,))
+                yield Fact("pod.route", node, pod.key, {"dst": "0.0.0.0/0", "gateway": lease.bridge_address, "dev": "eth0", "host": BRIDGE, "pod": pod.key},
                            needs=(link, FactId("podcidr", node)))  # fmt: skip
-                yield Fact("pod.gateway", node, pod.key, {"dst": lease.bridge_address, "lladdr": None, "host": BRIDGE},
+                yield Fact("pod.gateway", node, pod.key, {"dst": lease.bridge_address, "lladdr": None, "host": BRIDGE, "pod": pod.key},
                            needs=(link, bridge, FactId("bridge.port", node, pod.key), FactId("podcidr", node)))  # fmt: skip
 
 

@@ -186,7 +186,7 @@ def towards_others(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         if other.cidr != mine.cidr:
             yield Fact("flannel.route", local, str(other.cidr), route_value(cluster, mine, other), needs=(*base, *device[:1]))
         if peer in scope.asked_nodes and other.address is not None:
-            yield Fact("underlay.route", local, peer, {"address": other.address})
+            yield Fact("underlay.route", local, peer, {"address": other.address, "peer": peer})
         if mine.device is not None and other.backend == "vxlan":
             entry = {"dev": mine.device, "prefix": str(other.cidr), "direct": direct_routing(cluster) is not False}
             yield Fact("flannel.neighbour", local, peer, {**entry, "dst": other.vtep_address, "lladdr": other.vtep_mac}, needs=(*base, *device))

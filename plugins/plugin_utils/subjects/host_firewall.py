@@ -13,16 +13,14 @@ from .._cluster import Cluster
 from .._documents import Documents
 from .._firewall import Hit, Packet, end_of
 from .._graph import Fact, Finding
-from .._json import NotCollected
+from .._json import NotCollected, tagged
 from .._question import Scope
-from .._topology import peer_addresses, uses_bird
+from .._topology import BGP_PORT, bgp_peers, families, peer_addresses, uses_bird
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._diagnosis import Diagnosis
-
-BGP_PORT = 179
 
 
 @expects("netfilter.bgp")
@@ -30,11 +28,12 @@ def bgp_passes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     """Both sides of a session's handshake pass the filters of a node, in and out."""
     if not uses_bird(cluster):
         return
-    addresses = peer_addresses(cluster)
-    asked = set(scope.asked_nodes)
-    for local, peer in scope.pairs(addresses):
-        if local in asked and local in addresses:
-            yield Fact("netfilter.bgp", local, peer, {"own": addresses[local], "address": addresses[peer], "port": BGP_PORT})
+    for family in families(cluster):
+        addresses = peer_addresses(cluster, family)
+        for local, peer in scope.pairs(addresses):
+            if local in addresses and addresses[peer] in bgp_peers(cluster, local, family):
+                value = {"own": addresses[local], "address": addresses[peer], "port": BGP_PORT, "peer": peer}
+                yield Fact("netfilter.bgp", local, tagged(peer, family), value)
 
 
 @check("netfilter.bgp.blocked", fact="netfilter.bgp")
@@ -56,9 +55,10 @@ def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding |
         return None
     first, *more = hits
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
-    severity: t.Literal["critical", "warning"] = "critical" if any(hit.packets for hit in hits) else "warning"
-    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity=severity,
-                   hint={"rules": [_line(hit) for hit in hits], "where": f"{first.backend}, table {first.table}, chain {first.chain}"})  # fmt: skip
+    counted = any(hit.packets for hit in hits)
+    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity="latent",
+                   hint={"counted": counted, "rules": [_line(hit) for hit in hits],
+                       "where": f"{first.backend}, table {first.table}, chain {first.chain}"})  # fmt: skip
 
 
 def _line(hit: Hit) -> str:
@@ -72,10 +72,10 @@ def bgp_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Caus
     for finding in findings:
         alike.setdefault((finding.fact.node, *finding.hint["rules"]), []).append(finding)
     for (node, *rules), mine in alike.items():
-        others = sorted({finding.fact.object for finding in mine})
+        others = sorted({finding.fact.value["peer"] for finding in mine})
         shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         why = [f"It is in {mine[0].hint['where']}." + (f" So do: {'; '.join(rules[1:])}." if rules[1:] else "")]
-        late = [] if any(finding.severity == "critical" for finding in mine) else ["No packet was counted yet: a session that stands ends when it restarts."]
+        late = [] if any(finding.hint["counted"] for finding in mine) else ["No packet was counted yet: a session that stands ends when it restarts."]
         yield Cause(
             "bgp_tcp179_blocked", "F02", node, f"{node} itself drops TCP port 179 between it and {shown}: {rules[0]}", mine,
             objects=[*mine[0].actual, *others], why=[*why, *late],

@@ -9,14 +9,15 @@ from __future__ import annotations
 import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
-from .._cluster import Cluster
+from .._cluster import Cluster, Pod
 from .._documents import Documents
 from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding
-from .._json import NotCollected, as_list, as_mapping, objects, parse_address, parse_network
+from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, host_interface
-from .._remedies import restart_calico_node
+from .._remedies import dead_felix, restart_calico_node
 from .._routes import hops, route_line
+from .._topology import host_prefix
 from .bridge import bridged_veth
 
 if t.TYPE_CHECKING:
@@ -25,30 +26,42 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 CNI_MAC = "ee:ee:ee:ee:ee:ee"  # cni-plugin/pkg/dataplane/linux/dataplane_linux.go
+HOST_LINK_LOCAL = "fe80::ecee:eeff:feee:eeee"  # the kernel's EUI-64 address for that MAC; the gateway of every IPv6 pod
 
 
-@expects("veth", "route.local", "neighbour.pod", "sysctl.forwarding", "sysctl.proxy_arp")
+@expects("veth", "route.local", "neighbour.pod", "sysctl.forwarding", "sysctl.proxy_arp", "sysctl.ipv6", "veth.link_local")
 def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if not cluster.backend:
         return
     for node in scope.core:
         for pod in cluster.workloads_on(node):
-            if "." not in str(pod.address):
-                continue
             ifname = host_interface(pod.namespace, pod.name, cluster.interface_prefix)
-            veth = FactId("veth", node, pod.key)
             yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"})
-            yield Fact("route.local", node, pod.key, {"dst": f"{pod.address}/32", "dev": ifname}, needs=(veth,))
-            yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": ifname}, needs=(veth,))
-            yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},
-                       needs=(FactId("sysctl.ip_forward", node), veth))  # fmt: skip
-            yield Fact("sysctl.proxy_arp", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/proxy_arp", "value": "1", "ifname": ifname}, needs=(veth,))
+            for family in FAMILIES:
+                address = pod.address_in(family)
+                if address is not None:
+                    yield from _pod_in(cluster, node, pod, ifname, family, address)
+
+
+def _pod_in(cluster: Cluster, node: str, pod: Pod, ifname: str, family: Family, address: str) -> Iterator[Fact]:
+    """What one address of a pod needs on its node."""
+    tag, veth = tagged(pod.key, family), FactId("veth", node, pod.key)
+    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(veth,))
+    yield Fact("neighbour.pod", node, tag, {"dst": address, "dev": ifname, "pod": pod.key}, needs=(veth,))
+    if family == "ipv4":
+        yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},
+                   needs=(FactId("sysctl.ip_forward", node), veth))  # fmt: skip
+        yield Fact("sysctl.proxy_arp", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/proxy_arp", "value": "1", "ifname": ifname}, needs=(veth,))
+    else:
+        yield Fact("sysctl.ipv6", node, pod.key, {"path": f"net/ipv6/conf/{ifname}/disable_ipv6", "value": "0", "ifname": ifname}, needs=(veth,))
+        yield Fact("veth.link_local", node, pod.key, {"address": HOST_LINK_LOCAL, "ifname": ifname}, needs=(FactId("sysctl.ipv6", node, pod.key), veth))
 
 
 @expects("sysctl.ip_forward", "felix.running", "route.gateway")
 def per_node(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for node in scope.core:
-        yield Fact("sysctl.ip_forward", node, value="1")
+        for family in {family_of(address) for pod in cluster.workloads_on(node) for address in pod.addresses} or {"ipv4"}:
+            yield Fact("sysctl.ip_forward", node, tagged("", family), value="1")
         if cluster.backend:
             yield Fact("felix.running", node, value="running")
             yield Fact("route.gateway", node, value="a route to 169.254.1.1")
@@ -74,7 +87,8 @@ def local_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     source = (f"kernel {fact.node}", "api")
     found = facts.routes_to(wanted["dst"])
     if not found:
-        return Finding("route.local.missing", fact, None, f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {fact.object} runs", source)
+        return Finding("route.local.missing", fact, None, f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {wanted['pod']} runs",
+            source)
     best = min(found, key=lambda route: route.get("metric") or 0)
     if [device for _gateway, device in hops(best)] == [wanted["dev"]]:
         return None
@@ -88,16 +102,16 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     entry = next((n for n in facts.neighbours if n.get("dst") == wanted["dst"] and n.get("dev") == wanted["dev"]), None)
     if entry is None or not entry.get("lladdr"):
         return None
-    if fact.object not in {pod.label for pod in scope.pods}:
+    if fact.value["pod"] not in {pod.label for pod in scope.pods}:
         if "PERMANENT" not in as_list(entry.get("state")):
             return None
-    mac = _pod_mac(documents, fact.node, fact.object, wanted["dev"])
-    if mac is None and fact.object in {pod.label for pod in scope.pods}:
-        raise NotCollected(f"{fact.node}: the MAC of pod {fact.object} could not be read")
+    mac = _pod_mac(documents, fact.node, fact.value["pod"], wanted["dev"])
+    if mac is None and fact.value["pod"] in {pod.label for pod in scope.pods}:
+        raise NotCollected(f"{fact.node}: the MAC of pod {fact.value['pod']} could not be read")
     if mac is None or mac == entry.get("lladdr"):
         return None
     evidence = f"{wanted['dst']} dev {wanted['dev']} lladdr {entry.get('lladdr')} {' '.join(map(str, as_list(entry.get('state'))))}; the pod's eth0 has {mac}"
-    return Finding("neighbour.pod.wrong", fact, entry.get("lladdr"), evidence, (f"kernel {fact.node}", f"pod {fact.object}"))
+    return Finding("neighbour.pod.wrong", fact, entry.get("lladdr"), evidence, (f"kernel {fact.node}", f"pod {fact.value['pod']}"))
 
 
 def _pod_mac(documents: Documents, node: str, pod: str, ifname: str) -> str | None:
@@ -112,9 +126,12 @@ def _sysctl(fact: Fact, documents: Documents, check_id: str, path: str, wanted: 
     return Finding(check_id, fact, value, f"{path.replace('/', '.')} = {value}", (f"kernel {fact.node}",))
 
 
+FORWARDING: dict[Family, str] = {"ipv4": "net/ipv4/ip_forward", "ipv6": "net/ipv6/conf/all/forwarding"}
+
+
 @check("forwarding.off", fact="sysctl.ip_forward")
 def ip_forward(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    return _sysctl(fact, documents, "forwarding.off", "net/ipv4/ip_forward")
+    return _sysctl(fact, documents, "forwarding.off", FORWARDING[fact.family])
 
 
 @check("forwarding.interface.off", fact="sysctl.forwarding")
@@ -133,6 +150,27 @@ def proxy_arp(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     if facts.sysctl("net/ipv4/conf/all/proxy_arp") == "1":
         return None
     return _sysctl(fact, documents, "proxy_arp.off", fact.value["path"])
+
+
+@check("ipv6.disabled", fact="sysctl.ipv6")
+def ipv6_enabled(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    if fact.value["ifname"] not in documents.node(fact.node).links:
+        raise NotCollected(f"{fact.node}: {fact.value['ifname']} does not exist")
+    return _sysctl(fact, documents, "ipv6.disabled", fact.value["path"], "0")
+
+
+@check("veth.link_local.missing", fact="veth.link_local")
+def host_link_local(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """The pod's IPv6 default route points at it."""
+    facts, ifname = documents.node(fact.node), fact.value["ifname"]
+    link = facts.links.get(ifname)
+    if link is None:
+        raise NotCollected(f"{fact.node}: {ifname} does not exist")
+    held = [str(a.get("local")) for a in facts.addresses if a.get("ifname") == ifname and str(a.get("local")).startswith("fe80:")]
+    if fact.value["address"] in held or link.get("address") != CNI_MAC:
+        return None
+    evidence = f"{ifname} of {fact.node}: {', '.join(held) or 'no link-local address'}, the pod's gateway is {fact.value['address']}"
+    return Finding("veth.link_local.missing", fact, held, evidence, (f"kernel {fact.node}",))
 
 
 @check("route.gateway.missing", fact="route.gateway")
@@ -161,21 +199,17 @@ def felix_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None
     felix = documents.node(fact.node).process("felix")
     if felix.get("running") is not False:
         return None
-    return Finding("felix.down", fact, "not running", f"no Felix process on {fact.node}", (f"processes {fact.node}",), severity="warning")
+    return Finding("felix.down", fact, "not running", f"no Felix process on {fact.node}", (f"processes {fact.node}",), severity="latent")
 
 
 # --------------------------------------------------------------------------- causes
 
 
-def _dead_felix(diagnosis: Diagnosis, node: str) -> list[Finding]:
-    return [f for f in diagnosis.findings if f.check == "felix.down" and f.fact.node == node]
-
-
 @cause(roots=("route.local.missing", "route.local.different"))
 def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node, pod = finding.fact.node, finding.fact.object
-        dead = _dead_felix(diagnosis, node)
+        node, pod = finding.fact.node, finding.fact.value["pod"]
+        dead = dead_felix(diagnosis, node)
         missing = finding.check == "route.local.missing"
         wanted = f"{finding.fact.value['dst']} dev {finding.fact.value['dev']}"
         summary = f"{node} has no route to its own pod {pod}." if missing else f"{node} sends packets for its own pod {pod} into another interface."
@@ -191,27 +225,39 @@ def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
         )  # fmt: skip
 
 
-@cause(roots=("forwarding.off", "forwarding.interface.off", "proxy_arp.off"))
+@cause(roots=("forwarding.off", "forwarding.interface.off", "proxy_arp.off", "ipv6.disabled"))
 def sysctl_cleared(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node = finding.fact.node
-        path = "net/ipv4/ip_forward" if finding.check == "forwarding.off" else finding.fact.value["path"]
+        node, six = finding.fact.node, finding.fact.family == "ipv6" or finding.check == "ipv6.disabled"
+        path = FORWARDING[finding.fact.family] if finding.check == "forwarding.off" else finding.fact.value["path"]
+        wanted = "0" if finding.check == "ipv6.disabled" else "1"
         name = path.replace("/", ".")
         what = {
-            "forwarding.off": f"{node} forwards no packets at all",
+            "ipv6.disabled": f"{node} has IPv6 switched off on the interface of pod {finding.fact.object}",
+            "forwarding.off": f"{node} forwards no {'IPv6 ' if six else ''}packets at all",
             "forwarding.interface.off": f"{node} forwards nothing that comes from pod {finding.fact.object}",
             "proxy_arp.off": f"{node} does not answer ARP for the gateway of pod {finding.fact.object}",
         }[finding.check]
         yield Cause(
-            "proxy_arp_or_forwarding_cleared", "F17", node, f"{what}: {name} is {finding.actual}.", [finding], objects=[name],
+            "ipv6_disabled_or_no_ll" if six else "proxy_arp_or_forwarding_cleared", "F74" if six else "F17", node, f"{what}: {name} is {finding.actual}.",
+            [finding], objects=[name],
             why=[("Felix sets it when an interface comes up and never again" if diagnosis.documents.cluster.backend else "Nothing sets it a second time")
                  + "; sysctl --system or a hardening script clears it."],
             remedies=[
-                Remedy("set_sysctl", "R1", f"sysctl -w {name}=1 on {node}", f"sysctl -w {name}={finding.actual}", node=node, object=name,
-                       change=(str(finding.actual), "1"), parameters={"path": path, "value": "1"}, verify=f"{name} is 1 on {node}",
+                Remedy("set_sysctl", "R1", f"sysctl -w {name}={wanted} on {node}", f"sysctl -w {name}={finding.actual}", node=node, object=name,
+                       change=(str(finding.actual), wanted), parameters={"path": path, "value": wanted}, verify=f"{name} is {wanted} on {node}",
                        blast_radius=f"{node} forwards again", preconditions=(f"{name} is {finding.actual}",)),
             ],
         )  # fmt: skip
+
+
+@cause(roots=("veth.link_local.missing",))
+def no_link_local(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, pod, ifname = finding.fact.node, finding.fact.object, finding.fact.value["ifname"]
+        yield Cause("ipv6_disabled_or_no_ll", "F74", node, f"{ifname} on {node} lacks the address that pod {pod} uses as its IPv6 gateway.", [finding],
+                    objects=[pod], remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "",
+                        node=node)])  # fmt: skip
 
 
 @cause(roots=("route.gateway.missing",))
@@ -244,7 +290,7 @@ def veth_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
 @cause(roots=("neighbour.pod.wrong",))
 def stale_neighbour(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node, pod = finding.fact.node, finding.fact.object
+        node, pod = finding.fact.node, finding.fact.value["pod"]
         address, ifname = finding.fact.value["dst"], finding.fact.value["dev"]
         yield Cause("stale_host_neighbour", "F53", node, f"{node} sends packets for pod {pod} to a MAC that the pod does not have.", [finding], objects=[pod],
                     remedies=[Remedy("delete_neighbour", "R1", f"ip neigh del {address} dev {ifname} on {node}",

@@ -10,12 +10,12 @@ import typing as t
 
 from .._autodetection import autodetect
 from .._catalogue import Cause, Remedy, cause, check, expects
-from .._cluster import Cluster
+from .._cluster import ADDRESS_ANNOTATION, Cluster
 from .._documents import Documents, NodeFacts
-from .._graph import Fact, Finding, NotApplicable
-from .._json import NotCollected, as_mapping, objects
+from .._graph import Fact, FactId, Finding, NotApplicable
+from .._json import Family, NotCollected, as_mapping, family_of, objects, tagged
 from .._question import Scope
-from .._topology import intended_address
+from .._topology import families, intended_address
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,39 +23,50 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 
-@expects("node.address")
+@expects("node.address", "node.mask")
 def addresses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
-    for node in cluster.nodes.values():
-        if node.annotation("IPv4Address") is not None or node.name in scope.core:
-            yield Fact("node.address", node.name, value=intended_address(cluster, node))
+    for family in families(cluster):
+        for node in cluster.nodes.values():
+            if node.calico_interface(family) is not None or node.name in scope.core:
+                intended = intended_address(cluster, node, family)
+                yield Fact("node.address", node.name, tagged("", family), value=intended)
+            if node.calico_interface(family) is not None and node.name in scope.core:
+                yield Fact("node.mask", node.name, tagged("", family), value="the mask of its interface", needs=(FactId("node.address", node.name, tagged("",
+                    family)),))
 
 
-@check("node.address.wrong", "node.address.absent", fact="node.address")
+@check("node.address.wrong", "node.address.absent", "node.address.duplicate", fact="node.address")
 def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    node = documents.cluster.node(fact.node)
-    announced = node.calico_address
+    node, family, intended = documents.cluster.node(fact.node), fact.family, fact.value
+    annotation = ADDRESS_ANNOTATION[family]
+    announced = node.calico_address(family)
     if not documents.cluster.backend:
         raise NotApplicable("no calico-node runs in this cluster")
     if announced is None:
         if documents.cluster.backend == "none":
             raise NotApplicable("calico-node only enforces policy here and announces no address")
-        return Finding("node.address.absent", fact, None, f"node {fact.node} has no annotation projectcalico.org/IPv4Address", ("api",))
-    if fact.value is None:
+        return Finding("node.address.absent", fact, None, f"node {fact.node} has no annotation projectcalico.org/{annotation}", ("api",), severity="latent")
+    if intended is None:
         raise NotCollected(f"{fact.node}: neither an InternalIP nor an autodetection method says which address it should announce")
     facts = documents.node(fact.node)
-    if announced == fact.value:
+    line = f"projectcalico.org/{annotation}: {node.annotation(annotation)}"
+    if announced == intended:
         if facts.collected and facts.address_on_node(announced) is None:
-            return _stale(fact, announced, ("api", f"kernel {fact.node}"))
+            return _stale(fact, announced, line, ("api", f"kernel {fact.node}"))
         return None
-    sources, evidence, hint = ["api"], f"projectcalico.org/IPv4Address: {node.annotation('IPv4Address')}", {}
+    twins = [name for name, address in _announced(documents.cluster, family) if address == announced and name != fact.node]
+    if twins:
+        evidence = f"{line} on {fact.node}, and on {', '.join(twins)} too"
+        return Finding("node.address.duplicate", fact, announced, evidence, ("api",), severity="latent", hint={"twins": twins})
+    sources, evidence, hint = ["api"], line, {}
     if facts.collected:
         try:
             ifname = facts.link_holding(announced)
             sources.append(f"kernel {fact.node}")
             if ifname is None:
-                return _stale(fact, announced, tuple(sources))
+                return _stale(fact, announced, line, tuple(sources))
             held = as_mapping(facts.address_on_node(announced))
-            evidence += f"; on {fact.node}: inet {announced}/{held.get('prefixlen')} dev {ifname}"
+            evidence += f"; on {fact.node}: {'inet' if family == 'ipv4' else 'inet6'} {announced}/{held.get('prefixlen')} dev {ifname}"
             hint = {"ifname": ifname, "prefixlen": held.get("prefixlen")}
         except NotCollected:
             pass
@@ -65,20 +76,27 @@ def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding
             evidence += f"; projectcalico.org/Interfaces: it is on {listed}"
             hint = {"ifname": listed}
     if _sessions_work(documents, announced):
-        raise NotApplicable(f"{fact.node} announces {announced} instead of {fact.value}, and its BGP sessions are Established")
-    sources += [f"bird {name}" for name in _peers_that_fail(documents, fact.node, (announced, fact.value))]
-    return Finding("node.address.wrong", fact, announced, evidence, tuple(sources), hint=hint)
+        raise NotApplicable(f"{fact.node} announces {announced} instead of {intended}, and its BGP sessions are Established")
+    sources += [f"bird {name}" for name in _peers_that_fail(documents, fact.node, family, (announced, intended))]
+    return Finding("node.address.wrong", fact, announced, evidence, tuple(sources), severity="latent", hint=hint)
 
 
-def _stale(fact: Fact, announced: str, sources: tuple[str, ...]) -> Finding:
-    evidence = f"projectcalico.org/IPv4Address: {announced}; no interface of {fact.node} has it"
-    return Finding("node.address.wrong", fact, announced, evidence, sources, hint={"stale": True})
+def _announced(cluster: Cluster, family: Family) -> list[tuple[str, str]]:
+    def read() -> list[tuple[str, str]]:
+        return [(node.name, address) for node in cluster.nodes.values() if (address := node.calico_address(family)) is not None]
+
+    return cluster.once(f"announced {family}", read)
+
+
+def _stale(fact: Fact, announced: str, line: str, sources: tuple[str, ...]) -> Finding:
+    evidence = f"{line}; no interface of {fact.node} has it"
+    return Finding("node.address.wrong", fact, announced, evidence, sources, severity="latent", hint={"stale": True})
 
 
 def _protocols_towards(documents: Documents, address: str) -> Iterator[tuple[NodeFacts, t.Any]]:
     for facts in documents.collected():
         try:
-            for protocol in facts.bgp_protocols:
+            for protocol in facts.bgp_protocols(family_of(address)):
                 if as_mapping(protocol.get("bgp")).get("neighbor_address") == address:
                     yield facts, protocol
         except NotCollected:
@@ -89,17 +107,59 @@ def _sessions_work(documents: Documents, announced: str) -> bool:
     return any(as_mapping(p.get("bgp")).get("state") == "Established" for _facts, p in _protocols_towards(documents, announced))
 
 
-def _peers_that_fail(documents: Documents, node: str, addresses: tuple[str | None, ...]) -> list[str]:
+def _peers_that_fail(documents: Documents, node: str, family: Family, addresses: tuple[str | None, ...]) -> list[str]:
     """Other nodes whose BIRD was read and has an Established session with none of the addresses."""
     result = []
     for facts in documents.collected():
         try:
-            bgp = [as_mapping(protocol.get("bgp")) for protocol in facts.bgp_protocols]
+            bgp = [as_mapping(protocol.get("bgp")) for protocol in facts.bgp_protocols(family)]
         except NotCollected:
             continue
         if facts.name != node and not any(p.get("neighbor_address") in addresses and p.get("state") == "Established" for p in bgp):
             result.append(facts.name)
     return sorted(result)
+
+
+@check("node.mask.different", fact="node.mask")
+def announced_mask(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """CrossSubnet goes by the mask in the annotation: a narrower one than the interface's makes neighbours look remote."""
+    cluster, family = documents.cluster, fact.family
+    announced = cluster.node(fact.node).calico_interface(family)
+    if announced is None:
+        raise NotApplicable("no address is announced")
+    held = documents.node(fact.node).address_on_node(str(announced.ip))
+    if held is None or held.get("prefixlen") == announced.network.prefixlen:
+        return None
+    evidence = f"projectcalico.org/{ADDRESS_ANNOTATION[family]}: {announced}; {announced.ip}/{held.get('prefixlen')} dev {held.get('ifname')}"
+    return Finding("node.mask.different", fact, announced.network.prefixlen, evidence, ("api", f"kernel {fact.node}"), severity="latent",
+                   hint={"prefixlen": held.get("prefixlen")})  # fmt: skip
+
+
+@cause(roots=("node.mask.different",))
+def wrong_mask(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, mask = finding.fact.node, finding.hint.get("prefixlen")
+        yield Cause(
+            "node_mask_32", "F26", node, f"{node} announces its address with the mask /{finding.actual}, its interface has /{mask}.", [finding],
+            objects=[f"/{finding.actual}"],
+            why=["CrossSubnet pools go by this mask: nodes of its own subnet count as remote and are reached through the tunnel."],
+            remedies=[Remedy("advise_mask", "R0", f"correct projectcalico.org/IPv4Address of {node} to /{mask}, or let calico-node detect it (IP=autodetect)",
+                             "", node=node)],
+        )  # fmt: skip
+
+
+@cause(roots=("node.address.duplicate",))
+def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, twins = finding.fact.node, [str(name) for name in finding.hint["twins"]]
+        yield Cause(
+            "duplicate_node_ip", "F50", node, f"{node} announces {finding.actual}, the address of {', '.join(twins)}.", [finding],
+            objects=[str(finding.actual), *twins],
+            why=[f"Its own address is {finding.fact.value}.", "Nodes with one address have no BGP session with each other; the others' confd refuses"
+                 " a configuration that names it twice."],
+            remedies=[Remedy("advise_node_address", "R0", f"correct projectcalico.org/{ADDRESS_ANNOTATION[finding.fact.family]} of {node}: set"
+                             " IP=autodetect, or remove the annotation and restart calico-node there", "", node=node)],
+        )  # fmt: skip
 
 
 @cause(roots=("node.address.wrong", "node.address.absent"))
@@ -123,7 +183,7 @@ def wrong_nic(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
         except NotCollected:
             device = cluster.node(node).interface_of(intended)
         why.append(f"Its Kubernetes address is {intended}{f' on {device}' if device else ''}.")
-        why.append(f"calico-node's autodetection is {cluster.autodetection or 'off: the address stays until it is changed by hand'}.")
+        why.append(f"calico-node's autodetection is {cluster.autodetection_in(finding.fact.family) or 'off: the address stays until it is changed by hand'}.")
         yield Cause(
             "node_ip_wrong_nic", "F01", node, summary, [finding], objects=[announced], why=why, remedies=list(_remedies(finding, diagnosis))
         )
@@ -135,7 +195,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
     interval = cluster.monitor_interval
     verify = f"{node} announces {intended}"
     facts = diagnosis.documents.node(node)
-    if ifname and finding.hint.get("prefixlen") and cluster.autodetection and facts.collected:
+    if ifname and finding.hint.get("prefixlen") and cluster.autodetection and facts.collected and finding.fact.family == "ipv4":
         obstacles = removal_obstacles(facts, str(ifname), cluster)
         prefix = f"{announced}/{finding.hint['prefixlen']}"
         try:

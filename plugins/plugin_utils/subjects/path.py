@@ -11,12 +11,13 @@ import typing as t
 from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
-from .._flannel import bridged, carries, direct_routing, tunnel_device
+from .._flannel import bridged, carries, direct_routing
+from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import NotCollected, parse_network
+from .._json import NotCollected, family_of, parse_network, tagged
 from .._path import delivery_fact, fib_fact, walk
 from .._question import Endpoint, Scope, pod_endpoint
-from .._topology import TUNNEL_DEVICE, encapsulation
+from .._topology import encapsulation, tunnel_device
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ if t.TYPE_CHECKING:
 
 
 def _needs(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> tuple[FactId, ...]:
-    needs = [FactId("sysctl.ip_forward", local)]
+    needs = [FactId("sysctl.ip_forward", local, tagged("", family_of(destination.address)))]
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         needs.append(delivery)
@@ -41,10 +42,10 @@ def expected_device(cluster: Cluster, local: str, destination: Endpoint) -> str 
         return destination.ifname
     network = parse_network(destination.address)
     if destination.kind == "pod" and carries(cluster):
-        return tunnel_device(cluster, local, destination.node) if direct_routing(cluster) is False else None
+        return flannel_device(cluster, local, destination.node) if direct_routing(cluster) is False else None
     if destination.kind == "pod" and destination.node and network is not None:
         how = encapsulation(cluster, network, local, destination.node)
-        return TUNNEL_DEVICE.get(how or "")
+        return tunnel_device(how, family_of(destination.address))
     return None
 
 
@@ -86,13 +87,16 @@ def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     device = expected_device(documents.cluster, fact.node, destination)
     if device is None and destination.kind == "pod":
         block = delivery_fact(documents.cluster, fact.node, destination)
-        device = facts.link_holding(documents.cluster.node(fact.node).calico_address) if block else None
+        device = facts.link_holding(documents.cluster.node(fact.node).calico_address(family_of(wanted["dst"]))) if block else None
         if device is not None and answer.get("dev") == device and not answer.get("gateway") and destination.node != fact.node:
             return None
     if device is None or answer.get("dev") == device:
         return _default_instead(fact, documents, answer, asked, destination, source)
     shown = f"via {answer.get('gateway')} " if answer.get("gateway") else ""
-    return Finding("fib.different", fact, answer.get("dev"), f"on {fact.node}: {asked}: {shown}dev {answer.get('dev')}, expected dev {device}", source)
+    owner = documents.cluster.nodes.get(str(destination.node))
+    arrives = owner is not None and destination.node != fact.node and answer.get("gateway") in owner.known_addresses
+    return Finding("fib.different", fact, answer.get("dev"), f"on {fact.node}: {asked}: {shown}dev {answer.get('dev')}, expected dev {device}", source,
+                   severity="latent" if arrives else "critical")  # fmt: skip
 
 
 def _default_instead(
@@ -104,7 +108,7 @@ def _default_instead(
     delivery = delivery_fact(documents.cluster, fact.node, destination)
     wanted = documents.cluster.nodes.get(str(destination.node))
     gateway = answer.get("gateway")
-    if delivery is None or wanted is None or gateway is None or gateway in (*wanted.internal_ips, wanted.calico_address):
+    if delivery is None or wanted is None or gateway is None or gateway in wanted.known_addresses:
         return None
     for route in documents.node(fact.node).routes_to(delivery.object):
         if route.get("gateway") == gateway:

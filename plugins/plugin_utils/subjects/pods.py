@@ -12,10 +12,10 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import SHAPES, Documents
 from .._graph import Fact, FactId, Finding
-from .._json import Json, NotCollected, as_list, as_mapping, section_of, shaped
+from .._json import Json, NotCollected, as_list, as_mapping, family_of, section_of, shaped, tagged
 from .._question import Scope
 from .._routes import hops, route_line
-from .local_pods import CNI_MAC
+from .local_pods import CNI_MAC, HOST_LINK_LOCAL
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,40 +27,42 @@ GATEWAY = "169.254.1.1"  # the gateway that Calico's CNI plugin gives every IPv4
 
 @expects("pod.link", "pod.route", "pod.gateway")
 def inside(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """What the pod must have of the family that is asked for; the gateway's neighbour entry is IPv4's, IPv6 resolves as anywhere."""
     if not cluster.backend:
         return
     for pod in scope.pods:
-        node = str(pod.node)
-        veth = FactId("veth", node, pod.label)
-        link = FactId("pod.link", node, pod.label)
-        yield Fact("pod.link", node, pod.label, {"ifname": "eth0", "address": pod.address, "host": pod.ifname}, needs=(veth,))
-        yield Fact("pod.route", node, pod.label, {"dst": "0.0.0.0/0", "gateway": GATEWAY, "dev": "eth0", "host": pod.ifname}, needs=(link,))
-        yield Fact(
-            "pod.gateway", node, pod.label, {"dst": GATEWAY, "lladdr": CNI_MAC, "host": pod.ifname},
-            needs=(link, veth, FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label), FactId("route.gateway", node)),
-        )  # fmt: skip
+        node, family = str(pod.node), family_of(pod.address)
+        tag, veth = tagged(pod.label, family), FactId("veth", node, pod.label)
+        link = FactId("pod.link", node, tag)
+        value = {"host": pod.ifname, "pod": pod.label}
+        yield Fact("pod.link", node, tag, {"ifname": "eth0", "address": pod.address, **value}, needs=(veth,))
+        anywhere, gateway = ("0.0.0.0/0", GATEWAY) if family == "ipv4" else ("::/0", HOST_LINK_LOCAL)
+        yield Fact("pod.route", node, tag, {"dst": anywhere, "gateway": gateway, "dev": "eth0", **value}, needs=(link,))
+        if family == "ipv4":
+            needs = (link, veth, FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label), FactId("route.gateway", node))
+            yield Fact("pod.gateway", node, tag, {"dst": GATEWAY, "lladdr": CNI_MAC, **value}, needs=needs)
 
 
 def _network(fact: Fact, documents: Documents, part: str) -> list[t.Mapping[str, Json]]:
-    sandbox = documents.sandbox_of(fact.node, fact.object, fact.value["host"])
-    whose = f"{fact.node}: pod {fact.object}"
+    sandbox = documents.sandbox_of(fact.node, fact.value["pod"], fact.value["host"])
+    whose = f"{fact.node}: pod {fact.value['pod']}"
     network = as_mapping(section_of(sandbox, "network", whose))
     return shaped(section_of(network, part, whose), SHAPES[part], f"{whose}: {part}")
 
 
 def _sources(fact: Fact) -> tuple[str, ...]:
-    return (f"pod {fact.object}",)
+    return (f"pod {fact.value['pod']}",)
 
 
 @check("pod.link.down", "pod.address.missing", fact="pod.link")
 def eth0(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     link = next((li for li in _network(fact, documents, "links") if li.get("ifname") == "eth0"), None)
     if link is None or "UP" not in as_list(link.get("flags")):
-        return Finding("pod.link.down", fact, "missing" if link is None else "down", f"eth0 of {fact.object}: {'missing' if link is None else 'down'}",
+        return Finding("pod.link.down", fact, "missing" if link is None else "down", f"eth0 of {fact.value['pod']}: {'missing' if link is None else 'down'}",
                        _sources(fact))  # fmt: skip
     held = [f"{a.get('local')}/{a.get('prefixlen')}" for a in _network(fact, documents, "addresses") if a.get("ifname") == "eth0"]
     if not any(text.split("/")[0] == fact.value["address"] for text in held):
-        evidence = f"eth0 of {fact.object} has {', '.join(held) or 'no address'}; the API says {fact.value['address']}"
+        evidence = f"eth0 of {fact.value['pod']} has {', '.join(held) or 'no address'}; the API says {fact.value['address']}"
         return Finding("pod.address.missing", fact, held, evidence, (*_sources(fact), "api"))
     return None
 
@@ -68,13 +70,13 @@ def eth0(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
 @check("pod.route.missing", "pod.route.different", fact="pod.route")
 def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     routes = _network(fact, documents, "routes")
-    defaults = [r for r in routes if r.get("dst") == "0.0.0.0/0" and r.get("table") in (None, 254)]
+    defaults = [r for r in routes if r.get("dst") == fact.value["dst"] and r.get("table") in (None, 254)]
     if not defaults:
         lines = "; ".join(route_line(r) for r in routes if r.get("table") in (None, 254)) or "none"
-        return Finding("pod.route.missing", fact, None, f"no default route in {fact.object}; its routes: {lines}", _sources(fact))
+        return Finding("pod.route.missing", fact, None, f"no default route in {fact.value['pod']}; its routes: {lines}", _sources(fact))
     best = min(defaults, key=lambda route: route.get("metric") or 0)
-    if hops(best) != [(fact.value["gateway"], "eth0")]:
-        return Finding("pod.route.different", fact, route_line(best), f"in {fact.object}: {route_line(best)}", _sources(fact))
+    if hops(best) != [(fact.value["gateway"], fact.value["dev"])]:
+        return Finding("pod.route.different", fact, route_line(best), f"in {fact.value['pod']}: {route_line(best)}", _sources(fact))
     return None
 
 
@@ -85,7 +87,7 @@ def gateway_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding
         if entry.get("dst") != fact.value["dst"]:
             continue
         state, lladdr = as_list(entry.get("state")), entry.get("lladdr")
-        line = f"in {fact.object}: {entry['dst']} dev {entry.get('dev')} {'lladdr ' + str(lladdr) + ' ' if lladdr else ''}{' '.join(map(str, state))}"
+        line = f"in {fact.value['pod']}: {entry['dst']} dev {entry.get('dev')} {'lladdr ' + str(lladdr) + ' ' if lladdr else ''}{' '.join(map(str, state))}"
         if lladdr and lladdr != fact.value["lladdr"] and _host_mac(fact, documents) not in (None, lladdr):
             return Finding("pod.gateway.wrong", fact, lladdr, line, _sources(fact))
         if "FAILED" in state or "INCOMPLETE" in state:
@@ -109,7 +111,7 @@ def broken_inside(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         "pod.gateway.wrong": "it sends packets for its gateway to a wrong MAC",
     }  # fmt: skip
     for finding in findings:
-        pod, node = finding.fact.object, finding.fact.node
+        pod, node = finding.fact.value["pod"], finding.fact.node
         yield Cause(
             "pod_side_broken", "F51", node, f"Inside pod {pod} on {node}: {what[finding.check]}.", [finding], objects=[pod],
             why=["Nothing on the node repairs the inside of a pod."],

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Tunnel devices, and the network between the nodes (calico.md section 3; F33, F34, F35).
+# The network between the nodes, as far as each node's own kernel tells (F15, F33).
 
 from __future__ import annotations
 
@@ -12,50 +12,26 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding
-from .._json import as_list
+from .._json import NotCollected, as_list, family_of, tagged
 from .._question import Scope
-from .._remedies import restart_calico_node
-from .._topology import peer_addresses, uses_ipip
+from .._topology import encapsulation, families, peer_addresses
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._diagnosis import Diagnosis
 
-
-@expects("tunnel.device")
-def tunnel_devices(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
-    if not uses_ipip(cluster):
-        return
-    for name in scope.core:
-        node = cluster.nodes.get(name)
-        if node is not None and node.annotation("IPv4Address"):
-            yield Fact("tunnel.device", name, value={"ifname": "tunl0", "address": node.annotation("IPv4IPIPTunnelAddr")})
+STRICT = "1"  # rp_filter (Documentation/networking/ip-sysctl): 0 off, 1 strict, 2 loose; the larger of all and the interface counts
 
 
 @expects("underlay.route")
 def underlay_routes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
-    addresses = peer_addresses(cluster)
     asked = set(scope.asked_nodes)
-    for local, peer in scope.pairs(addresses):
-        if peer in asked:
-            yield Fact("underlay.route", local, peer, {"address": addresses[peer]})
-
-
-@check("tunnel.device.missing", "tunnel.device.down", "tunnel.address.different", fact="tunnel.device")
-def tunnel_up(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    facts, source = documents.node(fact.node), (f"kernel {fact.node}",)
-    link = facts.links.get("tunl0")
-    if link is None:
-        return Finding("tunnel.device.missing", fact, None, f"no interface tunl0 on {fact.node}", source)
-    if "UP" not in as_list(link.get("flags")):
-        return Finding("tunnel.device.down", fact, "down", f"tunl0: <{','.join(map(str, as_list(link.get('flags'))))}>", source)
-    wanted = fact.value["address"]
-    held = [str(a.get("local")) for a in facts.addresses if a.get("ifname") == "tunl0"]
-    if wanted and wanted not in held:
-        evidence = f"tunl0 of {fact.node} has {', '.join(held) or 'no address'}; IPv4IPIPTunnelAddr says {wanted}"
-        return Finding("tunnel.address.different", fact, held, evidence, (*source, "api"), severity="warning")
-    return None
+    for family in families(cluster):
+        addresses = peer_addresses(cluster, family)
+        for local, peer in scope.pairs(addresses):
+            if peer in asked:
+                yield Fact("underlay.route", local, tagged(peer, family), {"address": addresses[peer], "peer": peer})
 
 
 @check("underlay.route.missing", "underlay.neighbour.failed", fact="underlay.route")
@@ -67,30 +43,79 @@ def peer_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
         return Finding("underlay.route.missing", fact, answer["error"], f"ip route get {address}: {answer['error']}", source)
     next_hop = answer.get("gateway") or address
     for entry in facts.neighbours:
-        if entry.get("dst") == next_hop and entry.get("dev") == answer.get("dev") and "FAILED" in as_list(entry.get("state")):
-            return Finding("underlay.neighbour.failed", fact, "FAILED", f"{next_hop} dev {entry.get('dev')} FAILED", source)
+        if entry.get("dst") == next_hop and entry.get("dev") == answer.get("dev") and not entry.get("lladdr"):
+            state = [word for word in as_list(entry.get("state")) if word in ("FAILED", "INCOMPLETE")]
+            if state:
+                return Finding("underlay.neighbour.failed", fact, state[0], f"{next_hop} dev {entry.get('dev')} {state[0]}", source)
     return None
 
 
-@cause(roots=("tunnel.device.missing", "tunnel.device.down", "tunnel.address.different"))
-def tunnel_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
-    for finding in findings:
-        node = finding.fact.node
-        if finding.check == "tunnel.address.different":
-            yield Cause("tunnel_address_missing_or_mismatch", "F35", node, f"tunl0 of {node} does not have its tunnel address {finding.fact.value['address']}.",
-                        [finding], remedies=restart_calico_node(diagnosis.documents, node, f"tunl0 of {node} has {finding.fact.value['address']}"))  # fmt: skip
-            continue
-        state = "is missing" if finding.check == "tunnel.device.missing" else "is down"
-        remedies = [Remedy("set_link_up", "R1", f"ip link set tunl0 up on {node}", "ip link set tunl0 down", node=node, object="tunl0", change=("down", "up"),
-                           parameters={"ifname": "tunl0"}, verify=f"tunl0 is up on {node}", blast_radius=f"tunnel traffic of {node}",
-                           preconditions=("tunl0 is down",))] if state == "is down" else []  # fmt: skip
-        yield Cause("tunnel_device_missing_or_down", "F34", node, f"The tunnel device tunl0 {state} on {node}.", [finding], objects=["tunl0"],
-                    remedies=remedies or restart_calico_node(diagnosis.documents, node, f"tunl0 is up on {node}"))  # fmt: skip
+@expects("underlay.source")
+def accepted_sources(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """Where packets travel without a tunnel: the destination's node must accept them on the interface that they come in on."""
+    question = scope.question
+    for source, destination in ((question.source, question.destination), (question.destination, question.source)):
+        if source.kind == destination.kind == "pod" and source.node and destination.node and source.node != destination.node:
+            network = cluster.block_of(destination.address)
+            try:
+                how = encapsulation(cluster, network.cidr, source.node, destination.node) if network is not None else None
+            except NotCollected:
+                how = None
+            if how == "none":
+                value = {"source": source.address, "destination": destination.address, "from": source.node}
+                yield Fact("underlay.source", destination.node, f"{source.address}>{destination.address}", value)
+
+
+@check("rp_filter.strict", fact="underlay.source")
+def reverse_path(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """Strict reverse path filtering drops what comes in on another interface than the one the answer would leave by (RFC 3704)."""
+    sender, facts, wanted = documents.node(fact.value["from"]), documents.node(fact.node), fact.value
+    answer = sender.lookup(dst=wanted["destination"])
+    gateway = answer.get("gateway")
+    arrives = facts.link_holding(str(gateway)) if gateway else None
+    if arrives is None:
+        return None  # over a router, or to another machine: the last router's side cannot be told from here
+    filters = {name: facts.sysctl(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", arrives)} if family_of(wanted["source"]) == "ipv4" else {}
+    if STRICT not in filters.values() or "2" in filters.values():
+        return None
+    back = facts.lookup(dst=wanted["source"]).get("dev")
+    if back == arrives:
+        return None
+    settings = ", ".join(f"{name}={value}" for name, value in filters.items())
+    evidence = f"{fact.node}: rp_filter {settings}; packets from {wanted['source']} come in on {arrives}, the way back is {back}"
+    return Finding("rp_filter.strict", fact, arrives, evidence, (f"kernel {fact.node}", f"kernel {fact.value['from']}"), hint={"dev": arrives, "back": back})
 
 
 @cause(roots=("underlay.route.missing", "underlay.neighbour.failed"))
 def underlay_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """Grouped by the node that the dead ways have in common."""
+    left = list(findings)
+    while left:
+        ends = [end for finding in left for end in (finding.fact.node, finding.fact.value["peer"])]
+        culprit = max(sorted(set(ends)), key=ends.count)
+        mine = [f for f in left if culprit in (f.fact.node, f.fact.value["peer"])]
+        left = [f for f in left if f not in mine]
+        others = sorted({f.fact.value["peer"] if f.fact.node == culprit else f.fact.node for f in mine})
+        yield Cause(
+            "host_route_missing_underlay", "F33", culprit, f"{culprit} and {', '.join(others)} do not reach each other on the network between the nodes.", mine,
+            objects=others, why=["The kernel resolves no MAC for the address, or has no route to it. BGP can stay Established for up to 240 s after that."],
+            remedies=[Remedy("advise_underlay", "R0", f"look at the NIC, the VLAN and the switch port of {culprit} (ping between the nodes, ip neigh)", "",
+                             node=culprit)],
+        )  # fmt: skip
+
+
+@cause(roots=("rp_filter.strict",))
+def strict_filter(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node, peer = finding.fact.node, finding.fact.object
-        summary = f"{node} cannot reach {peer} ({finding.fact.value['address']}) on the network between the nodes."
-        yield Cause("host_route_missing_underlay", "F33", node, summary, [finding], objects=[peer])
+        node, device, back = finding.fact.node, finding.hint["dev"], finding.hint["back"]
+        name = f"net.ipv4.conf.{device}.rp_filter"
+        aliens = [f for f in diagnosis.findings if f.check == "route.alien" and f.fact.node == finding.fact.value["from"] and f.hint.get("reaches_owner")]
+        yield Cause(
+            "rp_filter_strict_underlay", "F15", node,
+            f"{node} drops packets from {finding.fact.value['from']}: they come in on {device}, the way back is {back},"
+            " and rp_filter is strict.", [finding], objects=[name], also=aliens,
+            why=[f"{finding.evidence}.", *(f"{f.fact.node} has a route of its own that leads there: {f.actual}." for f in aliens)],
+            remedies=[Remedy("advise_rp_filter", "R0", f"let both directions use one interface, or set {name} to 2 (loose) on {node}", "", node=node)],
+        )  # fmt: skip
+
+

@@ -10,6 +10,7 @@ import re
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import Catalogue, catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import Fact
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
 from ansible_collections.podnet.doctor.tests.unit import recorded, small, small_flannel
 
 SUBJECTS = sorted((pathlib.Path(_catalogue.__file__).parent / "subjects").glob("*.py"))
@@ -17,7 +18,8 @@ SUBJECTS = sorted((pathlib.Path(_catalogue.__file__).parent / "subjects").glob("
 
 def test_each_subject_declares_something():
     known = catalogue()
-    functions = [*known.expectations, *(function for _check, function in known.checks.values()), *(rule for _roots, rule in known.causes)]
+    functions = [*(function for _kinds, function in known.expectations), *(function for _check, function in known.checks.values()), *(rule for _roots,
+        rule in known.causes)]
     assert {function.__module__.rpartition(".")[2] for function in functions} == {path.stem for path in SUBJECTS}
 
 
@@ -30,7 +32,7 @@ def test_nobody_else_imports_a_subject():
 
 def test_each_fact_has_a_check_and_each_cause_a_known_root():
     known = catalogue()
-    assert {fact.kind for fact in every_fact()} == set(known.checks)
+    assert {kind for kinds, _rule in known.expectations for kind in kinds} == set(known.checks)
     for roots, _rule in known.causes:
         assert set(roots) <= set(known.check_ids)
     assert {known.check_ids[main] for main, _function in known.checks.values()} == set(known.checks)
@@ -50,6 +52,17 @@ def test_needs_name_kinds_that_exist():
     assert {need.kind for fact in every_fact() for need in fact.needs} <= kinds
 
 
+def test_what_the_api_does_not_tell_takes_only_its_own_kinds_away():
+    def forbidden(cluster, scope):
+        raise NotCollected("Forbidden")
+
+    book = Catalogue(expectations=[(("a", "b"), forbidden), (("k",), lambda cluster, scope: [Fact("k", "n")])])
+    facts, untold = book.expect(None, None)
+    assert [fact.kind for fact in facts] == ["k"]
+    assert untold == {"a": "Forbidden", "b": "Forbidden"}
+
+
 def test_the_first_to_expect_a_fact_wins():
-    book = Catalogue(expectations=[lambda cluster, scope: [Fact("k", "n", value=1)], lambda cluster, scope: [Fact("k", "n", value=2), Fact("k", "m")]])
-    assert [(fact.node, fact.value) for fact in book.expect(None, None)] == [("n", 1), ("m", None)]
+    rules = (lambda cluster, scope: [Fact("k", "n", value=1)], lambda cluster, scope: [Fact("k", "n", value=2), Fact("k", "m")])
+    book = Catalogue(expectations=[(("k",), rule) for rule in rules])
+    assert [(fact.node, fact.value) for fact in book.expect(None, None)[0]] == [("n", 1), ("m", None)]

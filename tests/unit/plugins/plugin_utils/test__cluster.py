@@ -70,7 +70,7 @@ def node(annotations=None, **status):
 
 @pytest.mark.parametrize(("text", "address"), [("10.2.7.201/24", "10.2.7.201"), ("10.2.7.201", "10.2.7.201"), ("junk", None), ("", None), ("fd00::1/64", None)])
 def test_the_announced_address(text, address):
-    assert node({"IPv4Address": text}).calico_address == address
+    assert node({"IPv4Address": text}).calico_address() == address
 
 
 def test_the_interfaces_that_calico_node_saw():

@@ -27,7 +27,7 @@ def real(request):
         pytest.skip(recorded.ABSENT)
     documents = recorded.documents(request.param)
     question = recorded.question(request.param, documents.cluster)
-    facts = catalogue().expect(documents.cluster, Scope(question, tuple(documents.nodes)))
+    facts = catalogue().expect(documents.cluster, Scope(question, tuple(documents.nodes)))[0]
     return documents, facts
 
 
@@ -39,7 +39,7 @@ def test_block_routes(real):
     documents, facts = real
     pools = [pool.cidr for pool in documents.cluster.pools]
     for name, node in documents.nodes.items():
-        uplink = node.link_holding(documents.cluster.nodes[name].calico_address)
+        uplink = node.link_holding(documents.cluster.nodes[name].calico_address())
         predicted = {(f.object, f.value["gateway"], f.value["dev"] or uplink) for f in expected(facts, "route.block", name)}
         found = set()
         for route in node.routes:
@@ -70,5 +70,5 @@ def test_interfaces(real):
 def test_peers(real):
     documents, facts = real
     for name, node in documents.nodes.items():
-        found = {p["bgp"]["neighbor_address"] for p in node.bgp_protocols}
+        found = {p["bgp"]["neighbor_address"] for p in node.bgp_protocols()}
         assert {f.value["address"] for f in expected(facts, "bgp.session", name)} == found

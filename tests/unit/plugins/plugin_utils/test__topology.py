@@ -15,7 +15,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._topology import (
     pod_prefixes,
     same_subnet,
     uses_bird,
-    uses_ipip,
+    uses_encapsulation,
 )
 from ansible_collections.podnet.doctor.tests.unit import small
 
@@ -105,10 +105,10 @@ def test_encapsulation_is_not_guessed():
 def test_a_wrong_annotation_does_not_decide_on_the_subnet():
     """The node that announces a stray address is judged by the other one's subnet."""
     known = cluster(announced={"k8s02": "192.188.1.1"})
-    assert same_subnet(known, known.nodes["k8s02"], "k8s01") is True
-    assert same_subnet(known, known.nodes["k8s01"], "k8s02") is True
+    assert same_subnet(known, "k8s02", "k8s01") is True
+    assert same_subnet(known, "k8s01", "k8s02") is True
     lost = cluster(announced={"k8s01": "192.188.2.1", "k8s02": "192.188.1.1"})
-    assert same_subnet(lost, lost.nodes["k8s01"], "k8s02") is None
+    assert same_subnet(lost, "k8s01", "k8s02") is None
 
 
 def test_prefixes_of_pods():
@@ -128,6 +128,6 @@ def test_who_carries_the_routes():
     assert uses_bird(cluster())
     assert uses_bird(cluster(change=lambda document: document.update(daemonsets={"error": "Forbidden"})))
     assert not uses_bird(cluster(change=lambda document: document.update(daemonsets=[])))
-    assert uses_ipip(cluster())
-    assert not uses_ipip(cluster(pool={"ipipMode": "Never"}))
-    assert not uses_ipip(cluster(pool={"ipipMode": "Always", "disabled": True}))
+    assert uses_encapsulation(cluster(), "ipip", "ipv4")
+    assert not uses_encapsulation(cluster(pool={"ipipMode": "Never"}), "ipip", "ipv4")
+    assert not uses_encapsulation(cluster(pool={"ipipMode": "Always", "disabled": True}), "ipip", "ipv4")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils.subjects.block_routes import is_alien
 from ansible_collections.podnet.doctor.tests.unit import small
 
 FAR = "10.253.2.0/26"
@@ -42,7 +41,8 @@ def pool(**spec):
 def test_what_is_expected():
     fact = verdict().fact
     assert fact.value == {"encapsulation": "ipip", "gateway": "10.2.7.202", "dev": "tunl0", "owner": "k8s02"}
-    assert {need.kind for need in fact.needs} == {"node.address", "route.alien", "bird.running", "bgp.session", "bgp.graceful_restart", "tunnel.device"}
+    bgp = {"bird.running", "bgp.session", "bgp.topology", "bgp.graceful_restart"}
+    assert {need.kind for need in fact.needs} == {"node.address", "route.alien", "ipam.affinity", "vtep", "tunnel.device", *bgp}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_borrowed_address_has_a_route_of_its_own():
         (small.route(FAR, "eth0", gateway="10.2.7.9", protocol="kernel"), True),
         (small.route("10.253.2.0/27", "eth0", gateway="10.2.7.9", protocol="dhcp"), True),
         (small.route(FAR, type="blackhole", protocol="static"), True),
-        (small.route(FAR, "eth0", protocol="kernel", scope="link"), False),  # connected
+        (small.route(FAR, "eth0", protocol="kernel", scope="link"), True),  # a bridge with the pods' network
         (small.route("10.253.0.0/16", "eth0", gateway="10.2.7.9", protocol="static"), False),  # wider: BIRD's is preferred
         (small.route(FAR, "eth0", gateway="10.2.7.9", protocol="static", table=100), False),
         (small.route("10.253.2.7/32", "cali12345", scope="link"), False),
@@ -131,7 +131,8 @@ def test_a_borrowed_address_has_a_route_of_its_own():
     ],
 )
 def test_whose_route_it_is(route, alien):
-    assert is_alien(route, FAR) is alien
+    found = verdict(lambda document: document["routes"].append(route), kind="route.alien")
+    assert (found.outcome == "finding") is alien
 
 
 def test_a_static_route_is_the_root_and_is_deleted():
@@ -150,7 +151,7 @@ def test_a_static_route_is_the_root_and_is_deleted():
 @pytest.mark.parametrize(("protocol", "announced"), [("static", True), ("boot", True), ("kernel", False)])
 def test_bird_announces_what_somebody_added_but_nothing_of_the_kernel(protocol, announced):
     diagnosis = small.diagnose(k8s01=instead(small.route(FAR, "eth0", gateway="10.2.7.9", protocol=protocol)))
-    assert ("announces this one to the other nodes" in diagnosis.causes[0].why[0]) is announced
+    assert ("announces it to the others" in diagnosis.causes[0].why[0]) is announced
 
 
 # ----------------------------------------------------------------------------- causes of a missing one
@@ -176,8 +177,14 @@ def test_felix_writes_them_where_there_is_no_bird():
         env = document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
         env.append({"name": "CALICO_NETWORKING_BACKEND", "value": "vxlan"})
         pool(vxlanMode="Always")(document)
+        for node in document["nodes"]:
+            node["metadata"]["annotations"]["projectcalico.org/IPv4VXLANTunnelAddr"] = small.BLOCKS[node["metadata"]["name"]].replace("/26", "")
 
-    diagnosis = small.diagnose(cluster=vxlan, k8s01=instead())
+    def device(document):
+        document["links"].append(small.link(4, "vxlan.calico", address="66:c7:17:06:2e:36"))
+        document["addresses"].append({"ifname": "vxlan.calico", "family": "inet", "local": "10.253.1.0", "prefixlen": 32})
+
+    diagnosis = small.diagnose(cluster=vxlan, k8s01=small.together(instead(), device))
     assert "felix_owned_route_missing" in small.named(diagnosis)
 
 
@@ -192,5 +199,5 @@ def test_the_blackhole_of_the_own_block():
         document["routes"] = [r for r in document["routes"] if r["type"] != "blackhole"]
 
     found = verdict(gone, kind="route.blackhole", of=own)
-    assert (found.finding.check, found.finding.severity) == ("route.blackhole.missing", "warning")
+    assert (found.finding.check, found.finding.severity) == ("route.blackhole.missing", "latent")
     assert verdict(small.lost("routes"), kind="route.blackhole", of=own).outcome == "not_checked"

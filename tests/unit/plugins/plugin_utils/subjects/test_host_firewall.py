@@ -33,9 +33,9 @@ def test_a_rule_that_drops_bgp_is_the_cause_of_the_dead_session():
     assert {finding.check for finding in diagnosis.explained_by(cause)} == {"bgp.session.down"} and not diagnosis.unexplained
 
 
-def test_a_rule_that_has_counted_nothing_is_a_warning():
+def test_a_rule_that_has_counted_nothing_is_latent():
     finding = small.verdict(small.diagnose(k8s02=filters(DROP, packets=0)), "netfilter.bgp", "k8s02", "k8s01").finding
-    assert finding.severity == "warning"
+    assert (finding.severity, finding.hint["counted"]) == ("latent", False)
 
 
 def test_a_rule_for_somebody_else_is_none():

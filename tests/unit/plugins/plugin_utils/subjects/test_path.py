@@ -48,7 +48,8 @@ DIRECT = small.together(
         (unchanged, unchanged, "ok"),
         (answer("10.253.2.7", error="Network is unreachable"), unchanged, "finding"),
         (answer("10.253.2.7", dev="eth0", gateway="10.2.7.254"), unchanged, "finding"),
-        (forget("10.253.2.7"), unchanged, "not_checked"),
+        (forget("10.253.2.7"), unchanged, "ok"),  # not asked: worked out from rules and routes
+        (small.together(forget("10.253.2.7"), small.lost("routes")), unchanged, "not_checked"),
         (small.lost("lookups"), unchanged, "not_checked"),
         (DIRECT, no_tunnel, "ok"),
         (small.together(DIRECT, answer("10.253.2.7", dev="eth0", gateway="10.2.7.254")), no_tunnel, "finding"),  # the default route instead
@@ -102,7 +103,8 @@ def dns_answer(**route):
         (dns_answer(dev="tunl0", gateway="10.2.7.202"), dns, "ok"),
         (dns_answer(dev="eth0", gateway="10.2.7.254"), dns, "finding"),
         (dns_answer(error="Network is unreachable"), dns, "finding"),
-        (unchanged, dns, "not_checked"),
+        (unchanged, dns, "ok"),
+        (small.lost("routes"), dns, "not_checked"),
         (small.together(DIRECT, dns_answer(dev="eth0", gateway="10.2.7.202")), small.together(dns, no_tunnel), "ok"),
         (small.together(DIRECT, dns_answer(dev="eth0", gateway="10.2.7.254")), small.together(dns, no_tunnel), "finding"),
     ],

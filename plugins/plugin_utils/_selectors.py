@@ -1,0 +1,149 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: Calico's selector language (libcalico-go/lib/selector).
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+Labels = Mapping[str, str]
+Selector = Callable[[Labels], bool]
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"[^"]*"|'[^']*')|(?P<operator>==|!=|&&|\|\||[!(){},])|(?P<call>has|all|global)\s*\(|(?P<word>[A-Za-z0-9_./-]+))"""
+)
+_CONDITIONS: dict[str, Callable[[str, str], bool]] = {
+    "contains": lambda value, text: text in value,
+    "starts with": lambda value, text: value.startswith(text),
+    "ends with": lambda value, text: value.endswith(text),
+}
+
+
+class BadSelector(ValueError):
+    """The text is no selector; the message says where it stops making sense."""
+
+
+def _tokens(text: str) -> list[str]:
+    found, position = [], 0
+    text = text.rstrip()
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise BadSelector(f"selector {text!r}: cannot be understood from {text[position:position + 20]!r} on")
+        found.append(f"{match['call']}(" if match["call"] else match["string"] or match["operator"] or match["word"])
+        position = match.end()
+    return found
+
+
+class _Parser:
+    """Recursive descent: or, and, not, one test."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = _tokens(text)
+
+    def next(self, *wanted: str) -> str:
+        if not self.tokens or (wanted and self.tokens[0] not in wanted):
+            raise BadSelector(f"selector {self.text!r}: expected {' or '.join(wanted) or 'more'}, found {self.tokens[0] if self.tokens else 'its end'}")
+        return self.tokens.pop(0)
+
+    def at(self, token: str) -> bool:
+        return bool(self.tokens) and self.tokens[0] == token
+
+    def either(self) -> Selector:
+        parts = [self.both()]
+        while self.at("||"):
+            self.next()
+            parts.append(self.both())
+        return lambda labels: any(part(labels) for part in parts)
+
+    def both(self) -> Selector:
+        parts = [self.single()]
+        while self.at("&&"):
+            self.next()
+            parts.append(self.single())
+        return lambda labels: all(part(labels) for part in parts)
+
+    def single(self) -> Selector:
+        if self.at("!"):
+            self.next()
+            inner = self.single()
+            return lambda labels: not inner(labels)
+        if self.at("("):
+            self.next()
+            whole = self.either()
+            self.next(")")
+            return whole
+        if self.at("all(") or self.at("global("):
+            name = self.next()
+            self.next(")")
+            return (lambda labels: True) if name == "all(" else (lambda labels: False)
+        if self.at("has("):
+            self.next()
+            key = self.word()
+            self.next(")")
+            return lambda labels: key in labels
+        return self.test(self.word())
+
+    def test(self, key: str) -> Selector:
+        operator = self.next()
+        if operator == "==":
+            wanted = self.string()
+            return lambda labels: labels.get(key) == wanted
+        if operator == "!=":
+            unwanted = self.string()
+            return lambda labels: labels.get(key) != unwanted
+        if operator == "in":
+            members = self.strings()
+            return lambda labels: labels.get(key) in members
+        if operator == "not":
+            self.next("in")
+            others = self.strings()
+            return lambda labels: labels.get(key) not in others
+        if operator in ("starts", "ends"):
+            operator = f"{operator} {self.next('with')}"
+        condition = _CONDITIONS.get(operator)
+        if condition is None:
+            raise BadSelector(f"selector {self.text!r}: {operator!r} is no operator")
+        text = self.string()
+        return lambda labels: key in labels and condition(labels[key], text)
+
+    def word(self) -> str:
+        token = self.next()
+        if not re.fullmatch(r"[A-Za-z0-9_./-]+", token):
+            raise BadSelector(f"selector {self.text!r}: expected the name of a label, found {token}")
+        return token
+
+    def string(self) -> str:
+        token = self.next()
+        if token[0] not in "\"'":
+            raise BadSelector(f"selector {self.text!r}: expected a text in quotes, found {token}")
+        return token[1:-1]
+
+    def strings(self) -> frozenset[str]:
+        self.next("{")
+        members = set()
+        while not self.at("}"):
+            members.add(self.string())
+            if not self.at("}"):
+                self.next(",")
+        self.next("}")
+        return frozenset(members)
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Selector:
+    """A function from labels to whether they match; an empty selector matches everything. Errors: BadSelector."""
+    if not text.strip():
+        return lambda labels: True
+    parser = _Parser(text)
+    selector = parser.either()
+    if parser.tokens:
+        raise BadSelector(f"selector {text!r}: {parser.tokens[0]} is not expected")
+    return selector
+
+
+__all__ = ["BadSelector", "Selector", "parse"]

@@ -1,0 +1,82 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Who owns which block (calico.md section 4.4; F23, F28, F29).
+
+from __future__ import annotations
+
+import typing as t
+
+from .._catalogue import Cause, Remedy, cause, check, expects
+from .._cluster import Cluster
+from .._documents import Documents
+from .._graph import Fact, Finding
+from .._json import NotCollected
+from .._question import Scope
+from .._topology import families, peer_addresses
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._diagnosis import Diagnosis
+
+
+@expects("ipam.affinity")
+def affinities(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """One for each block and owner, whichever of IPAMBlock and BlockAffinity says so."""
+    if not cluster.backend:
+        return
+    known = {name for family in families(cluster) for name in peer_addresses(cluster, family)}
+    owned = {(str(block.node), str(block.cidr)) for block in cluster.blocks if block.node in known}
+    for node, prefix in sorted(owned | {pair for pair in cluster.confirmed_affinities if pair[0] in known}):
+        yield Fact("ipam.affinity", node, prefix, value=node)
+
+
+@check("ipam.affinity.missing", "ipam.affinity.contradicts", "ipam.affinity.dangling", fact="ipam.affinity")
+def affinity_agrees(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """IPAMBlock.spec.affinity and the confirmed BlockAffinity must name the same node."""
+    cluster = documents.cluster
+    block = cluster.blocks_by_prefix.get(fact.object)
+    confirmed = (fact.node, fact.object) in cluster.confirmed_affinities
+    if block is None:
+        if not cluster.is_whole("ipamblocks"):
+            raise NotCollected("the IPAM blocks were read for this question only")
+        evidence = f"BlockAffinity of {fact.node} for {fact.object}: confirmed; there is no such IPAMBlock"
+        return Finding("ipam.affinity.dangling", fact, None, evidence, ("api",), severity="latent")
+    if block.node == fact.node:
+        if confirmed or not cluster.is_whole("blockaffinities"):
+            return None
+        evidence = f"IPAMBlock {fact.object}: affinity host:{fact.node}; {fact.node} has no confirmed BlockAffinity for it"
+        return Finding("ipam.affinity.missing", fact, None, evidence, ("api",), severity="latent")
+    evidence = f"BlockAffinity of {fact.node} for {fact.object}: confirmed; IPAMBlock: affinity {f'host:{block.node}' if block.node else 'none'}"
+    return Finding("ipam.affinity.contradicts", fact, block.node, evidence, ("api",), severity="latent")
+
+
+@cause(roots=("ipam.affinity.missing",))
+def affinity_removed(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, prefix = finding.fact.node, finding.fact.object
+        yield Cause("remote_block_route_missing_not_learned", "F23", node, f"{node} does not announce its block {prefix}: its BlockAffinity is missing.",
+                    [finding], objects=[prefix], why=["BIRD announces each pod's address by itself instead, so traffic may go on."],
+                    remedies=[Remedy("advise_affinity", "R0", f"restart calico-node on {node}, or let IPAM make the BlockAffinity of {prefix} again with the"
+                                     f" next pod there", "", node=node)])  # fmt: skip
+
+
+@cause(roots=("ipam.affinity.contradicts",))
+def two_owners(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, prefix = finding.fact.node, finding.fact.object
+        yield Cause("blackhole_wrong_block", "F28", node, f"{node} claims {prefix}, a block of {finding.actual or 'no node'}.", [finding], objects=[prefix],
+                    why=["It throws away what is not for its own pods there, and announces the block too."],
+                    remedies=[Remedy("advise_delete_affinity", "R0", f"if no pod on {node} has an address of {prefix}: delete its BlockAffinity", "",
+                                     node=node)])  # fmt: skip
+
+
+@cause(roots=("ipam.affinity.dangling",))
+def affinity_without_block(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, prefix = finding.fact.node, finding.fact.object
+        yield Cause("affinity_without_block", "F29", node, f"{node} has a BlockAffinity for {prefix}, a block that does not exist.", [finding],
+                    objects=[prefix], why=["All nodes have a route to an empty block; nothing else comes of it."],
+                    remedies=[Remedy("advise_delete_affinity", "R0", f"delete the BlockAffinity of {node} for {prefix}", "", node=node)])  # fmt: skip
