@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from ._cluster import Cluster
 from ._diagnosis import Diagnosis
 from ._documents import Documents, Evidence, NodeFacts
-from ._json import Json
+from ._json import Json, objects
 from ._question import BadQuestion, Question
 
 MOST_BYTES = 256 * 1024 * 1024  # of one document; a bundle comes from elsewhere
@@ -65,7 +65,7 @@ def load(path: str) -> tuple[Diagnosis, list[dict[str, Json]]]:
                 nodes[str(part["name"])] = NodeFacts(str(part["name"]), part["document"], str(part["reason"]))
         documents = Documents(Cluster(parts["cluster.json"]), nodes, Evidence(parts.get("evidence.json")))
         diagnosis = Diagnosis(Question.from_json(asked), documents, tuple(str(w) for w in asked.get("witnesses") or ()))
-        collected = parts.get("report.json", {}).get("collected") or []
+        collected = objects(parts.get("report.json", {}).get("collected"))
     except OSError as exc:
         raise BadQuestion(f"{path} cannot be read: {exc.strerror}") from exc
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as exc:

@@ -283,7 +283,7 @@ class Diagnosis:
             "checks": counts,
             "check_list": [{"check": name, "outcome": outcome, "compared": number} for (name, outcome), number in sorted(compared.items())],
             "not_checked": self.not_checked(),
-            "collected": [dict(entry) for entry in collected if isinstance(entry, Mapping)],
+            "collected": [dict(entry) for entry in collected],
             "wanted": [entry.to_json() for entry in self.wanted()],
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
