@@ -21,6 +21,8 @@ import typing as t
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "collections")]
 
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected  # noqa: E402
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion  # noqa: E402
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 
 # The ground: everything below the firewall, between two pods' interfaces. The rest (policy, netfilter, Services, DNS, MTU, IPAM) must not be misnamed.
@@ -39,7 +41,7 @@ def judge(name: str) -> dict[str, t.Any]:
     row: dict[str, t.Any] = {"capture": name, "truth": fault, "in_scope": truth is None or bool(expected & GROUND)}
     try:
         diagnosis = recorded.diagnose(name)
-    except Exception as error:  # a recording that cannot be judged is a wrong row, not the end of the run
+    except (BadQuestion, NotCollected, LookupError, ValueError, OSError) as error:  # a wrong row, not the end of the run
         return row | {"outcome": f"{type(error).__name__}: {error}", "named": [], "faults": [], "nodes": [], "unexplained": [], "right": False, "seconds": 0.0}
     causes = diagnosis.causes
     row["outcome"] = diagnosis.outcome

@@ -65,7 +65,7 @@ def load(path: str) -> tuple[Diagnosis, list[dict[str, Json]]]:
                 nodes[str(part["name"])] = NodeFacts(str(part["name"]), part["document"], str(part["reason"]))
         documents = Documents(Cluster(parts["cluster.json"]), nodes, Evidence(parts.get("evidence.json")))
         diagnosis = Diagnosis(Question.from_json(asked), documents, tuple(str(w) for w in asked.get("witnesses") or ()))
-        collected = objects(parts.get("report.json", {}).get("collected"))
+        collected = [dict(entry) for entry in objects(parts.get("report.json", {}).get("collected"))]
     except OSError as exc:
         raise BadQuestion(f"{path} cannot be read: {exc.strerror}") from exc
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as exc:
