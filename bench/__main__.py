@@ -5,7 +5,7 @@
 
 One pair over SSH: `ansible -m ping`, a plain playbook of a runbook's commands, and the diagnosis. Everything is a ratio of runs
 that alternate on the same machine, the median of several rounds' ratios. "warm" finds SSH connections that are open already, "cold" has
-to make them. Then the CPU of node_info. Writes build/bench.json.
+to make them. Then the CPU of node_info, and a diagnosis of large clusters from documents. Writes build/bench.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from bench import node_cpu
+from bench import node_cpu, scale
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -180,6 +180,22 @@ def cpu_rows(repeat: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def scale_rows(repeat: int) -> dict[str, dict[str, Any]]:
+    """Time and memory at the largest size, and how the time grows from the size before."""
+    found = list(scale.measure(repeat=repeat))
+    for got in found:
+        print(f"  diagnosis from documents, {got.nodes} nodes, {got.nodes * scale.PODS} pods: {got.seconds:.2f} s, {got.megabytes:.0f} MB")
+    before, largest = found[-2:]
+    share, size = largest.seconds / scale.SECONDS, largest.megabytes / scale.MEGABYTES
+    linear = before.seconds * largest.nodes / before.nodes
+    growth = largest.seconds / linear
+    return {
+        f"diagnosis_{largest.nodes}_nodes": row(largest.seconds, scale.SECONDS, share, 1.0, share <= 1),
+        f"diagnosis_{largest.nodes}_nodes_memory": row(largest.megabytes, scale.MEGABYTES, size, 1.0, size <= 1),
+        "diagnosis_growth": row(largest.seconds, linear, growth, scale.GROWTH, growth <= scale.GROWTH),
+    }
+
+
 def row(value: float, baseline: float, ratio: float, target: float, met: bool) -> dict[str, Any]:
     return {"value": round(value, 3), "baseline": round(baseline, 3), "ratio": round(ratio, 2), "target": target, "met": met}
 
@@ -231,13 +247,15 @@ def main() -> int:
             lab("down", "--name", LAB)
     if os.geteuid() == 0:
         rows.update(cpu_rows(options.repeat))
+    rows.update(scale_rows(min(options.repeat, 3)))
     target = ROOT / "build" / "bench.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(rows, indent=2) + "\n")
     for name, values in rows.items():
         bound = "at least" if name.startswith("runbook") else "at most"
         said = "met" if values["met"] else "MISSED"
-        print(f"{name:<22} {values['value']:6.3f} s against {values['baseline']:6.3f} s: {values['ratio']:5.2f} ({bound} {values['target']}: {said})")
+        unit = "MB" if "memory" in name else "s"
+        print(f"{name:<27} {values['value']:8.3f} {unit} against {values['baseline']:8.3f} {unit}: {values['ratio']:5.2f} ({bound} {values['target']}: {said})")
     print(f"written: {target.relative_to(ROOT)}")
     return 0
 

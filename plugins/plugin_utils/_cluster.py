@@ -258,7 +258,7 @@ class Cluster:
     @property
     def workloads(self) -> list[Pod]:
         """Running pods with an address and a network namespace of their own."""
-        return [pod for pod in self.pods.values() if pod.running and not pod.host_network and pod.address and pod.node]
+        return self.once("workloads", lambda: [p for p in self.pods.values() if p.running and not p.host_network and p.address and p.node])
 
     def pods_at(self, address: str) -> list[Pod]:
         """Running pods that have the address; more than one is a fault."""
@@ -333,8 +333,24 @@ class Cluster:
         return self.once("blocks", read)
 
     def block_of(self, address: str) -> Block | None:
+        """The block that holds the address; of several that overlap the first."""
         parsed = parse_address(address)
-        return next((block for block in self.blocks if parsed is not None and parsed in block.cidr), None)
+        if parsed is None:
+            return None
+        found = []
+        for (version, length), places in self.once("places of blocks", self._places_of_blocks).items():
+            if version == parsed.version:
+                place = places.get(int(parsed) >> (parsed.max_prefixlen - length))
+                found += [] if place is None else [place]
+        return self.blocks[min(found)] if found else None
+
+    def _places_of_blocks(self) -> dict[tuple[int, int], dict[int, int]]:
+        """(IP version, prefix length) -> leading bits of the prefix -> place of the block in `blocks`."""
+        result: dict[tuple[int, int], dict[int, int]] = {}
+        for place, block in enumerate(self.blocks):
+            bits = int(block.cidr.network_address) >> (block.cidr.max_prefixlen - block.cidr.prefixlen)
+            result.setdefault((block.cidr.version, block.cidr.prefixlen), {}).setdefault(bits, place)
+        return result
 
     @property
     def blocks_by_prefix(self) -> Mapping[str, Block]:

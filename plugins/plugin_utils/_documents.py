@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from ._cluster import Cluster, Made
 from ._fib import MAIN_TABLE, route_to
 from ._firewall import Hook, hooks
 from ._flannel import bridged
-from ._json import Family, Json, NotCollected, Shape, as_mapping, objects, section_of, shaped
+from ._json import Family, Json, NotCollected, Shape, as_mapping, family_of, objects, section_of, shaped
 
 ROUTE: Shape = {
     "dst": str, "type": str, "protocol": str, "scope": str, "table": int, "metric": int, "gateway": str, "dev": str, "prefsrc": str,
@@ -36,6 +35,13 @@ PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": 
 PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "seen": list,
                 "source": dict, "destination": dict}  # fmt: skip
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
+
+
+def _by(field_name: str, entries: Iterable[Mapping[str, Json]]) -> dict[str, list[Mapping[str, Json]]]:
+    result: dict[str, list[Mapping[str, Json]]] = {}
+    for entry in entries:
+        result.setdefault(str(entry.get(field_name)), []).append(entry)
+    return result
 
 
 @dataclass
@@ -60,7 +66,7 @@ class NodeFacts:
 
     def entries(self, name: str) -> list[Mapping[str, Json]]:
         """A section that is a list of objects, in the shape of docs/documents.md."""
-        return shaped(self.section(name), SHAPES[name], f"{self.name}: {name}")
+        return self.once(name, lambda: shaped(self.section(name), SHAPES[name], f"{self.name}: {name}"))
 
     @property
     def collected(self) -> bool:
@@ -68,7 +74,7 @@ class NodeFacts:
 
     @property
     def links(self) -> dict[str, Mapping[str, Json]]:
-        return {str(link.get("ifname")): link for link in self.entries("links")}
+        return self.once("links by name", lambda: {str(link.get("ifname")): link for link in self.entries("links")})
 
     @property
     def addresses(self) -> list[Mapping[str, Json]]:
@@ -84,13 +90,9 @@ class NodeFacts:
     def routes(self) -> list[Mapping[str, Json]]:
         return self.entries("routes")
 
-    @cached_property
+    @property
     def _main_table(self) -> Mapping[str, list[Mapping[str, Json]]]:
-        result: dict[str, list[Mapping[str, Json]]] = {}
-        for route in self.routes:
-            if route.get("table") == MAIN_TABLE:
-                result.setdefault(str(route.get("dst")), []).append(route)
-        return result
+        return self.once("table main", lambda: _by("dst", (route for route in self.routes if route.get("table") == MAIN_TABLE)))
 
     def routes_to(self, prefix: str) -> list[Mapping[str, Json]]:
         """The routes of table main for exactly this prefix."""
@@ -130,11 +132,33 @@ class NodeFacts:
         return section_of(self.bird(family), part, f"{self.name}: bird {family}")
 
     def bgp_protocols(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
-        protocols = shaped(self.bird_part("protocols", family), PROTOCOL, f"{self.name}: bird protocols")
-        return [p for p in protocols if p.get("proto") == "BGP"]
+        def read() -> list[Mapping[str, Json]]:
+            protocols = shaped(self.bird_part("protocols", family), PROTOCOL, f"{self.name}: bird protocols")
+            return [p for p in protocols if p.get("proto") == "BGP"]
+
+        return self.once(f"bgp protocols {family}", read)
+
+    def bgp_sessions(self, address: str) -> list[Mapping[str, Json]]:
+        """The BGP protocols whose neighbour has the address."""
+        family = family_of(address)
+
+        def read() -> dict[Json, list[Mapping[str, Json]]]:
+            found: dict[Json, list[Mapping[str, Json]]] = {}
+            for protocol in self.bgp_protocols(family):
+                neighbour = as_mapping(protocol.get("bgp")).get("neighbor_address")
+                if isinstance(neighbour, str):
+                    found.setdefault(neighbour, []).append(protocol)
+            return found
+
+        return self.once(f"bgp sessions {family}", read).get(address, [])
 
     def bird_routes(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
-        return shaped(self.bird_part("routes", family), BIRD_ROUTE, f"{self.name}: bird routes")
+        return self.once(f"bird routes {family}", lambda: shaped(self.bird_part("routes", family), BIRD_ROUTE, f"{self.name}: bird routes"))
+
+    def bird_routes_to(self, prefix: str) -> list[Mapping[str, Json]]:
+        """What BIRD knows of exactly this prefix."""
+        family = family_of(prefix)
+        return self.once(f"bird routes by prefix {family}", lambda: _by("prefix", self.bird_routes(family))).get(prefix, [])
 
     def filters(self, family: str, way: str) -> list[Hook]:
         """The chains that a packet of the node itself meets on its way `input` or `output`."""

@@ -10,6 +10,7 @@ import hashlib
 import typing as t
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ._json import Family, Json, NotCollected
 
@@ -34,7 +35,7 @@ class Fact:
     value: Json = None
     needs: tuple[FactId, ...] = ()
 
-    @property
+    @cached_property
     def id(self) -> FactId:
         return FactId(self.kind, self.node, self.object)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 import re
 import typing as t
@@ -88,20 +89,19 @@ def _first_listed(node: Node, family: Family, wanted: t.Callable[[str, str], boo
 def _is_among_peers(cluster: Cluster, node: Node, family: Family) -> bool:
     """Whether most other nodes, too, announce an address that is not their InternalIP, in the network that this one announces."""
     mine = node.calico_interface(family)
-    announcing = cluster.once(f"announcing elsewhere {family}", lambda: _elsewhere(cluster, family))
-    others = cluster.once(f"announcing {family}", lambda: sum(1 for other in cluster.nodes.values() if other.calico_interface(family) is not None))
-    if mine is None or others < 2:
+    elsewhere = cluster.once(f"announcing elsewhere {family}", lambda: _elsewhere(cluster, family))
+    others = cluster.once(f"announcing {family}", lambda: sum(1 for other in cluster.nodes.values() if other.calico_interface(family) is not None)) - 1
+    if mine is None or others < 1:
         return False
-    return 2 * sum(1 for name, address in announcing if name != node.name and address in mine.network) >= others - 1
+    first, last = int(mine.network.network_address), int(mine.network.broadcast_address)
+    own = node.calico_address(family) != node.internal_ip_in(family)
+    return 2 * (bisect.bisect_right(elsewhere, last) - bisect.bisect_left(elsewhere, first) - own) >= others
 
 
-def _elsewhere(cluster: Cluster, family: Family) -> list[tuple[str, t.Any]]:
-    """(node, address) of those that announce another address than Kubernetes'."""
-    return [
-        (node.name, ipaddress.ip_address(address))
-        for node in cluster.nodes.values()
-        if (address := node.calico_address(family)) is not None and address != node.internal_ip_in(family)
-    ]
+def _elsewhere(cluster: Cluster, family: Family) -> list[int]:
+    """The addresses, in their order, of the nodes that announce another one than Kubernetes'."""
+    announced = ((node, node.calico_interface(family)) for node in cluster.nodes.values())
+    return sorted(int(interface.ip) for node, interface in announced if interface is not None and str(interface.ip) != node.internal_ip_in(family))
 
 
 def peer_addresses(cluster: Cluster, family: Family = "ipv4") -> Mapping[str, str]:

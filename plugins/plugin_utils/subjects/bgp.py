@@ -12,7 +12,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import Family, Json, NotCollected, as_mapping, family_of, tagged
+from .._json import Family, Json, NotCollected, as_mapping, tagged
 from .._question import Scope
 from .._remedies import restart_calico_node
 from .._topology import BGP_PORT, bgp_peers, carries_routes, families, matching_nodes, peer_addresses, uses_bird
@@ -124,13 +124,9 @@ def established(protocol: Mapping[str, Json] | None) -> bool:
     return protocol is not None and bgp_of(protocol).get("state") == "Established"
 
 
-def sessions_with(facts: NodeFacts, address: str) -> list[Mapping[str, Json]]:
-    return [p for p in facts.bgp_protocols(family_of(address)) if bgp_of(p).get("neighbor_address") == address]
-
-
 def session_with(facts: NodeFacts, address: str) -> Mapping[str, Json] | None:
     """The session with an address; the one that is up, where several are configured."""
-    found = sessions_with(facts, address)
+    found = facts.bgp_sessions(address)
     return next(filter(established, found), found[0] if found else None)
 
 
@@ -148,7 +144,7 @@ def node_ready(fact: Fact, documents: Documents, scope: Scope) -> Finding | None
     seen_dead = []
     for facts in documents.collected():
         try:
-            protocols = [p for address in node.calico_addresses for p in sessions_with(facts, address)]
+            protocols = [p for address in node.calico_addresses for p in facts.bgp_sessions(address)]
         except NotCollected:
             continue
         if any(established(protocol) for protocol in protocols):
@@ -186,10 +182,10 @@ def session_established(fact: Fact, documents: Documents, scope: Scope) -> Findi
 def as_numbers_agree(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """What BIRD says of the peer, and the AS number that its configuration expects there."""
     facts, wanted = documents.node(fact.node), fact.value["as_number"]
-    for protocol in sessions_with(facts, fact.value["address"]):
+    for protocol in facts.bgp_sessions(fact.value["address"]):
         if established(protocol):
             return None
-    for protocol in sessions_with(facts, fact.value["address"]):
+    for protocol in facts.bgp_sessions(fact.value["address"]):
         configured = bgp_of(protocol).get("neighbor_as")
         complains = "Bad peer AS" in f"{protocol.get('info')} {bgp_of(protocol).get('last_error')}"
         different = configured is not None and wanted is not None and str(configured) != wanted

@@ -230,8 +230,8 @@ def reaches_owner(documents: Documents, local: str, route: Mapping[str, Json], o
 
 def _line_in_bird(facts: NodeFacts, prefix: str) -> str | None:
     try:
-        for route in facts.bird_routes(family_of(prefix)):
-            if route.get("prefix") == prefix and route.get("protocol") not in ("kernel1", None):
+        for route in facts.bird_routes_to(prefix):
+            if route.get("protocol") not in ("kernel1", None):
                 via = ", ".join(f"via {hop.get('gateway')} on {hop.get('dev')}" for hop in objects(route.get("nexthops")))
                 return f"{prefix} {via} [{route.get('protocol')}] {route.get('state') or ''}".rstrip()
     except NotCollected:

@@ -13,7 +13,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import ADDRESS_ANNOTATION, Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import Family, NotCollected, as_mapping, family_of, objects, tagged
+from .._json import Family, NotCollected, as_mapping, objects, tagged
 from .._question import Scope
 from .._topology import families, intended_address
 
@@ -96,9 +96,7 @@ def _stale(fact: Fact, announced: str, line: str, sources: tuple[str, ...]) -> F
 def _protocols_towards(documents: Documents, address: str) -> Iterator[tuple[NodeFacts, t.Any]]:
     for facts in documents.collected():
         try:
-            for protocol in facts.bgp_protocols(family_of(address)):
-                if as_mapping(protocol.get("bgp")).get("neighbor_address") == address:
-                    yield facts, protocol
+            yield from ((facts, protocol) for protocol in facts.bgp_sessions(address))
         except NotCollected:
             continue
 

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster, Node, Pod
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
@@ -205,3 +209,20 @@ def test_calico_sections_are_empty_where_the_api_serves_none():
     assert Cluster({**lost, "calico_api": None}).pools == []
     with pytest.raises(NotCollected):
         Cluster({**lost, "calico_api": None, "reachable": False}).section("ippools")
+
+
+PREFIXES = st.lists(
+    st.one_of(
+        st.tuples(st.integers(0, 255), st.integers(24, 32)).map(lambda p: str(ipaddress.ip_network((0x0A000000 + p[0], p[1]), strict=False))),
+        st.tuples(st.integers(0, 255), st.integers(120, 128)).map(lambda p: str(ipaddress.ip_network((0xFD << 120 | p[0], p[1]), strict=False))),
+    ),
+    max_size=12,
+)
+
+
+@given(prefixes=PREFIXES, last=st.integers(0, 255), version=st.sampled_from((4, 6)))
+def test_property_the_block_of_an_address_is_the_first_that_holds_it(prefixes, last, version):
+    cluster = Cluster({"schema": "podnet.doctor/cluster/1", "ipamblocks": [{"metadata": {}, "spec": {"cidr": prefix}} for prefix in prefixes]})
+    address = ipaddress.ip_address(0x0A000000 + last) if version == 4 else ipaddress.ip_address(0xFD << 120 | last)
+    found = cluster.block_of(str(address))
+    assert (str(found.cidr) if found else None) == next((prefix for prefix in prefixes if address in ipaddress.ip_network(prefix)), None)
