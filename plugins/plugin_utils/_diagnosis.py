@@ -16,6 +16,7 @@ from functools import cached_property
 
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_WITNESSES, WITNESS, Wanted, flows, full
+from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
 from ._json import Json, NotCollected, as_mapping, objects
@@ -53,6 +54,7 @@ class Diagnosis:
         judged = judge(expected, catalogue().checks, self.documents, self.scope)
         self.judged = {fact_id: verdict for fact_id, verdict in judged.items() if self._counts(verdict)}
         self._mark_untold(untold)
+        self._mark_unmodelled()
         self._mark_not_reached()
         self._mark_explained()
         settle_severity(self.judged, {fact for hop in self.path.forward + self.path.reverse for fact in hop.facts})
@@ -72,6 +74,19 @@ class Diagnosis:
             if fact_id.kind in untold and fact_id not in self.judged:
                 check_id = catalogue().checks[fact_id.kind][0]
                 self.judged[fact_id] = Judged(Fact(*fact_id), check_id, "not_checked", reason=untold[fact_id.kind])
+
+    def _mark_unmodelled(self) -> None:
+        """What a node's own dataplane decides otherwise is neither right nor wrong."""
+        found: dict[str, list[Unmodelled]] = {}
+        for node in self.scope.asked_nodes:
+            try:
+                found[node] = unmodelled(self.documents.cluster, node)
+            except NotCollected:  # the fact of the dataplane itself tells it
+                continue
+        for fact_id, verdict in list(self.judged.items()):
+            covering = next((one for one in found.get(fact_id.node, ()) if one.covers(fact_id.kind)), None)
+            if covering is not None and verdict.outcome in ("ok", "finding"):
+                self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_checked", reason=f"{fact_id.node}: {covering.reason}")
 
     def _mark_not_reached(self) -> None:
         for hops in (self.path.forward, self.path.reverse):

@@ -181,7 +181,7 @@ def _node_facts(cluster: Cluster, local: str, source: Endpoint, destination: End
         facts.append(delivery)
     if local == destination.node and local != source.node:
         facts.append(FactId("underlay.source", local, f"{source.address}>{destination.address}"))
-    facts += [fib_fact(local, source, destination), FactId("policy", local, f"{source.address}>{destination.address}")]
+    facts += [FactId("dataplane", local), fib_fact(local, source, destination), FactId("policy", local, f"{source.address}>{destination.address}")]
     return facts
 
 
