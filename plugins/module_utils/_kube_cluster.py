@@ -24,6 +24,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._processes import rf
 SCHEMA = "podnet.doctor/cluster/1"
 WORKERS = 4
 COMPONENTS = "k8s-app in (calico-kube-controllers,calico-typha,kube-dns)"
+SANDBOX_FAILURES = "reason=FailedCreatePodSandBox"
 AGENTS = "k8s-app in (calico-node,canal)"
 CORE = {
     "nodes": "/api/v1/nodes",
@@ -34,6 +35,7 @@ CORE = {
     "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
     "daemonsets": "/apis/apps/v1/daemonsets",
     "deployments": "/apis/apps/v1/deployments",
+    "events": "/api/v1/events",
 }
 CALICO = {
     "ippools": "ippools",
@@ -173,7 +175,7 @@ class Reader:
         return [_kube_fields.reduce(kind, item, configmaps) for item in items]
 
     def _core(self, name: str) -> list[dict[str, t.Any]]:
-        params = {"labelSelector": COMPONENTS} if name == "deployments" else None
+        params = {"deployments": {"labelSelector": COMPONENTS}, "events": {"fieldSelector": SANDBOX_FAILURES}}.get(name)
         return self._reduced(name, self.api.items(CORE[name], params))
 
     def _configmaps(self, daemonsets: Future[list[dict[str, t.Any]]] | None) -> list[dict[str, t.Any]]:
@@ -231,7 +233,7 @@ class Reader:
                 document["version"] = {"error": sentence(error)}
             for name in self.sections:
                 document[name] = _result(found[name])
-        document["narrowed"] = [name for name in ("pods", "deployments") if name in self.sections and (name == "deployments" or narrowed)]
+        document["narrowed"] = [name for name in ("pods", "deployments", "events") if name in self.sections and (name != "pods" or narrowed)]
 
 
 def _result(answer: Future[list[dict[str, t.Any]]]) -> t.Any:

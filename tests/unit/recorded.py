@@ -89,7 +89,8 @@ def cluster(name: str) -> dict[str, Json]:
     for path in sorted(api.glob("[!_]*.json")):
         section = path.stem.replace("calico-networkpolicies", "calico_networkpolicies")
         try:
-            document[section] = [_kube_fields.reduce(section, item, configmaps) for item in read_json(path)["items"]]
+            items = [item for item in read_json(path)["items"] if section != "events" or item.get("reason") == "FailedCreatePodSandBox"]
+            document[section] = [_kube_fields.reduce(section, item, configmaps) for item in items]
         except (KeyError, ValueError):
             continue
     document["configmaps"] = _flannel_configuration(api)

@@ -65,6 +65,7 @@ def cluster_document() -> dict[str, Json]:
             }
         ],
         "deployments": [],
+        "events": [],
         "ippools": [{"metadata": {"name": "pool"}, "spec": {"cidr": "10.253.0.0/16", "ipipMode": "Always", "vxlanMode": "Never"}}],
         "ipamblocks": [{"metadata": {}, "spec": {"cidr": cidr, "affinity": f"host:{node}"}} for node, cidr in BLOCKS.items()],
         "blockaffinities": [{"metadata": {}, "spec": {"cidr": cidr, "node": node, "state": "confirmed"}} for node, cidr in BLOCKS.items()],

@@ -84,6 +84,8 @@ class FakeApi:
             items = [item for item in items if item["spec"].get("nodeName") == field[14:]]
         if field.startswith("status.podIP="):
             items = [item for item in items if item["status"].get("podIP") == field[13:]]
+        if field.startswith("reason="):
+            items = [item for item in items if item.get("reason") == field[7:]]
         label = query.get("labelSelector", "")
         if label.startswith("k8s-app in "):
             items = [item for item in items if item["metadata"].get("labels", {}).get("k8s-app", "none") in label]

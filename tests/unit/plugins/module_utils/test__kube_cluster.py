@@ -35,7 +35,7 @@ def names(document: dict[str, t.Any], section: str) -> set[str]:
 def test_whole_cluster(recorded: FakeApi) -> None:
     document = _kube.read_cluster({"host": recorded.url})
     support.valid("cluster", document)
-    assert (document["scope"], document["narrowed"], document["reachable"]) == ("cluster", ["deployments"], True)
+    assert (document["scope"], document["narrowed"], document["reachable"]) == ("cluster", ["deployments", "events"], True)
     version = "projectcalico.org/v3" if recorded.name.startswith("v333") else "crd.projectcalico.org/v1"  # type: ignore[attr-defined]
     assert document["calico_api"] == version
     errors = {name: section["error"] for name, section in document.items() if isinstance(section, dict) and "error" in section}
@@ -54,7 +54,7 @@ def test_narrowed_to_a_question(recorded: FakeApi) -> None:
     end = f"shop/{one['metadata']['name']}"
     document = _kube.read_cluster({"host": recorded.url}, narrow={"endpoints": [end, two["status"]["podIP"]]})
     support.valid("cluster", document)
-    assert document["scope"] == "pair" and document["narrowed"] == ["pods", "deployments"]
+    assert document["scope"] == "pair" and document["narrowed"] == ["pods", "deployments", "events"]
     on_nodes = {
         item["metadata"]["name"] for item in recorded.lists["/api/v1/pods"] if item["spec"]["nodeName"] in (one["spec"]["nodeName"], two["spec"]["nodeName"])
     }

@@ -76,7 +76,13 @@ def test_the_fault_is_named_first_and_alone(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "cause"), [("canal-f43-felix-dead-new-pod", "felix_not_ready"), ("flannel-f77-subnet-env-missing", "subnet_env_missing")]
+    ("name", "cause"),
+    [
+        ("flannel-f77-subnet-env-missing", "subnet_env_missing"),
+        ("bgp-f47-cni-nodename-mismatch", "nodename_mismatch"),
+        ("bgp-f48-cni-unauthorized", "cni_unauthorized"),
+        ("bgp-x-node-cannot-reach-api", "typha_unreachable"),
+    ],
 )
 def test_what_hits_only_new_pods_is_named_beside_the_path(name, cause):
     if recorded.folder() is None:
