@@ -179,6 +179,8 @@ def _node_facts(cluster: Cluster, local: str, source: Endpoint, destination: End
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         facts.append(delivery)
+    if bridged(cluster):
+        facts.append(FactId("flannel.forward", local))
     if local == destination.node and local != source.node:
         facts.append(FactId("underlay.source", local, f"{source.address}>{destination.address}"))
     facts += [FactId("dataplane", local), fib_fact(local, source, destination), FactId("policy", local, f"{source.address}>{destination.address}")]

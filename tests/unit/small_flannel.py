@@ -100,8 +100,14 @@ def node_document(name: str, backend: str = "vxlan") -> dict[str, Json]:
     return {
         "schema": "podnet.doctor/node/1", "host": name, "node": name, "seconds": 0.1, "identity": {"hostname": name}, "links": links, "addresses": addresses,
         "routes": routes, "rules": [], "neighbours": neighbours, "fdb": fdb, "sysctls": {"net/ipv4/ip_forward": "1"},
+        "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": forward("ACCEPT")}], "nft": []},
         "flannel": {"flanneld": {"running": True}, "subnet_env": env, "host_local": []}, "sandboxes": sandboxes, "lookups": lookups,
     }  # fmt: skip
+
+
+def forward(policy: str, *rules: str) -> str:
+    """The table filter as iptables-save prints it."""
+    return "\n".join(["*filter", ":INPUT ACCEPT [0:0]", f":FORWARD {policy} [7:588]", ":OUTPUT ACCEPT [0:0]", ":FLANNEL-FWD - [0:0]", *rules, "COMMIT", ""])
 
 
 def documents(backend: str = "vxlan", **changes: Json) -> Documents:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
+from ...module_utils import _iptables
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._flannel import Lease, bridged, carries, direct_routing, leases, port
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import Json, NotCollected, as_list, as_mapping, parse_network
+from .._json import Json, NotCollected, as_list, as_mapping, objects, parse_network
 from .._question import Scope
 from .._remedies import restart_flannel
 from .._routes import hops, route_line
@@ -404,6 +405,42 @@ def _entries_stale(node: str, entries: list[Finding], mine: list[Finding], dead:
         why=["flanneld with VXLAN writes these entries when another node's lease changes, and never again."],
         remedies=restart_flannel(diagnosis.documents, node, f"{dev} on {node} has its entries for {', '.join(peers)}"),
     )  # fmt: skip
+
+
+@expects("flannel.forward")
+def forwarded(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """Where the policy of FORWARD is DROP, flanneld's own rules must let the pods' packets through (real-calico.md 63)."""
+    if bridged(cluster):
+        for node in scope.core:
+            yield Fact("flannel.forward", node, value="FORWARD lets the pods' packets through")
+
+
+@check("flannel.forward.dropped", fact="flannel.forward")
+def forward_accepts(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    for entry in objects(as_mapping(documents.node(fact.node).section("netfilter")).get("iptables")):
+        if entry.get("family") != "inet":
+            continue
+        if not isinstance(entry.get("text"), str):
+            raise NotCollected(f"{fact.node}: netfilter: {entry.get('error')}")
+        table = _iptables.parse(entry["text"]).tables.get("filter")
+        chain = table.chains.get("FORWARD") if table is not None else None
+        if chain is not None and chain.policy == "DROP" and not any(rule.target == "FLANNEL-FWD" for rule in chain.rules):
+            evidence = f"{fact.node}: iptables ({entry.get('backend')}) -P FORWARD DROP ({chain.packets} packets), no rule -j FLANNEL-FWD"
+            return Finding("flannel.forward.dropped", fact, "DROP", evidence, (f"netfilter {fact.node}",))
+    return None
+
+
+@cause(roots=("flannel.forward.dropped",))
+def forward_drop(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        dead = dead_flanneld(diagnosis, node)
+        yield Cause(
+            "flannel_forward_drop", "F77", node, f"{node} drops what it forwards for its pods: the policy of FORWARD is DROP and flannel's rules are gone.",
+            [finding], objects=["iptables FORWARD"], also=dead,
+            why=["docker sets this policy; flanneld lets the pods through it, and puts its rules back every 5 s while it lives."],
+            remedies=restart_flannel(diagnosis.documents, node, f"FORWARD on {node} lets the pods' packets through"),
+        )  # fmt: skip
 
 
 @cause(roots=("flannel.down",))

@@ -12,7 +12,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Di
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
 from ansible_collections.podnet.doctor.tests.unit import small, small_flannel
 from ansible_collections.podnet.doctor.tests.unit.small import together
-from ansible_collections.podnet.doctor.tests.unit.small_flannel import NODES, annotate, diagnose, drop, put
+from ansible_collections.podnet.doctor.tests.unit.small_flannel import NODES, annotate, diagnose, drop, forward, put
 
 MAC2 = NODES["fl-2"][2]
 
@@ -198,3 +198,22 @@ def test_annotations_that_cannot_be_understood_do_not_raise(data):
     diagnosis = diagnose(cluster=annotate("fl-2", backend_data=data))
     assert diagnosis.findings == []
     assert any("tells no VtepMAC" in v.reason or "does not tell" in v.reason for v in diagnosis.judged.values())
+
+
+def filter_table(text):
+    return lambda document: document["netfilter"]["iptables"][0].update(text=text)
+
+
+def test_forward_drop_without_flannels_rules():
+    (cause,) = diagnose(fl_1=filter_table(forward("DROP"))).causes
+    assert (cause.id, cause.fault, cause.node) == ("flannel_forward_drop", "F77", "fl-1")
+    assert "7 packets" in cause.roots[0].evidence
+
+
+def test_forward_drop_with_flannels_rules_is_fine():
+    assert diagnose(fl_1=filter_table(forward("DROP", "-A FORWARD -j FLANNEL-FWD"))).findings == []
+
+
+def test_forward_that_was_not_read():
+    verdicts = diagnose(fl_1=lambda document: document.update(netfilter={"error": "Permission denied"})).judged.values()
+    assert [v.outcome for v in verdicts if v.fact.kind == "flannel.forward" and v.fact.node == "fl-1"] == ["not_checked"]
