@@ -89,7 +89,10 @@ def _status(name: str) -> int:
             say("tunl0      the kernel's own")
         if not about.calico.felix_routes:
             say("stand-in   routes are put on tunl0 by the lab: Debian's BIRD has no krt_tunnel")
-    say("stand-in   calico-node (startup, confd, felix, monitor) is the lab's own" + ("; BIRD is Debian's 1.6" if about.calico.bird else ""))
+    if about.calico.backend:
+        say("stand-in   calico-node (startup, confd, felix, monitor) is the lab's own" + ("; BIRD is Debian's 1.6" if about.calico.bird else ""))
+    if about.calico.flannel:
+        say("stand-in   flanneld and the CNI plugins are the lab's own")
     say("stand-in   no policy, no kube-proxy, no NAT: service addresses do not work")
     say(f"DNS        {about.dns}")
     for node in about.nodes:

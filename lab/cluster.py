@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroups, kernel, processes
+from lab import agent, cgroups, kernel, processes
 from lab.api.client import Client
 from lab.calico import manage
 from lab.calico.common import PREFIX, annotations_of
 from lab.errors import LabError
+from lab.flannel import flanneld
+from lab.flannel import health as flannel
 from lab.plan import Description, Node, Pod, check_name, state_parent
 
 
@@ -159,31 +161,35 @@ class Lab:
         return manage.find(self.node(node), title)
 
     def calico_pod(self, node: str) -> str:
-        """The name of a node's calico-node pod."""
-        found = self.client.list("pods", "kube-system", labelSelector="k8s-app=calico-node")
+        """The name of a node's calico-node pod (of flannel's or canal's)."""
+        known = self.description.calico.agent
+        selector = ",".join(f"{key}={value}" for key, value in known.labels.items())
+        found = self.client.list("pods", known.namespace, labelSelector=selector)
         for item in found:
             if item["spec"]["nodeName"] == node:
                 name: str = item["metadata"]["name"]
                 return name
-        raise LabError(f"{node} has no calico-node pod")
+        raise LabError(f"{node} has no pod of {known.name}")
 
     def restart_calico(self, node: str, timeout: float = 30) -> None:
         """Delete a node's calico-node pod and wait until its successor runs."""
         old = self.calico_pod(node)
-        first = manage.first_process(self.node(node))
-        self.client.delete("pods", old, "kube-system")
+        lab = self.description
+        first = agent.processes(lab, self.node(node))
+        self.client.delete("pods", old, lab.calico.agent.namespace)
 
         def fresh() -> bool:
             try:
-                return self.calico_pod(node) != old and manage.first_process(self.node(node)) not in (0, first)
+                now = agent.processes(lab, self.node(node))
+                return self.calico_pod(node) != old and all(now) and not set(now) & set(first)
             except LabError:
                 return False
 
         processes.wait_for(fresh, f"calico-node of {node} runs again", timeout)
 
     def revive(self, node: str) -> None:
-        """Start the services of calico-node on a node that a fault killed."""
-        manage.revive(self.node(node))
+        """Start the services of the network plugin on a node that a fault killed."""
+        agent.revive(self.description, self.node(node), self.folder)
 
     def connect(self, source: str, address: str, port: int, timeout: float = 1.0) -> str:
         """HTTP GET from a pod; the answer's body, or "" if there is none."""
@@ -210,7 +216,11 @@ class Lab:
         """What keeps the lab from being healthy, a sentence each."""
         lab = self.description
         found = []
+        leases = self.leases() if lab.calico.flannel else {}
         for node in lab.nodes:
+            if lab.calico.flannel:
+                found += flannel.problems(lab, node, self.routes(node.name), leases) + self._dead_calico(lab, node)
+                continue
             wanted = f"{node.second or node.address}/24"
             if "=" not in lab.autodetection or lab.autodetection.startswith("interface=eth"):
                 have = self.address(node.name)
@@ -221,14 +231,22 @@ class Lab:
                 wanted_sessions = len(lab.peers(node))
                 if up != wanted_sessions:
                     found.append(f"{node.name} has {up} of {wanted_sessions} BGP sessions")
-            found += self._missing_routes(lab, node)
-            for part in ("felix", "node-services", *(["confd"] if lab.calico.bird else [])):
-                title = lab.calico.title(part)
-                if not manage.find(node, title):
-                    found.append(f"{title} is dead on {node.name}")
+            found += self._missing_routes(lab, node) + self._dead_calico(lab, node)
         if traffic and not found:
             found += self._silent_pods(lab)
         return found
+
+    def leases(self) -> dict[str, flanneld.Lease]:
+        """What the nodes announce to each other."""
+        found = {item["metadata"]["name"]: flanneld.Lease.of(item) for item in self.client.list("nodes")}
+        return {name: lease for name, lease in found.items() if lease is not None}
+
+    def _dead_calico(self, lab: Description, node: Node) -> list[str]:
+        """The parts of calico-node that do not run, and the pods that Felix has not given a route."""
+        if not lab.calico.backend:
+            return []
+        titles = [lab.calico.title(part) for part in ("felix", "node-services", *(["confd"] if lab.calico.bird else []))]
+        return [f"{title} is dead on {node.name}" for title in titles if not manage.find(node, title)] + self._unrouted_pods(lab, node)
 
     def _silent_pods(self, lab: Description) -> list[str]:
         """Every pod asks a pod of each other node, until one gets no answer."""
@@ -251,6 +269,11 @@ class Lab:
                     found.append(f"{node.name} has no blackhole for its block {node.block}")
             elif lab.way(node, other) not in [(r.get("gateway"), r.get("dev"), r.get("protocol", "boot")) for r in to_block]:
                 found.append(f"{node.name} has no route to {other.block} of {other.name}")
+        return found
+
+    def _unrouted_pods(self, lab: Description, node: Node) -> list[str]:
+        routes = self.routes(node.name)
+        found = []
         for pod in lab.pods:
             if pod.node == node.name and not any(
                 r["dst"] == pod.address and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes

@@ -1,6 +1,6 @@
 """What kubelet, the scheduler and the controllers do, as far as the lab needs it: a deleted pod comes back.
 
-It follows the pods in the API. A calico-node pod that is deleted has its processes killed and gets a successor of another
+It follows the pods in the API. A pod of the network plugin that is deleted has its processes killed and gets a successor of another
 name; any other pod of the lab loses its sandbox, and a successor gets the next address of its node's block.
 """
 
@@ -11,10 +11,9 @@ import threading
 import traceback
 from pathlib import Path
 
-from lab import cgroups, dns, kernel, pod, processes
+from lab import agent, cgroups, dns, kernel, pod, processes
 from lab.api import calico, seed
 from lab.api.client import ApiError, Client, Json
-from lab.calico import manage
 from lab.plan import Description, Node, Pod, free_address, new_pod, random_name
 
 
@@ -67,24 +66,30 @@ class Kubelet:
         for item in list(self.lab.pods):
             if (item.namespace, item.name) not in there:
                 self.replace(item)
-        nodes = {item["spec"].get("nodeName") for item in items if item["metadata"]["name"].startswith("calico-node-")}
+        nodes = {item["spec"].get("nodeName") for item in items if self.is_agent(item)}
         for node in self.lab.nodes:
             if node.name not in nodes:
-                self.restart_calico(node)
+                self.restart_agent(node)
 
     def deleted(self, item: Json) -> None:
         meta = item["metadata"]
-        if meta["name"].startswith("calico-node-"):
-            self.restart_calico(self.lab.node(item["spec"]["nodeName"]))
+        if self.is_agent(item):
+            self.restart_agent(self.lab.node(item["spec"]["nodeName"]))
         for mine in list(self.lab.pods):
             if (mine.namespace, mine.name) == (meta["namespace"], meta["name"]):
                 self.replace(mine)
 
-    def restart_calico(self, node: Node) -> None:
-        manage.kill(node)
-        owner = {**self.client.get("daemonsets", "calico-node", "kube-system"), "kind": "DaemonSet"}
-        seed.create_calico_node_pod(self.client, self.lab, node.name, owner)
-        manage.start(self.lab, node, self.folder)
+    def is_agent(self, item: Json) -> bool:
+        """Is it a pod of the network plugin?"""
+        name: str = item["metadata"]["name"]
+        return name.startswith(f"{self.lab.calico.agent.name}-")
+
+    def restart_agent(self, node: Node) -> None:
+        agent.kill(self.lab, node)
+        known = self.lab.calico.agent
+        owner = {**self.client.get("daemonsets", known.name, known.namespace), "kind": "DaemonSet"}
+        seed.create_agent_pod(self.client, self.lab, node.name, owner)
+        agent.start(self.lab, node, self.folder)
 
     def replace(self, old: Pod) -> None:
         node = self.lab.node(old.node)
@@ -92,15 +97,17 @@ class Kubelet:
         if relay:
             processes.end([relay])
         pod.delete(self.lab, node, old)
+        address = free_address(self.lab, node) if self.lab.calico.flannel else ""  # host-local does not give an address out again at once
         self.lab.pods.remove(old)
         fixed = old.app in ("web", "api")
         name = old.name if fixed else f"{old.name.rpartition('-')[0]}-{random_name()}"
-        address = free_address(self.lab, node)
-        fresh = new_pod(self.lab.name, old.namespace, name, old.node, old.app, address, old.port)
+        address = address or free_address(self.lab, node)
+        fresh = new_pod(self.lab, old.namespace, name, old.node, old.app, address, old.port)
         self.lab.pods.append(fresh)
         self.save()
-        self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
-        seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
+        if not self.lab.calico.flannel:
+            self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
+            seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
         owner = seed.owners(self.client, self.lab)[fresh.app]
         fresh.uid = seed.create_pod(self.client, self.lab, fresh, owner)["metadata"]["uid"]
         kernel.wait_child(pod.create(self.lab, node, [fresh]), f"creating {fresh.namespace}/{fresh.name}")

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import cgroups, dns, ipip, kernel, kubelet, node, pod, processes
+from lab import agent, cgroups, dns, ipip, kernel, kubelet, node, pod, processes
 from lab.api import seed, server
-from lab.calico import manage
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.plan import GATEWAY, Description, Node, check_name, state_parent
@@ -119,9 +118,9 @@ def up(lab: Description, api: str, say: Say) -> Lab:
             if each.app == "coredns":
                 kubelet.start_dns_relay(lab, each)
 
-    say("calico-node on every node")
+    say(f"{lab.calico.agent.name} on every node")
     for item in lab.nodes:
-        manage.start(lab, item, folder)
+        agent.start(lab, item, folder)
     watcher = processes.start_python(
         lab.name, "lab.kubelet", str(folder), log=folder / "logs" / "kubelet.log", title="lab-kubelet"
     )
@@ -165,9 +164,10 @@ def _start_ipip(lab: Description, folder: Path) -> None:
 
 def _node_files(lab: Description, item: Node) -> int:
     def work() -> None:
-        path = Path("/etc/cni/net.d/10-calico.conflist")
+        name = {"": "flannel", "none": "canal"}.get(lab.calico.backend, "calico")
+        path = Path(f"/etc/cni/net.d/10-{name}.conflist")
         path.touch(mode=0o600)
-        path.write_text(pod.cni_config(item), encoding="utf-8")
+        path.write_text(pod.cni_config(lab, item), encoding="utf-8")
 
     return pod.in_node(item, work)
 

@@ -6,12 +6,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Agent:
+    """The DaemonSet that runs the network plugin, and how its pods are called and labelled."""
+
+    name: str
+    namespace: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Mode:
-    """What of Calico's configuration differs from one mode to the other."""
+    """What of the network plugin's configuration differs from one mode to the other."""
 
     ipip: str = "Never"  # ipipMode of the pool
     vxlan: str = "Never"  # vxlanMode of the pool
-    backend: str = "bird"  # CALICO_NETWORKING_BACKEND
+    backend: str = "bird"  # CALICO_NETWORKING_BACKEND; "none" in canal, "" without Calico
+    flannel: str = ""  # the type of flannel's backend; "" without flannel
     version: str = "v3.32.1"  # since v3.33 Felix writes the routes over tunl0, and not BIRD
     subnets: int = 1  # in how many the nodes are, with a router between them
     reflectors: int = 0  # how many nodes reflect routes, instead of a mesh of all
@@ -49,13 +59,25 @@ class Mode:
         return "ipip" if self.ipip != "Never" else "vxlan" if self.vxlan != "Never" else ""
 
     @property
+    def agent(self) -> Agent:
+        """What runs on every node."""
+        if not self.backend:
+            return Agent("kube-flannel-ds", "kube-flannel", {"app": "flannel", "tier": "node"})
+        name = "canal" if self.flannel else "calico-node"
+        return Agent(name, "kube-system", {"k8s-app": name})
+
+    @property
     def device(self) -> str:
         """The tunnel's device, or ""."""
+        if self.flannel:
+            return "flannel.1" if self.flannel == "vxlan" else ""
         return {"ipip": "tunl0", "vxlan": "vxlan.calico", "": ""}[self.tunnel]
 
     @property
     def mtu(self) -> int:
-        """What a NIC of 1500 leaves for pods."""
+        """What a NIC of 1500 leaves for pods; canal's manifest does not look at the tunnel."""
+        if self.flannel == "vxlan" and not self.backend:
+            return 1450
         return {"ipip": 1480, "vxlan": 1450, "": 1500}[self.tunnel]
 
     @property
@@ -72,4 +94,7 @@ MODES = {
     "ipip-crosssubnet": Mode(ipip="CrossSubnet", version="v3.33.0", subnets=2),
     "felixroutes": Mode(ipip="Always", version="v3.33.0"),
     "routereflector": Mode(reflectors=1),
+    "flannel": Mode(backend="", flannel="vxlan"),
+    "flannel-hostgw": Mode(backend="", flannel="host-gw"),
+    "canal": Mode(backend="none", flannel="vxlan"),
 }

@@ -18,6 +18,7 @@ from lab.modes import MODES, Mode
 from lab.processes import ROOT
 
 POOL = "10.253.0.0/16"
+FLANNEL_NETWORK = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 NODE_NETWORKS = ("10.2.7.0/24", "10.2.8.0/24")  # one, or two with a router between them
@@ -69,10 +70,13 @@ class Pod:
     cgroups: str  # how its cgroup is written: "cgroupfs" or "systemd"
     port: int = 8080
     pid: int = 0
+    bridged: bool = False  # a port of flannel's bridge
 
     @property
     def interface(self) -> str:
         """The host's end of its veth pair."""
+        if self.bridged:  # the bridge plugin's name is random
+            return "veth" + hashlib.sha1(self.sandbox.encode()).hexdigest()[:8]
         return "cali" + hashlib.sha1(f"{self.namespace}.{self.name}".encode()).hexdigest()[:11]
 
 
@@ -127,6 +131,10 @@ class Description:
         """Gateway, device and protocol of the route from a node to the block of another one."""
         mode = self.calico
         nic = "eth1" if node.second else "eth0"
+        if mode.flannel == "vxlan":
+            return str(ipaddress.ip_network(other.block)[0]), mode.device, "boot"
+        if mode.flannel:
+            return other.address, nic, "boot"
         if mode.cross_subnet and node.subnet == other.subnet:
             return other.address, nic, "80" if mode.felix_routes else "bird"
         if mode.tunnel == "vxlan":
@@ -180,7 +188,7 @@ def new_mac(first: str = "52:54:00") -> str:
     return first + "".join(f":{byte:02x}" for byte in secrets.token_bytes(6 - len(first.split(":"))))
 
 
-def new_pod(lab: str, namespace: str, name: str, node: str, app: str, address: str, port: int = 8080) -> Pod:
+def new_pod(lab: Description, namespace: str, name: str, node: str, app: str, address: str, port: int = 8080) -> Pod:
     """A pod with fresh ids. Both ways of writing a cgroup are used, on different pods."""
     style = "systemd" if int(hashlib.sha1(f"{namespace}/{name}".encode()).hexdigest(), 16) % 2 else "cgroupfs"
     return Pod(
@@ -191,12 +199,19 @@ def new_pod(lab: str, namespace: str, name: str, node: str, app: str, address: s
         uid=str(uuid.uuid4()),
         address=address,
         mac=new_mac("26"),
-        sandbox=secrets.token_hex(26) + mark(lab),
-        container=secrets.token_hex(26) + mark(lab),
+        sandbox=secrets.token_hex(26) + mark(lab.name),
+        container=secrets.token_hex(26) + mark(lab.name),
         cni=f"cni-{uuid.uuid4()}",
         cgroups=style,
         port=port,
+        bridged=not lab.calico.backend,
     )
+
+
+def pod_networks(names: list[str]) -> list[str]:
+    """The podCIDRs, as kube-controller-manager gives them out."""
+    subnets = list(ipaddress.ip_network(FLANNEL_NETWORK).subnets(new_prefix=24))
+    return [str(subnet) for subnet in subnets[: len(names)]]
 
 
 def blocks(names: list[str]) -> list[str]:
@@ -233,7 +248,7 @@ def plan(
         autodetection = "interface=eth1"
     lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh)
     names = [f"k8s{number:02d}" for number in range(1, count + 1)]
-    for number, (node, block) in enumerate(zip(names, blocks(names), strict=True), 1):
+    for number, (node, block) in enumerate(zip(names, pod_networks(names) if lab.calico.flannel else blocks(names), strict=True), 1):
         network = ipaddress.ip_network(block)
         subnet = (number - 1) * lab.calico.subnets // count
         lab.nodes.append(
@@ -258,7 +273,8 @@ def plan(
 def free_address(lab: Description, node: Node) -> str:
     """The next address that IPAM hands out on a node."""
     used = {pod.address for pod in lab.pods} | {node.tunnel}
-    for address in ipaddress.ip_network(node.block):
+    network = ipaddress.ip_network(node.block)
+    for address in list(network)[2:-1] if lab.calico.flannel else network:  # host-local keeps the first for the bridge
         if str(address) not in used:
             return str(address)
     raise LabError(f"the block {node.block} of {node.name} is full")
@@ -268,10 +284,11 @@ def _plan_pods(lab: Description, names: list[str]) -> None:
     def add(namespace: str, pod: str, index: int, app: str, port: int = 8080) -> None:
         node = lab.nodes[index % len(names)]
         address = free_address(lab, node)
-        lab.pods.append(new_pod(lab.name, namespace, pod, node.name, app, address, port))
+        lab.pods.append(new_pod(lab, namespace, pod, node.name, app, address, port))
 
     controllers = "calico-kube-controllers"
-    add("kube-system", f"{controllers}-{hashed(controllers)}-{random_name()}", 0, controllers, 9094)
+    if lab.calico.backend:
+        add("kube-system", f"{controllers}-{hashed(controllers)}-{random_name()}", 0, controllers, 9094)
     for index in sorted({0, len(names) - 1}) if len(names) > 1 else [0, 0]:
         add("kube-system", f"coredns-{hashed('coredns')}-{random_name()}", index, "coredns", 53)
     for index in range(len(names)):

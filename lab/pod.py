@@ -12,6 +12,8 @@ from pathlib import Path
 
 from lab import cgroups, dns, kernel, processes
 from lab.api.objects import CNI_CONFIG
+from lab.flannel import cni as flannel
+from lab.flannel import objects as flannel_objects
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, state_parent
 
 NETNS = Path("/run/netns")
@@ -34,7 +36,7 @@ def create(lab: Description, node: Node, pods: Sequence[Pod]) -> int:
     log = os.open(state_parent() / lab.name / "logs" / "pods.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def work() -> None:
-        _network(lab, pods)
+        _network(lab, node, pods)
         for pod in pods:
             _cni_files(lab, node, pod)
             _process(lab, pod, pod.sandbox, "/usr/bin/sleep", ["/pause", "infinity"], log)
@@ -52,7 +54,7 @@ def create(lab: Description, node: Node, pods: Sequence[Pod]) -> int:
         os.close(log)
 
 
-def _network(lab: Description, pods: Sequence[Pod]) -> None:
+def _network(lab: Description, node: Node, pods: Sequence[Pod]) -> None:
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     for pod in pods:
         (NETNS / pod.cni).touch()
@@ -61,6 +63,9 @@ def _network(lab: Description, pods: Sequence[Pod]) -> None:
         kernel.sysctl({"net/ipv4/ip_forward": "0"})
     kernel.setns(f"/proc/self/fd/{own}", kernel.CLONE_NEWNET)
     os.close(own)
+    if not lab.calico.backend:
+        flannel.wire(lab, node, pods)
+        return
     size = lab.calico.mtu
     kernel.ip_batch(
         f"link add {pod.interface} mtu {size} address {HOST_MAC} numtxqueues 1 numrxqueues 1 type veth "
@@ -119,19 +124,27 @@ def _process(
         os._exit(1)
 
 
-def cni_config(node: Node) -> str:
-    """/etc/cni/net.d/10-calico.conflist of a node."""
-    text = CNI_CONFIG.replace("__KUBERNETES_NODE_NAME__", node.name).replace("__CNI_MTU__", "0")
+def cni_config(lab: Description, node: Node) -> str:
+    """The CNI configuration of a node in /etc/cni/net.d."""
+    if not lab.calico.backend:
+        return flannel_objects.CNI_CONFIG
+    text = flannel_objects.canal_cni_config() if lab.calico.flannel else CNI_CONFIG
+    text = text.replace("__KUBERNETES_NODE_NAME__", node.name).replace("__CNI_MTU__", "0")
     return text.replace("__KUBECONFIG_FILEPATH__", "/etc/cni/net.d/calico-kubeconfig") + "\n"
 
 
 def _cni_files(lab: Description, node: Node, pod: Pod) -> None:
     """libcni's result cache, and the plugin's log line."""
+    if lab.calico.flannel:
+        flannel.allocate(lab, pod)
+    if not lab.calico.backend:
+        flannel.write_results(lab, node, pod, RESULTS)
+        return
     path = f"/var/run/netns/{pod.cni}"
     result = {
         "kind": "cniCacheV1",
         "containerId": pod.sandbox,
-        "config": base64.b64encode(cni_config(node).encode()).decode(),
+        "config": base64.b64encode(cni_config(lab, node).encode()).decode(),
         "ifName": "eth0",
         "networkName": "k8s-pod-network",
         "netns": path,
@@ -148,7 +161,7 @@ def _cni_files(lab: Description, node: Node, pod: Pod) -> None:
             "dns": {},
             "interfaces": [{"name": pod.interface}, {"mac": pod.mac, "name": "eth0", "sandbox": path}],
             "ips": [{"address": f"{pod.address}/32", "interface": 1, "version": "4"}],
-            "routes": [{"dst": f"{pod.address}/26"}],
+            **({} if lab.calico.flannel else {"routes": [{"dst": f"{pod.address}/26"}]}),
         },
     }
     text = json.dumps(result, separators=(",", ":"))
@@ -178,7 +191,10 @@ def delete(lab: Description, node: Node, pod: Pod) -> None:
 
     def work() -> None:
         kernel.ip_batch([f"link del {pod.interface}"], force=True)
-        (RESULTS / f"k8s-pod-network-{pod.sandbox}-eth0").unlink(missing_ok=True)
+        for path in RESULTS.glob(f"*-{pod.sandbox}-eth0"):
+            path.unlink()
+        if lab.calico.flannel:
+            flannel.release(lab, pod)
         if (NETNS / pod.cni).exists():
             kernel.unmount(NETNS / pod.cni)
             (NETNS / pod.cni).unlink()

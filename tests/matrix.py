@@ -164,7 +164,8 @@ def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault
                     print(f"{item.name:58} {name:17} -      {reason}", flush=True)
                 else:
                     rows.append(([item], item.question))
-            rows += [([known[a], known[b]], question) for a, b, question in PAIRS if fault in (None, f"{a}+{b}")]
+            both = [pair for pair in PAIRS if all(name in known[part].modes.names for part in pair[:2])]
+            rows += [([known[a], known[b]], question) for a, b, question in both if fault in (None, f"{a}+{b}")]
         if rows:
             chosen[name] = rows
     return chosen

@@ -61,7 +61,7 @@ def cidr_name(cidr: str) -> str:
 
 
 def calico_objects(lab: Description) -> list[Json]:
-    """Everything that Calico itself keeps in the API, the nodes' blocks included."""
+    """Everything that Calico itself keeps in the API, the nodes' blocks included; canal has none."""
     mesh = {"asNumber": 64512, "nodeToNodeMeshEnabled": False} if lab.calico.reflectors else {}
     found = [
         calico(
@@ -71,14 +71,13 @@ def calico_objects(lab: Description) -> list[Json]:
                 "allowedUses": ["Workload", "Tunnel"],
                 "assignmentMode": "Automatic",
                 "blockSize": 26,
-                "cidr": POOL,
+                "cidr": "192.168.0.0/16" if lab.calico.flannel else POOL,
                 "ipipMode": lab.calico.ipip,
                 "natOutgoing": True,
                 "nodeSelector": "all()",
                 "vxlanMode": lab.calico.vxlan,
             },
         ),
-        calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}),
         calico("BGPConfiguration", "default", {"logSeverityScreen": "Info", **mesh}),
         calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
         calico(
@@ -87,7 +86,7 @@ def calico_objects(lab: Description) -> list[Json]:
             {
                 "calicoVersion": lab.calico.version,
                 "clusterGUID": hashlib.md5(lab.name.encode(), usedforsecurity=False).hexdigest(),
-                "clusterType": "k8s,bgp,kdd",
+                "clusterType": "k8s,canal,kdd" if lab.calico.flannel else "k8s,bgp,kdd",
                 "datastoreReady": True,
             },
         ),
@@ -95,6 +94,9 @@ def calico_objects(lab: Description) -> list[Json]:
     ]
     if lab.calico.reflectors:
         found.append(calico("BGPPeer", "peer-with-route-reflectors", {"nodeSelector": "all()", "peerSelector": "route-reflector == 'true'"}))
+    if lab.calico.flannel:
+        return found
+    found.append(calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}))
     for item in lab.nodes:
         found.append(calico("IPAMBlock", cidr_name(item.block), block_spec(lab, item)))
         affinity = {"cidr": item.block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}

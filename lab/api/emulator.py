@@ -269,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path in ("/api", "/api/"):
             self.answer({"kind": "APIVersions", "versions": ["v1"]})
         elif path in ("/apis", "/apis/"):
-            versions = [group for group in RESOURCES if "/" in group]
+            versions = [group for group in RESOURCES if "/" in group and self.served(group)]
             named = [(v.split("/")[0], {"groupVersion": v, "version": "v1"}) for v in versions]
             groups = [{"name": name, "versions": [v], "preferredVersion": v} for name, v in named]
             self.answer({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
@@ -279,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
     def route_group(self, path: str, query: dict[str, str], body: Any) -> None:
         found = re.fullmatch(r"/(?:api/(v1)|apis/([^/]+/[^/]+))(?:/(.*))?", path.rstrip("/"))
         group = (found[1] or found[2]) if found else ""
-        if not found or group not in RESOURCES:
+        if not found or group not in RESOURCES or not self.served(group):
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         rest = [unquote(part) for part in (found[3] or "").split("/") if part]
         if not rest:
@@ -288,6 +288,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({**body, "status": {"allowed": True, "incomplete": False, "resourceRules": []}}, 201)
         else:
             self.resource(group, rest, query, body)
+
+    def served(self, group: str) -> bool:
+        """Calico's group is there once one of its CRDs is."""
+        return group != CALICO or bool(self.store.objects.get("apiextensions.k8s.io/v1/customresourcedefinitions"))
 
     def discover(self, group: str) -> None:
         verbs = "create delete get list patch update watch".split()

@@ -90,7 +90,7 @@ def node(lab: Description, item: Node) -> Json:
             "labels": labels,
             "annotations": annotations,
         },
-        "spec": {},
+        "spec": {"podCIDR": item.block, "podCIDRs": [item.block]} if lab.calico.flannel else {},
         "status": {
             "capacity": resources,
             "allocatable": resources,
@@ -147,11 +147,11 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
         "kind": "Pod",
         "metadata": {
             **metadata(item.name, item.namespace, labels),
-            "annotations": {
+            **({"annotations": {
                 "cni.projectcalico.org/containerID": item.sandbox,
                 "cni.projectcalico.org/podIP": f"{item.address}/32",
                 "cni.projectcalico.org/podIPs": f"{item.address}/32",
-            },
+            }} if lab.calico.backend else {}),
             "ownerReferences": [reference(owner)],
         },
         "spec": {

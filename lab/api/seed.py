@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lab.api import calico, calico_node, crds, objects
 from lab.api.client import CALICO, CALICO_RESOURCES, ApiError, Client, Json
+from lab.flannel import objects as flannel
 from lab.plan import Description, Pod, random_name
 
 T = TypeVar("T")
@@ -65,8 +66,15 @@ def owners(client: Client, lab: Description) -> dict[str, Json]:
             found[app] = {**made, "kind": "ReplicaSet"}
         else:
             found[app] = {**made, "kind": "DaemonSet"}
-    found["calico-node"] = {**ensure(client, "daemonsets", calico_node.daemonset(lab)), "kind": "DaemonSet"}
+    body = flannel.daemonset(lab) if lab.calico.flannel else calico_node.daemonset(lab)
+    found["agent"] = {**ensure(client, "daemonsets", body), "kind": "DaemonSet"}
     return found
+
+
+def create_agent_pod(client: Client, lab: Description, node: str, owner: Json) -> Json:
+    """A pod of the network plugin for a node, running."""
+    create = flannel.create_agent_pod if lab.calico.flannel else create_calico_node_pod
+    return create(client, lab, node, owner)
 
 
 def refresh_endpoints(client: Client, lab: Description) -> None:
@@ -85,7 +93,9 @@ def refresh_endpoints(client: Client, lab: Description) -> None:
 
 
 def write_ipam(client: Client, lab: Description, node: str) -> None:
-    """Bring the block of a node to what the lab's plan says."""
+    """Bring the block of a node to what the lab's plan says; host-local has none."""
+    if lab.calico.flannel:
+        return
     host = lab.node(node)
     name = calico.cidr_name(host.block)
     client.patch("ipamblocks", name, {"spec": calico.block_spec(lab, host)})
@@ -106,8 +116,9 @@ def _wait_calico(client: Client) -> None:
 
 def fill(client: Client, lab: Description) -> None:
     """Everything but the pods' statuses comes from the plan; uids that the API gave come back into it."""
-    _each(lambda body: ensure(client, "customresourcedefinitions", body), crds.all_crds())
-    for name in ("shop", "ops"):
+    if lab.calico.backend:
+        _each(lambda body: ensure(client, "customresourcedefinitions", body), crds.all_crds())
+    for name in dict.fromkeys(("shop", "ops", lab.calico.agent.namespace)):
         meta = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
         ensure(client, "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     _each(lambda item: ensure(client, "nodes", objects.node(lab, item)), lab.nodes)
@@ -115,16 +126,17 @@ def fill(client: Client, lab: Description) -> None:
         status = {"status": objects.node(lab, item)["status"]}
         client.patch("nodes", item.name, status, part="status")
         client.patch("nodes", item.name, {"spec": {"taints": None}})
-    ensure(client, "configmaps", calico_node.config_map(lab))
+    ensure(client, "configmaps", flannel.config_map(lab) if lab.calico.flannel else calico_node.config_map(lab))
     made = owners(client, lab)
 
     def create(item: Pod) -> None:
         item.uid = create_pod(client, lab, item, made[item.app])["metadata"]["uid"]
 
     _each(create, lab.pods)
-    _wait_calico(client)
-    plurals = {kind: plural for plural, kind in CALICO_RESOURCES.items()}
-    _each(lambda body: ensure(client, plurals[body["kind"]], body, CALICO), calico.calico_objects(lab))
+    if lab.calico.backend:
+        _wait_calico(client)
+        plurals = {kind: plural for plural, kind in CALICO_RESOURCES.items()}
+        _each(lambda body: ensure(client, plurals[body["kind"]], body, CALICO), calico.calico_objects(lab))
     for host in lab.nodes:
-        create_calico_node_pod(client, lab, host.name, made["calico-node"])
+        create_agent_pod(client, lab, host.name, made["agent"])
     refresh_endpoints(client, lab)

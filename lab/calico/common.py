@@ -53,7 +53,7 @@ def log(part: str, source: str, text: str, level: str = "INFO") -> None:
 
 def container_environment(client: Client, settings: Settings) -> dict[str, str]:
     """The plain values of the container's environment, as the DaemonSet has it now."""
-    template = client.get("daemonsets", "calico-node", "kube-system")["spec"]["template"]["spec"]
+    template = client.get("daemonsets", settings.calico.agent.name, settings.calico.agent.namespace)["spec"]["template"]["spec"]
     values = {item["name"]: item.get("value", "") for item in template["containers"][0].get("env", [])}
     return values
 

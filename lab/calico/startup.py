@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -92,8 +93,9 @@ def start(client: Client, settings: Settings) -> dict[str, str]:
             time.sleep(1)
     log("startup", "startup.go 581", "Datastore connection verified")
     Path("/var/lib/calico/nodename").write_text(settings.node, encoding="ascii")
-    update_address(client, settings, "startup", environment)
-    assign_tunnel(client, settings)
+    if settings.calico.backend != "none":
+        update_address(client, settings, "startup", environment)
+        assign_tunnel(client, settings)
     log("startup", "startup.go 241", f"Using node name: {settings.node}")
     return environment
 
@@ -105,6 +107,8 @@ def node_services(settings: Settings, environment: dict[str, str]) -> None:
         "type": "NetworkUnavailable", "status": "False", "reason": "CalicoIsUp",
         "message": "Calico is running on this node",
     }
+    if settings.calico.backend == "none":  # flannel reports the condition, and Calico announces no address
+        threading.Event().wait()
     reported = False
     while True:
         if not reported:

@@ -32,6 +32,12 @@ EVERY = Modes(tuple(MODES), "")
 BGP = Modes(tuple(name for name, mode in MODES.items() if mode.bird), "BIRD does not run")
 BIRD_ROUTES = Modes(tuple(name for name in BGP.names if not MODES[name].felix_routes), "BIRD does not write the routes to other nodes")
 IPIP = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "ipip"), "there is no tunl0")
+CALICO = Modes(tuple(name for name, mode in MODES.items() if not mode.flannel), "calico-node announces no address")
+FELIX = Modes(tuple(name for name, mode in MODES.items() if mode.backend), "Felix does not run")
+FLANNEL = Modes(tuple(name for name, mode in MODES.items() if mode.flannel), "flanneld does not run")
+FLANNEL_VXLAN = Modes(tuple(name for name in FLANNEL.names if MODES[name].device), "there is no flannel.1")
+FLANNEL_HOSTGW = Modes(tuple(name for name in FLANNEL.names if not MODES[name].device), "flanneld does not check its routes, or does not run")
+BRIDGED = Modes(tuple(name for name, mode in MODES.items() if not mode.backend), "there is no cni0")
 VXLAN = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import fault
+from lab.faults import FELIX, fault
 from lab.processes import wait_for
 
 NODE, POD = "k8s03", "shop/web-2"
@@ -32,6 +32,7 @@ def _dead(lab: Lab, pod: str) -> None:
     node=NODE,
     breaks="sysctl.proxy_arp",
     objects=(POD,),
+    modes=FELIX,
     question=QUESTION,
 )
 def proxy_arp(lab: Lab) -> Iterator[None]:
@@ -51,6 +52,7 @@ def proxy_arp(lab: Lab) -> Iterator[None]:
     node=NODE,
     breaks="sysctl.forwarding",
     objects=(POD,),
+    modes=FELIX,
     question=QUESTION,
 )
 def forwarding(lab: Lab) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BIRD_ROUTES, fault
+from lab.faults import BIRD_ROUTES, CALICO, fault
 from lab.processes import wait_for
 
 STRAY = "192.188.1.1"
@@ -42,6 +42,7 @@ def _own_routes_lost(lab: Lab, node: str) -> bool:
     number="F01",
     breaks="node.address.wrong",
     objects=("br0", f"{STRAY}/24"),
+    modes=CALICO,
     question=("shop/web-1", "shop/web-0", 8080),
 )
 def stray_nic(lab: Lab) -> Iterator[None]:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BIRD_ROUTES, fault
+from lab.faults import BIRD_ROUTES, FELIX, fault
 from lab.plan import GATEWAY
 from lab.processes import send, wait_for
 
@@ -16,6 +16,7 @@ from lab.processes import send, wait_for
     number="F20",
     breaks="route.local.missing",
     objects=("shop/web-1",),
+    modes=FELIX,
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def local_route(lab: Lab) -> Iterator[None]:

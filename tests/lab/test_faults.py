@@ -19,7 +19,7 @@ TFAULT = unique("tfault")
 
 def test_catalogue() -> None:
     found = faults.catalogue()
-    assert {item.number for item in found} >= {"F01", "F02", "F17", "F20", "F22", "F49", "F51"}
+    assert {item.number for item in found} >= {"F01", "F02", "F17", "F20", "F22", "F49", "F51", "F52", "F75", "F76", "F77", "F78"}
     for item in found:
         assert item.text, item.name
         assert item.cause == item.name.split(".")[0]
@@ -52,9 +52,16 @@ def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     assert cluster.answers(source, destination)
 
 
+def _needs(cluster: Lab, *wanted: faults.Fault) -> None:
+    for item in wanted:
+        if cluster.mode not in item.modes.names:
+            pytest.skip(item.modes.otherwise)
+
+
 @needs_root
 def test_two_at_once(cluster: Lab) -> None:
     stray, proxy = faults.find("node_ip_wrong_nic"), faults.find("proxy_arp_or_forwarding_cleared.proxy_arp")
+    _needs(cluster, stray, proxy)
     stray.inject(cluster)
     proxy.inject(cluster)
     with pytest.raises(LabError, match="is in already"):
@@ -70,6 +77,7 @@ def test_two_at_once(cluster: Lab) -> None:
 @needs_root
 def test_the_monitor_heals_the_address(cluster: Lab) -> None:
     stray = faults.find("node_ip_wrong_nic")
+    _needs(cluster, stray)
     stray.inject(cluster)
     cluster.run("k8s02", "ip", "addr", "del", "192.188.1.1/24", "dev", "br0")
     assert cluster.wait_healthy(40) < 40
@@ -78,9 +86,9 @@ def test_the_monitor_heals_the_address(cluster: Lab) -> None:
 
 @needs_root
 def test_a_deleted_pod_comes_back(cluster: Lab) -> None:
-    old = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")
+    old = next(pod for pod in cluster.pods if pod.app in ("calico-kube-controllers", "probe"))
     cluster.client.delete("pods", old.name, old.namespace)
     wait_for(lambda: all(pod.name != old.name for pod in cluster.pods), "the pod has a successor", 20)
     cluster.wait_healthy(30)
-    fresh = next(pod for pod in cluster.pods if pod.app == "calico-kube-controllers")
-    assert cluster.client.get("pods", fresh.name, "kube-system")["status"]["podIP"] == fresh.address
+    fresh = next(pod for pod in cluster.pods if (pod.app, pod.node, pod.namespace) == (old.app, old.node, old.namespace))
+    assert cluster.client.get("pods", fresh.name, fresh.namespace)["status"]["podIP"] == fresh.address

@@ -81,8 +81,8 @@ def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -
         name = f"{str(hop['id']).rpartition('/')[2]} eth0"
     elif hop["kind"] == "wire":
         name = "wire"
-    elif hop["kind"] in ("veth", "tunnel"):
-        name = str(hop["device"])
+    elif hop["kind"] in ("veth", "bridge", "tunnel"):
+        name = str(hop["device"] or hop["kind"])
     elif hop["kind"] == "node":
         name = str(hop["node"])
     word = HOP_WORDS[str(hop["outcome"])]
@@ -91,7 +91,7 @@ def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -
         if mine:
             first = mine[0]
             end = str(first["check"]).rpartition(".")[2]
-            what = str(first["check"]).partition(".")[0]
+            what = str(first["check"]).removeprefix("flannel.").partition(".")[0]
             word = f"{what} {end.upper()}"
             if "/" in str(first["object"]) and first["check"].startswith("route.block"):
                 word += f" {first['object']}"

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 
 def _needs(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> tuple[FactId, ...]:
-    needs = [FactId("sysctl.ip_forward", local, tagged("", family_of(destination.address)))]
+    needs = [FactId("sysctl.ip_forward", local, tagged("", family_of(destination.address))), FactId("podcidr", str(destination.node))]
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         needs.append(delivery)
@@ -129,7 +129,7 @@ def dns(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             if pod.node != local and "." in str(pod.address):
                 endpoint = pod_endpoint(cluster, pod, pod.key)
                 delivery = delivery_fact(cluster, local, endpoint)
-                needs = (FactId("sysctl.ip_forward", local),) + ((delivery,) if delivery else ())
+                needs = (FactId("sysctl.ip_forward", local), FactId("podcidr", str(pod.node))) + ((delivery,) if delivery else ())
                 yield Fact("dns.endpoint", local, pod.key, {"address": pod.address, "node": pod.node}, needs=needs)
 
 

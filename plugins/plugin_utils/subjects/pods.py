@@ -11,8 +11,8 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import SHAPES, Documents
-from .._graph import Fact, FactId, Finding
-from .._json import Json, NotCollected, as_list, as_mapping, family_of, section_of, shaped, tagged
+from .._graph import Fact, FactId, Finding, Severity
+from .._json import Json, NotCollected, as_list, as_mapping, family_of, parse_address, parse_network, section_of, shaped, tagged
 from .._question import Scope
 from .._routes import hops, route_line
 from .local_pods import CNI_MAC, HOST_LINK_LOCAL
@@ -73,11 +73,21 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     defaults = [r for r in routes if r.get("dst") == fact.value["dst"] and r.get("table") in (None, 254)]
     if not defaults:
         lines = "; ".join(route_line(r) for r in routes if r.get("table") in (None, 254)) or "none"
-        return Finding("pod.route.missing", fact, None, f"no default route in {fact.value['pod']}; its routes: {lines}", _sources(fact))
+        evidence = f"no default route in {fact.value['pod']}; its routes: {lines}"
+        severity: Severity = "warning" if _reaches_the_other_end(fact, routes, scope) else "critical"
+        return Finding("pod.route.missing", fact, None, evidence, _sources(fact), severity=severity)
     best = min(defaults, key=lambda route: route.get("metric") or 0)
     if hops(best) != [(fact.value["gateway"], fact.value["dev"])]:
         return Finding("pod.route.different", fact, route_line(best), f"in {fact.value['pod']}: {route_line(best)}", _sources(fact))
     return None
+
+
+def _reaches_the_other_end(fact: Fact, routes: list[t.Mapping[str, Json]], scope: Scope) -> bool:
+    """Whether another route through the gateway covers the other end of the question; flannel's CNI plugin gives pods one to all pods."""
+    ends = (scope.question.source, scope.question.destination)
+    others = [parse_address(end.address) for end in ends if end.label != fact.value["pod"]]
+    networks = [parse_network(r.get("dst")) for r in routes if r.get("table") in (None, 254) and (fact.value["gateway"], fact.value["dev"]) in hops(r)]
+    return all(any(network is not None and other in network for network in networks) for other in others if other is not None)
 
 
 @check("pod.gateway.unresolved", "pod.gateway.wrong", fact="pod.gateway")

@@ -161,7 +161,7 @@ def test_an_unknown_backend_is_not_judged():
     assert any("wireguard is not judged" in v.reason for v in diagnosis.judged.values())
 
 
-SECTIONS = ["links", "addresses", "routes", "neighbours", "fdb", "sysctls", "flannel", "sandboxes", "lookups"]
+SECTIONS = ["links", "addresses", "routes", "neighbours", "fdb", "sysctls", "flannel", "netfilter", "sandboxes", "lookups"]
 FROM_THE_API = {"flannel.public_ip.wrong", "podcidr.duplicate", "pod.address.duplicate"}
 
 
