@@ -139,7 +139,7 @@ class Diagnosis:
 
     def explained_by(self, cause: Cause) -> list[Finding]:
         ids: set[FactId] = set()
-        for root in cause.roots:
+        for root in (*cause.roots, *cause.also):
             ids |= self.explanation.explains.get(root.fact.id, frozenset())
         return [t.cast(Finding, self.judged[fact_id].finding) for fact_id in ids]
 

@@ -48,9 +48,7 @@ def title(report: Mapping[str, Json]) -> list[str]:
 
 
 def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, Json]], number: str = "") -> list[str]:
-    label = "CAUSE" + number
-    if not cause.get("affects_path", True):
-        label = "BESIDE" + number
+    label = ("LATENT" if cause.get("severity") == "latent" else "CAUSE" if cause.get("affects_path", True) else "BESIDE") + number
     lines = labelled(label, [str(cause["summary"])], str(cause["confidence"]))
     why = [str(text) for text in cause.get("why") or []]
     if why:
@@ -161,10 +159,10 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     verdict = report["verdict"]
     lines = title(report)
     causes = list(verdict["causes"])
+    if not any(cause.get("affects_path", True) for cause in causes):
+        lines += labelled("VERDICT", [str(verdict["summary"])])
     for index, cause in enumerate(causes, 1):
         lines += cause_lines(cause, findings, f" {index}" if len(causes) > 1 else "")
-    if not causes:
-        lines += labelled("VERDICT", [str(verdict["summary"])])
     unexplained = [findings[i] for i in verdict["unexplained"] if i in findings]
     if unexplained:
         lines += labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])

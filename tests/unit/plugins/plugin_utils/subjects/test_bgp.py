@@ -173,3 +173,87 @@ def test_a_bird_that_waits_for_its_peers():
 def test_a_status_that_was_not_read():
     diagnosis = small.diagnose(k8s01=lambda d: d["bird"]["ipv4"].update(status={"error": "timeout"}))
     assert small.verdict(diagnosis, "bgp.graceful_restart", "k8s01").outcome == "not_checked"
+
+
+# ---------------------------------------------------------------------------------- who peers with whom
+
+
+def peers(*specs, mesh=False):
+    def change(document):
+        document["bgpconfigurations"] = [{"metadata": {"name": "default"}, "spec": {"nodeToNodeMeshEnabled": mesh}}]
+        document["bgppeers"] = [{"metadata": {"name": f"peer-{number}"}, "spec": spec} for number, spec in enumerate(specs)]
+        for node in document["nodes"]:
+            node["metadata"]["labels"] = {"name": node["metadata"]["name"]}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("cluster", "gap"),
+    [
+        (peers(mesh=True), False),
+        (peers(), True),
+        (peers({"nodeSelector": "all()", "peerSelector": "name == 'k8s02'"}), False),
+        (peers({"nodeSelector": "all()", "peerSelector": "rr == 'true'"}), True),
+        (peers({"node": "k8s01", "peerIP": "10.2.7.202", "asNumber": 64512}), False),
+        (peers({"peerIP": "10.2.7.254", "asNumber": 65000}), False),  # an outside peer may carry the routes
+    ],
+)
+def test_a_gap_in_the_peering(cluster, gap):
+    diagnosis = small.diagnose(cluster=cluster)
+    assert (small.verdict(diagnosis, "bgp.topology", "k8s01", "k8s02").outcome == "finding") is gap
+    if gap:
+        assert "rr_or_peer_topology_gap" in small.named(diagnosis)
+
+
+def test_a_selector_that_cannot_be_understood_is_not_guessed():
+    diagnosis = small.diagnose(cluster=peers({"nodeSelector": "all(", "peerSelector": "all()"}))
+    assert diagnosis.findings == [] and diagnosis.outcome == "unknown"
+    assert any("selector" in entry["reason"] for entry in diagnosis.not_checked())
+
+
+def test_an_outside_peer_that_is_down_is_latent():
+    def outside(document):
+        document["bird"]["ipv4"]["protocols"].append(
+            {"name": "Global_10_2_7_254", "proto": "BGP", "table": "master", "state": "start", "since": "10:00", "info": "Active Socket: Connection refused",
+             "bgp": {"state": "Active", "neighbor_address": "10.2.7.254"}}
+        )  # fmt: skip
+
+    diagnosis = small.diagnose(cluster=peers({"node": "k8s01", "peerIP": "10.2.7.254", "asNumber": 65000}, mesh=True), k8s01=outside)
+    (cause,) = diagnosis.causes
+    assert (cause.id, cause.fault, diagnosis.severity(cause)) == ("bgp_outside_peer_down", None, "latent")
+
+
+def refused(by, configured):
+    def change(document):
+        protocol = document["bird"]["ipv4"]["protocols"][0]
+        protocol.update(info=f"Idle {by}: Bad peer AS")
+        protocol["bgp"].update(state="Idle", neighbor_as=configured)
+
+    return change
+
+
+def test_as_numbers_that_do_not_agree():
+    def own(document):
+        document["nodes"][1]["metadata"]["annotations"]["projectcalico.org/ASNumber"] = "65001"
+
+    diagnosis = small.diagnose(cluster=own, k8s01=refused("Received", "65001"), k8s02=refused("BGP Error", "65001"))
+    (cause,) = diagnosis.causes
+    assert (cause.id, cause.fault, cause.node) == ("bgp_as_or_password_mismatch", "F70", "k8s02")
+    assert not diagnosis.unexplained
+
+
+def test_a_node_that_is_gone():
+    def gone(document):
+        document["nodes"].append({"metadata": {"name": "old", "annotations": {"projectcalico.org/IPv4Address": "10.2.7.209/24"}}, "spec": {}, "status": {
+            "addresses": [{"type": "InternalIP", "address": "10.2.7.209"}], "conditions": [{"type": "Ready", "status": "Unknown"}]}})  # fmt: skip
+
+    def passive(document):
+        document["bird"]["ipv4"]["protocols"].append(
+            {"name": "Mesh_10_2_7_209", "proto": "BGP", "table": "master", "state": "start", "since": "10:00", "info": "Passive",
+             "bgp": {"state": "Passive", "neighbor_address": "10.2.7.209"}}
+        )  # fmt: skip
+
+    diagnosis = small.diagnose(cluster=gone, k8s01=passive, k8s02=passive)
+    assert small.named(diagnosis) == ["stale_node_peer"]
+    assert diagnosis.outcome != "broken" and not diagnosis.unexplained

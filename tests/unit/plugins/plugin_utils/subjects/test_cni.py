@@ -1,0 +1,85 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
+from ansible_collections.podnet.doctor.tests.unit import small
+
+WEB = host_interface("shop", "web-0")
+
+
+def failed(message, phase="Pending", host="k8s01", address=None):
+    def change(document):
+        late = small.pod("shop/late", "k8s01", address)
+        late["status"]["phase"] = phase
+        document["pods"].append(late)
+        about = {"kind": "Pod", "namespace": "shop", "name": "late"}
+        document["events"].append({"metadata": {}, "reason": "FailedCreatePodSandBox", "message": message, "involvedObject": about, "source": {"host": host},
+                                   "lastTimestamp": "2026-11-21T09:00:00Z"})  # fmt: skip
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("message", "cause", "fault"),
+    [
+        ("failed (add): error getting ClusterInformation: connection is unauthorized: Unauthorized", "cni_unauthorized", "F48"),
+        ('failed (add): resource does not exist: Node(k8s01.internal) with error: nodes "k8s01.internal" not found', "nodename_mismatch", "F47"),
+        ("failed (add): Calico is currently not ready to process requests", "datastore_locked", "F67"),
+        ("failed (add): Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: [10.66.0.0/30]", "pool_exhausted", "F63"),
+        ("dial tcp 10.96.0.1:443: i/o timeout", "typha_unreachable", "F44"),
+        ("something new", "cni_failed", None),
+    ],
+)
+def test_what_the_cni_plugin_said(message, cause, fault):
+    diagnosis = small.diagnose(cluster=failed(message))
+    (found,) = diagnosis.causes
+    assert (found.id, found.fault, found.node, found.objects) == (cause, fault, "k8s01", ["shop/late"])
+    assert diagnosis.severity(found) == "latent" and not diagnosis.affects_path(found)
+
+
+@pytest.mark.parametrize("change", [failed("x", phase="Running", address="10.253.1.9"), failed("x", host="k8s09"), failed("x", address="10.253.1.9")])
+def test_history_and_other_nodes_do_not_count(change):
+    assert small.verdict(small.diagnose(cluster=change), "cni.add", "k8s01").outcome == "ok"
+
+
+def rules(*interfaces):
+    text = "*filter\n:cali-from-wl-dispatch - [0:0]\n" + "".join(f":cali-tw-{name} - [0:0]\n" for name in interfaces) + "COMMIT\n"
+
+    def change(document):
+        document["netfilter"] = {"iptables": [{"backend": "nft", "family": "inet", "text": text}], "nft": []}
+
+    return change
+
+
+def dead(document):
+    document["calico"]["felix"] = {"running": False}
+
+
+def test_a_pod_that_felix_has_chains_for():
+    assert small.verdict(small.diagnose(k8s01=rules(WEB)), "endpoint.programmed", "k8s01", "shop/web-0").outcome == "ok"
+
+
+def test_a_pod_that_felix_never_saw():
+    diagnosis = small.diagnose(k8s01=small.together(rules("cali0other"), dead))
+    (found,) = diagnosis.causes
+    assert (found.id, found.fault, found.node) == ("felix_not_ready", "F43", "k8s01")
+    assert diagnosis.outcome == "broken" and not diagnosis.unexplained
+
+
+def test_with_typha_and_a_living_felix_it_points_there():
+    def typha(document):
+        env = document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+        env.append({"name": "FELIX_TYPHAK8SSERVICENAME", "value": "calico-typha"})
+
+    (found,) = small.diagnose(cluster=typha, k8s01=rules("cali0other")).causes
+    assert (found.id, found.fault) == ("typha_unreachable", "F44")
+
+
+@pytest.mark.parametrize(("change", "outcome"), [(lambda d: None, "not_applicable"), (small.lost("netfilter"), "not_checked")])
+def test_without_rules_of_felix_nothing_is_said(change, outcome):
+    assert small.verdict(small.diagnose(k8s01=change), "endpoint.programmed", "k8s01", "shop/web-0").outcome == outcome

@@ -1,0 +1,43 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.podnet.doctor.tests.unit import small
+
+BLOCK = small.BLOCKS["k8s02"]
+
+
+def affinities(*entries):
+    return lambda document: document.update(blockaffinities=[{"metadata": {}, "spec": {"cidr": c, "node": n, "state": s}} for c, n, s in entries])
+
+
+RIGHT = [(cidr, node, "confirmed") for node, cidr in small.BLOCKS.items()]
+
+
+@pytest.mark.parametrize(
+    ("entries", "cause", "fault", "check", "node"),
+    [
+        ([*RIGHT, (BLOCK, "k8s01", "confirmed")], "blackhole_wrong_block", "F28", "ipam.affinity.contradicts", "k8s01"),
+        ([*RIGHT, ("10.253.9.0/26", "k8s01", "confirmed")], "affinity_without_block", "F29", "ipam.affinity.dangling", "k8s01"),
+        ([RIGHT[0], (BLOCK, "k8s02", "pending")], "remote_block_route_missing_not_learned", "F23", "ipam.affinity.missing", "k8s02"),
+    ],
+)
+def test_who_owns_a_block(entries, cause, fault, check, node):
+    (found,) = [c for c in small.diagnose(cluster=affinities(*entries)).causes if c.roots[0].fact.kind == "ipam.affinity"]
+    assert (found.id, found.fault, found.node, found.roots[0].check) == (cause, fault, node, check)
+
+
+def test_a_pending_affinity_beside_the_right_one_is_normal():
+    assert small.diagnose(cluster=affinities(*RIGHT, (BLOCK, "k8s01", "pending"))).findings == []
+
+
+def test_blocks_that_were_read_for_one_question_prove_no_absence():
+    def narrowed(document):
+        affinities(*RIGHT, ("10.253.9.0/26", "k8s01", "confirmed"))(document)
+        document["narrowed"] = ["ipamblocks"]
+
+    assert small.verdict(small.diagnose(cluster=narrowed), "ipam.affinity", "k8s01", "10.253.9.0/26").outcome == "not_checked"
