@@ -228,6 +228,7 @@ class Diagnosis:
         known = {family: peer_addresses(cluster, family) for family in families(cluster)}
         addresses = {name: address for family in reversed(known) for name, address in known[family].items()}
         votes: dict[str, str] = {}
+        everyone: dict[str, str] = {}
         dead: dict[str, list[str]] = {}
         for finding in self.findings:
             if finding.fact.kind == "bgp.session":
@@ -239,9 +240,9 @@ class Diagnosis:
                 dead.setdefault(peer, []).append(finding.fact.node)
             elif finding.fact.kind == "route.block":
                 votes.setdefault(str(finding.fact.value["owner"]), f"{finding.fact.node} has a wrong route to its block")
-                if finding.check == "route.block.different":
-                    for name in addresses:
-                        votes.setdefault(name, f"the wrong route on {finding.fact.node} may begin there")
+                if finding.check == "route.block.different" and not everyone:
+                    everyone = {name: f"the wrong route on {finding.fact.node} may begin there" for name in addresses}
+                    votes = {**votes, **{name: why for name, why in everyone.items() if name not in votes}}
         roots = set(self.explanation.roots)
         unexplained_sessions = any(f.fact.kind == "bgp.session" and f.fact.id in roots and f.fact.value["peer"] for f in self.findings)
         result = []

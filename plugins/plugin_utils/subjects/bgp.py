@@ -246,8 +246,8 @@ def bird_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
 @cause(roots=("underlay.tcp179.blocked", "bgp.session.down"))
 def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """Grouped by the node that all the failing directions have in common. A session that nothing else explains is one that cannot be opened."""
-    tried = [f for f in findings if f.check == "underlay.tcp179.blocked"]
-    left = [f for f in findings if f.fact.value["peer"] and (f in tried or _silent(f, diagnosis))]
+    tried = {f.fact.id for f in findings if f.check == "underlay.tcp179.blocked"}
+    left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or _silent(f, diagnosis))]
     while left:
         ends: dict[str, int] = {}
         for finding in left:
@@ -255,10 +255,10 @@ def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
                 ends[end] = ends.get(end, 0) + 1
         culprit = max(sorted(ends), key=lambda name: ends[name])
         mine = [f for f in left if culprit in (f.fact.node, f.fact.value["peer"])]
-        left = [f for f in left if f not in mine]
+        left = [f for f in left if culprit not in (f.fact.node, f.fact.value["peer"])]
         others = sorted({f.fact.value["peer"] if f.fact.node == culprit else f.fact.node for f in mine})
         clear = len(others) > 1
-        seen = any(f in tried for f in mine)
+        seen = any(f.fact.id in tried for f in mine)
         summary = f"TCP port 179 is blocked between {culprit} and {', '.join(others)}."
         why = ["Both ends announce their right addresses and BIRD runs on both, but "
                + ("a TCP SYN to port 179 gets no answer." if seen else "no session is opened; port 179 itself was not tried.")]  # fmt: skip
