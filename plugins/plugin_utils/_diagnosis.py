@@ -241,7 +241,7 @@ class Diagnosis:
             elif finding.fact.kind == "route.block":
                 votes.setdefault(str(finding.fact.value["owner"]), f"{finding.fact.node} has a wrong route to its block")
                 if finding.check == "route.block.different" and not everyone:
-                    everyone = {name: f"the wrong route on {finding.fact.node} may begin there" for name in addresses}
+                    everyone = dict.fromkeys(addresses, f"the wrong route on {finding.fact.node} may begin there")
                     votes = {**votes, **{name: why for name, why in everyone.items() if name not in votes}}
         roots = set(self.explanation.roots)
         unexplained_sessions = any(f.fact.kind == "bgp.session" and f.fact.id in roots and f.fact.value["peer"] for f in self.findings)
