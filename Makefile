@@ -56,6 +56,9 @@ docs: .venv/.dev $(HOUSE)
 galaxy: .venv/.dev
 	@tests/tools/galaxy.sh
 
+table: .venv/.lab
+	@$(PY) tests/tools/table.py
+
 bench: setup
 	@$(PY) -m bench $(BENCH_ARGS)
 
