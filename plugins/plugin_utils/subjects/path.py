@@ -30,6 +30,9 @@ def _needs(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         needs.append(delivery)
+        block = cluster.block_of(destination.address)
+        if delivery.kind == "route.block" and block is not None:
+            needs.append(FactId("route.alien", local, str(block.cidr)))
     if source.kind == "pod" and source.node == local:
         needs.append(FactId("sysctl.forwarding", local, source.label))
         needs.append(FactId("veth", local, source.label))
