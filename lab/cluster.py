@@ -115,14 +115,14 @@ class Lab:
             raise LabError(f"{pod}: {' '.join(command)}: {done.stderr.strip() or done.returncode}")
         return done.stdout
 
-    def bird(self, node: str, command: str) -> str:
+    def bird(self, node: str, command: str, program: str = "bird") -> str:
         """What BIRD's control socket answers, codes cut off; LabError if BIRD does not."""
         root = f"/proc/{self.node(node).pid}/root"
         text = ""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(2)
-                connection.connect(f"{root}/run/calico/bird.ctl")
+                connection.connect(f"{root}/run/calico/{program}.ctl")
                 with connection.makefile("rw", encoding="utf-8") as lines:
                     lines.readline()
                     lines.write(command + "\n")
@@ -135,10 +135,10 @@ class Lab:
             raise LabError(f"{node}: BIRD does not answer: {error}") from error
         raise LabError(f"{node}: BIRD ended the connection")
 
-    def sessions(self, node: str) -> list[Session]:
+    def sessions(self, node: str, program: str = "bird") -> list[Session]:
         """The BGP sessions of a node; none if BIRD is dead."""
         try:
-            answer = self.bird(node, "show protocols")
+            answer = self.bird(node, "show protocols", program)
         except LabError:
             return []
         rows = [line.split(None, 5) for line in answer.splitlines()]
@@ -148,9 +148,9 @@ class Lab:
             if len(row) > 3 and row[1] == "BGP"
         ]
 
-    def routes(self, node: str) -> list[dict[str, object]]:
+    def routes(self, node: str, family: int = 4) -> list[dict[str, object]]:
         """The main table of a node, as `ip -j route`."""
-        return kernel.ip_json(["route", "show", "table", "main"], self.node(node).netns)
+        return kernel.ip_json([f"-{family}", "route", "show", "table", "main"], self.node(node).netns)
 
     def address(self, node: str) -> str:
         """The address that a node announces (annotation projectcalico.org/IPv4Address)."""
@@ -194,7 +194,7 @@ class Lab:
     def connect(self, source: str, address: str, port: int, timeout: float = 1.0) -> str:
         """HTTP GET from a pod; the answer's body, or "" if there is none."""
         with kernel.in_netns(f"/proc/{self.pod_pid(source)}/ns/net"):
-            connection = socket.socket()
+            connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         with connection:
             connection.settimeout(timeout)
             try:
@@ -207,10 +207,10 @@ class Lab:
                 return ""
         return data.decode("utf-8", "replace").partition("\r\n\r\n")[2].strip()
 
-    def answers(self, source: str, destination: str, timeout: float = 1.0) -> bool:
+    def answers(self, source: str, destination: str, timeout: float = 1.0, family: int = 4) -> bool:
         """Does a pod get the answer of another?"""
         there = self.pod(destination)
-        return self.connect(source, there.address, there.port, timeout) == destination
+        return self.connect(source, there.address if family == 4 else there.address6, there.port, timeout) == destination
 
     def problems(self, traffic: bool = True) -> list[str]:
         """What keeps the lab from being healthy, a sentence each."""
@@ -227,11 +227,14 @@ class Lab:
                 if have != wanted:
                     found.append(f"{node.name} announces {have or 'nothing'}, not {wanted}")
             if lab.calico.bird:
-                up = sum(session.established for session in self.sessions(node.name))
                 wanted_sessions = len(lab.peers(node))
-                if up != wanted_sessions:
-                    found.append(f"{node.name} has {up} of {wanted_sessions} BGP sessions")
-            found += self._missing_routes(lab, node) + self._dead_calico(lab, node)
+                for program in lab.calico.birds:
+                    up = sum(session.established for session in self.sessions(node.name, program))
+                    if up != wanted_sessions:
+                        found.append(f"{node.name} has {up} of {wanted_sessions} BGP sessions of {program}")
+            for family in lab.calico.families:
+                found += self._missing_routes(lab, node, family)
+            found += self._dead_calico(lab, node)
         if traffic and not found:
             found += self._silent_pods(lab)
         return found
@@ -246,7 +249,10 @@ class Lab:
         if not lab.calico.backend:
             return []
         titles = [lab.calico.title(part) for part in ("felix", "node-services", *(["confd"] if lab.calico.bird else []))]
-        return [f"{title} is dead on {node.name}" for title in titles if not manage.find(node, title)] + self._unrouted_pods(lab, node)
+        found = [f"{title} is dead on {node.name}" for title in titles if not manage.find(node, title)]
+        for family in lab.calico.families:
+            found += self._unrouted_pods(lab, node, family)
+        return found
 
     def _silent_pods(self, lab: Description) -> list[str]:
         """Every pod asks a pod of each other node, until one gets no answer."""
@@ -254,29 +260,31 @@ class Lab:
         for pod in lab.pods:
             for node, probe in probes.items():
                 source = f"{pod.namespace}/{pod.name}"
-                if node != pod.node and not self.answers(source, probe):
-                    return [f"{probe} on {node} does not answer {source} on {pod.node}"]
+                for family in lab.calico.families:
+                    if node != pod.node and not self.answers(source, probe, family=family):
+                        return [f"{probe} on {node} does not answer {source} on {pod.node} (IPv{family})"]
         return []
 
-    def _missing_routes(self, lab: Description, node: Node) -> list[str]:
-        routes = self.routes(node.name)
+    def _missing_routes(self, lab: Description, node: Node, family: int) -> list[str]:
+        routes = self.routes(node.name, family)
         found = []
         owner = "80" if lab.calico.felix_routes else "bird"
         for other in lab.nodes:
-            to_block = [route for route in routes if route["dst"] == other.block]
+            block = other.blocks[family == 6]
+            to_block = [route for route in routes if route["dst"] == block]
             if other.name == node.name:
                 if not any(route.get("type") == "blackhole" and route.get("protocol") == owner for route in to_block):
-                    found.append(f"{node.name} has no blackhole for its block {node.block}")
-            elif lab.way(node, other) not in [(r.get("gateway"), r.get("dev"), r.get("protocol", "boot")) for r in to_block]:
-                found.append(f"{node.name} has no route to {other.block} of {other.name}")
+                    found.append(f"{node.name} has no blackhole for its block {block}")
+            elif lab.way(node, other, family) not in [(r.get("gateway"), r.get("dev"), r.get("protocol", "boot")) for r in to_block]:
+                found.append(f"{node.name} has no route to {block} of {other.name}")
         return found
 
-    def _unrouted_pods(self, lab: Description, node: Node) -> list[str]:
-        routes = self.routes(node.name)
+    def _unrouted_pods(self, lab: Description, node: Node, family: int) -> list[str]:
+        routes = self.routes(node.name, family)
         found = []
         for pod in lab.pods:
             if pod.node == node.name and not any(
-                r["dst"] == pod.address and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes
+                r["dst"] == pod.addresses[family == 6] and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes
             ):
                 found.append(f"{node.name} has no route to its pod {pod.namespace}/{pod.name}")
         return found

@@ -101,13 +101,13 @@ class Kubelet:
         self.lab.pods.remove(old)
         fixed = old.app in ("web", "api")
         name = old.name if fixed else f"{old.name.rpartition('-')[0]}-{random_name()}"
-        address = address or free_address(self.lab, node)
-        fresh = new_pod(self.lab, old.namespace, name, old.node, old.app, address, old.port)
+        address, address6 = address or free_address(self.lab, node), free_address(self.lab, node, 6)
+        fresh = new_pod(self.lab, old.namespace, name, old.node, old.app, address, old.port, address6)
         self.lab.pods.append(fresh)
         self.save()
         if not self.lab.calico.flannel:
             self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
-            seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.block))
+            seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.blocks))
         owner = seed.owners(self.client, self.lab)[fresh.app]
         fresh.uid = seed.create_pod(self.client, self.lab, fresh, owner)["metadata"]["uid"]
         kernel.wait_child(pod.create(self.lab, node, [fresh]), f"creating {fresh.namespace}/{fresh.name}")

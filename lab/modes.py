@@ -38,6 +38,10 @@ class Mode:
         return tuple({4: "bird", 6: "bird6"}[family] for family in self.families) if self.bird else ()
 
     @property
+    def ipv6(self) -> bool:
+        return 6 in self.families
+
+    @property
     def templates(self) -> str:
         """The release whose confd writes BIRD's configuration."""
         return self.version.rpartition(".")[0]
@@ -94,6 +98,7 @@ MODES = {
     "ipip-crosssubnet": Mode(ipip="CrossSubnet", version="v3.33.0", subnets=2),
     "felixroutes": Mode(ipip="Always", version="v3.33.0"),
     "routereflector": Mode(reflectors=1),
+    "dualstack": Mode(families=(4, 6)),
     "flannel": Mode(backend="", flannel="vxlan"),
     "flannel-hostgw": Mode(backend="", flannel="host-gw"),
     "canal": Mode(backend="none", flannel="vxlan"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab import kernel, processes
 from lab.errors import LabError
-from lab.plan import GATEWAY, SECOND_GATEWAY, Description, Node
+from lab.plan import GATEWAY, GATEWAY6, SECOND_GATEWAY, Description, Node
 
 SSHD = """Port 22
 HostKey {keys}/{name}_host
@@ -44,6 +44,8 @@ def create_network(lab: Description) -> None:
             f"addr add {gateway}/24 dev {bridge}",
             f"link set {bridge} up",
         ]
+    if lab.calico.ipv6:
+        fabric.append(f"addr add {GATEWAY6}/64 dev br0 nodad")
     for number, node in enumerate(lab.nodes, 1):
         fabric.append(f"link add n{number} type veth peer name eth0 address {node.mac} netns {node.netns}")
         fabric.append(f"link set n{number} master {node_bridge(node)} up")
@@ -60,12 +62,16 @@ def create_network(lab: Description) -> None:
 def _node_network(lab: Description, node: Node) -> None:
     with kernel.in_netns(kernel.netns_path(node.netns)):
         kernel.sysctl({"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/route_localnet": "1"})
+        if node.address6:
+            kernel.sysctl({"net/ipv6/conf/all/forwarding": "1", "net/ipv6/conf/all/accept_dad": "0"})
     lines = [
         "link set lo up",
         f"addr add {node.address}/24 broadcast + dev eth0",
         "link set eth0 up",
         f"route add default via {node.gateway} dev eth0",
     ]
+    if node.address6:
+        lines += [f"addr add {node.address6}/64 dev eth0 nodad", f"route add default via {GATEWAY6} dev eth0"]
     if node.second:
         lines += [f"addr add {node.second}/24 broadcast + dev eth1", "link set eth1 up"]
     kernel.ip_batch(lines, node.netns)

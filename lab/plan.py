@@ -19,10 +19,13 @@ from lab.processes import ROOT
 
 POOL = "10.253.0.0/16"
 FLANNEL_NETWORK = "10.244.0.0/16"
+POOL6 = "fd00:10:253::/56"
 SERVICES = "10.96.0.0/16"
 DNS_ADDRESS = "10.96.0.10"
 NODE_NETWORKS = ("10.2.7.0/24", "10.2.8.0/24")  # one, or two with a router between them
 GATEWAY = "10.2.7.254"  # of the first one
+NODE_NETWORK6 = "fd00:10:2:7::/64"
+GATEWAY6 = "fd00:10:2:7::fe"
 SECOND_NETWORK = "10.9.7.0/24"
 SECOND_GATEWAY = "10.9.7.254"
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -44,8 +47,19 @@ class Node:
     second: str | None = None
     subnet: int = 0  # which of the networks of nodes it is in
     reflector: bool = False  # a route reflector
+    address6: str = ""
+    block6: str = ""
     pid: int = 0  # its first process, as the host numbers it
 
+
+    @property
+    def blocks(self) -> list[str]:
+        """Its blocks of pod addresses, one for each family."""
+        return [block for block in (self.block, self.block6) if block]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for address in (self.address, self.address6) if address]
 
     @property
     def gateway(self) -> str:
@@ -71,6 +85,16 @@ class Pod:
     port: int = 8080
     pid: int = 0
     bridged: bool = False  # a port of flannel's bridge
+    address6: str = ""
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for address in (self.address, self.address6) if address]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Its addresses, as prefixes of one address."""
+        return [f"{address}/{32 if '.' in address else 128}" for address in self.addresses]
 
     @property
     def interface(self) -> str:
@@ -127,7 +151,7 @@ class Description:
         """The nodes that a node has a BGP session with."""
         return [other for other in self.nodes if other.name != node.name and (not self.calico.reflectors or node.reflector or other.reflector)]
 
-    def way(self, node: Node, other: Node) -> tuple[str | None, str, str]:
+    def way(self, node: Node, other: Node, family: int = 4) -> tuple[str | None, str, str]:
         """Gateway, device and protocol of the route from a node to the block of another one."""
         mode = self.calico
         nic = "eth1" if node.second else "eth0"
@@ -135,6 +159,8 @@ class Description:
             return str(ipaddress.ip_network(other.block)[0]), mode.device, "boot"
         if mode.flannel:
             return other.address, nic, "boot"
+        if family == 6:
+            return other.address6, nic, "bird"
         if mode.cross_subnet and node.subnet == other.subnet:
             return other.address, nic, "80" if mode.felix_routes else "bird"
         if mode.tunnel == "vxlan":
@@ -188,7 +214,7 @@ def new_mac(first: str = "52:54:00") -> str:
     return first + "".join(f":{byte:02x}" for byte in secrets.token_bytes(6 - len(first.split(":"))))
 
 
-def new_pod(lab: Description, namespace: str, name: str, node: str, app: str, address: str, port: int = 8080) -> Pod:
+def new_pod(lab: Description, namespace: str, name: str, node: str, app: str, address: str, port: int = 8080, address6: str = "") -> Pod:
     """A pod with fresh ids. Both ways of writing a cgroup are used, on different pods."""
     style = "systemd" if int(hashlib.sha1(f"{namespace}/{name}".encode()).hexdigest(), 16) % 2 else "cgroupfs"
     return Pod(
@@ -205,6 +231,7 @@ def new_pod(lab: Description, namespace: str, name: str, node: str, app: str, ad
         cgroups=style,
         port=port,
         bridged=not lab.calico.backend,
+        address6=address6,
     )
 
 
@@ -227,6 +254,13 @@ def blocks(names: list[str]) -> list[str]:
         taken.add(number)
         result.append(str(ipaddress.ip_network((int(pool.network_address) + number * 64, 26))))
     return result
+
+
+def block6(name: str) -> str:
+    """A /122 of the IPv6 pool, by a hash of the host."""
+    pool = ipaddress.ip_network(POOL6)
+    number = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 2 ** (122 - pool.prefixlen)
+    return f"{pool.network_address + number * 64}/122"
 
 
 def plan(
@@ -264,27 +298,31 @@ def plan(
                 second=str(ipaddress.ip_network(SECOND_NETWORK)[200 + number]) if second_nic else None,
                 subnet=subnet,
                 reflector=number <= lab.calico.reflectors,
+                address6=str(ipaddress.ip_network(NODE_NETWORK6)[0x200 + number]) if lab.calico.ipv6 else "",
+                block6=block6(node) if lab.calico.ipv6 else "",
             )
         )
     _plan_pods(lab, names)
     return lab
 
 
-def free_address(lab: Description, node: Node) -> str:
-    """The next address that IPAM hands out on a node."""
-    used = {pod.address for pod in lab.pods} | {node.tunnel}
-    network = ipaddress.ip_network(node.block)
+def free_address(lab: Description, node: Node, family: int = 4) -> str:
+    """The next address that IPAM hands out on a node; "" where it has no block of the family."""
+    block = node.block if family == 4 else node.block6
+    if not block:
+        return ""
+    used = {address for pod in lab.pods for address in pod.addresses} | {node.tunnel}
+    network = ipaddress.ip_network(block)
     for address in list(network)[2:-1] if lab.calico.flannel else network:  # host-local keeps the first for the bridge
         if str(address) not in used:
             return str(address)
-    raise LabError(f"the block {node.block} of {node.name} is full")
+    raise LabError(f"the block {block} of {node.name} is full")
 
 
 def _plan_pods(lab: Description, names: list[str]) -> None:
     def add(namespace: str, pod: str, index: int, app: str, port: int = 8080) -> None:
         node = lab.nodes[index % len(names)]
-        address = free_address(lab, node)
-        lab.pods.append(new_pod(lab, namespace, pod, node.name, app, address, port))
+        lab.pods.append(new_pod(lab, namespace, pod, node.name, app, free_address(lab, node), port, free_address(lab, node, 6)))
 
     controllers = "calico-kube-controllers"
     if lab.calico.backend:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import cgroups, dns, kernel, processes
-from lab.api.objects import CNI_CONFIG
+from lab.api.objects import cni_network_config
 from lab.flannel import cni as flannel
 from lab.flannel import objects as flannel_objects
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, state_parent
@@ -19,6 +19,13 @@ from lab.plan import DNS_ADDRESS, Description, Node, Pod, state_parent
 NETNS = Path("/run/netns")
 RESULTS = Path("/var/lib/cni/results")
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
+HOST_LL = "fe80::ecee:eeff:feee:eeee"  # of that MAC: the gateway of a pod's IPv6
+
+
+def ipv6_sysctls(interface: str) -> dict[str, str]:
+    """What the CNI plugin and Felix set on the host's end of a pod with IPv6."""
+    values = {"disable_ipv6": "0", "proxy_ndp": "1", "forwarding": "1", "accept_ra": "0", "accept_dad": "0"}
+    return {f"net/ipv6/conf/{interface}/{name}": value for name, value in values.items()}
 
 
 def in_node(node: Node, work: Callable[[], None]) -> int:
@@ -79,8 +86,14 @@ def _network(lab: Description, node: Node, pods: Sequence[Pod]) -> None:
                 f"net/ipv4/neigh/{pod.interface}/proxy_delay": "0",
                 f"net/ipv4/conf/{pod.interface}/proxy_arp": "1",
                 f"net/ipv4/conf/{pod.interface}/forwarding": "1",
+                **(ipv6_sysctls(pod.interface) if pod.address6 else {}),
             }
         )
+        in_pod = []
+        if pod.address6:  # written before the link is up, so that nothing waits for duplicate address detection
+            with kernel.in_netns(NETNS / pod.cni):
+                kernel.sysctl({"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/eth0/accept_dad": "0"})
+            in_pod = [f"addr add {pod.address6}/128 dev eth0 nodad", f"route add default via {HOST_LL} dev eth0"]
         kernel.ip_batch(
             [
                 "link set lo up",
@@ -88,6 +101,7 @@ def _network(lab: Description, node: Node, pods: Sequence[Pod]) -> None:
                 f"addr add {pod.address}/32 dev eth0",
                 "route add 169.254.1.1 dev eth0 scope link",
                 "route add default via 169.254.1.1 dev eth0",
+                *in_pod,
             ],
             pod.cni,
         )
@@ -95,6 +109,8 @@ def _network(lab: Description, node: Node, pods: Sequence[Pod]) -> None:
     for pod in pods:
         lines.append(f"link set {pod.interface} txqueuelen 0 up")
         lines.append(f"route replace {pod.address}/32 dev {pod.interface} scope link")
+        if pod.address6:
+            lines.append(f"route replace {pod.address6}/128 dev {pod.interface}")
     kernel.ip_batch(lines)
 
 
@@ -128,7 +144,7 @@ def cni_config(lab: Description, node: Node) -> str:
     """The CNI configuration of a node in /etc/cni/net.d."""
     if not lab.calico.backend:
         return flannel_objects.CNI_CONFIG
-    text = flannel_objects.canal_cni_config() if lab.calico.flannel else CNI_CONFIG
+    text = flannel_objects.canal_cni_config() if lab.calico.flannel else cni_network_config(lab)
     text = text.replace("__KUBERNETES_NODE_NAME__", node.name).replace("__CNI_MTU__", "0")
     return text.replace("__KUBECONFIG_FILEPATH__", "/etc/cni/net.d/calico-kubeconfig") + "\n"
 
@@ -160,8 +176,8 @@ def _cni_files(lab: Description, node: Node, pod: Pod) -> None:
             "cniVersion": "0.3.1",
             "dns": {},
             "interfaces": [{"name": pod.interface}, {"mac": pod.mac, "name": "eth0", "sandbox": path}],
-            "ips": [{"address": f"{pod.address}/32", "interface": 1, "version": "4"}],
-            **({} if lab.calico.flannel else {"routes": [{"dst": f"{pod.address}/26"}]}),
+            "ips": [{"address": prefix, "interface": 1, "version": "6" if ":" in prefix else "4"} for prefix in pod.prefixes],
+            **({} if lab.calico.flannel else {"routes": [{"dst": f"{address}/{122 if ':' in address else 26}"} for address in pod.addresses]}),
         },
     }
     text = json.dumps(result, separators=(",", ":"))

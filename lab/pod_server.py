@@ -38,13 +38,11 @@ def main(arguments: list[str]) -> int:
     """NAMESPACE/NAME PORT"""
     name, port = arguments[0], int(arguments[1])
     set_title([f"/app/{name.partition('/')[2].partition('-')[0]}", f"--listen=:{port}"])
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(("", port))
+    udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    udp.bind(("::", port))
     threading.Thread(target=_echo, args=(udp,), daemon=True).start()
-    tcp = socket.socket()
-    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    tcp.bind(("", port))
-    tcp.listen(64)
+    tcp = socket.create_server(("::", port), family=socket.AF_INET6, backlog=64, dualstack_ipv6=True)
     while True:
         connection, _rest = tcp.accept()
         threading.Thread(target=_answer, args=(connection, name), daemon=True).start()

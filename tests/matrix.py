@@ -35,10 +35,7 @@ MODES: dict[str, list[str]] = {
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
 }
 # not named right yet: printed, and run only where asked for by name
-NOT_YET = {
-    ("node_ip_wrong_nic", "vxlan"): "the lost packets are not explained yet",
-    ("bgp_tcp179_blocked", "routereflector"): "sessions with a reflector are not judged yet",
-}
+NOT_YET: dict[tuple[str, str], str] = {}
 # two faults at once on different nodes, and a question that crosses both
 PAIRS = [("node_ip_wrong_nic", "proxy_arp_or_forwarding_cleared.forwarding", ("shop/web-2", "shop/web-1", 8080))]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.api.client import CALICO, Json
 from lab.api.objects import metadata, now
-from lab.plan import POOL, Description, Node
+from lab.plan import POOL, POOL6, Description, Node
 
 
 def calico(kind: str, name: str, spec: Json, labels: dict[str, str] | None = None) -> Json:
@@ -21,9 +21,9 @@ def calico(kind: str, name: str, spec: Json, labels: dict[str, str] | None = Non
     return {"apiVersion": CALICO, "kind": kind, "metadata": meta, "spec": spec}
 
 
-def block_spec(lab: Description, item: Node) -> Json:
+def block_spec(lab: Description, item: Node, block: str) -> Json:
     """What IPAM's block of a node says: which address belongs to whom."""
-    network = ipaddress.ip_network(item.block)
+    network = ipaddress.ip_network(block)
     attributes: list[Json] = []
     allocations: list[int | None] = [None] * network.num_addresses
     numbers: dict[str, int] = {}
@@ -34,20 +34,20 @@ def block_spec(lab: Description, item: Node) -> Json:
         numbers[str(ordinal)] = 1795253282246452690 + len(attributes)
         attributes.append({"handle_id": handle, "secondary": secondary})
 
-    if item.tunnel:
+    if item.tunnel and block == item.block:
         secondary = {"node": item.name, "type": f"{lab.calico.tunnel}TunnelAddress"}
         allocate(item.tunnel, f"{lab.calico.tunnel}-tunnel-addr-{item.name}", secondary)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S.000000000 +0000 UTC", time.gmtime())
     for each in lab.pods:
         if each.node == item.name:
             secondary = {"namespace": each.namespace, "node": item.name, "pod": each.name, "timestamp": stamp}
-            allocate(each.address, f"k8s-pod-network.{each.sandbox}", secondary)
+            allocate(each.address if network.version == 4 else each.address6, f"k8s-pod-network.{each.sandbox}", secondary)
     return {
         "affinity": f"host:{item.name}",
         "affinityClaimTime": now(),
         "allocations": allocations,
         "attributes": attributes,
-        "cidr": item.block,
+        "cidr": block,
         "deleted": False,
         "sequenceNumber": 1795253282246452690 + len(attributes),
         "sequenceNumberForAllocation": numbers,
@@ -57,27 +57,14 @@ def block_spec(lab: Description, item: Node) -> Json:
 
 
 def cidr_name(cidr: str) -> str:
-    return cidr.replace(".", "-").replace("/", "-")
+    return cidr.replace(".", "-").replace(":", "-").replace("/", "-")
 
 
 def calico_objects(lab: Description) -> list[Json]:
     """Everything that Calico itself keeps in the API, the nodes' blocks included; canal has none."""
     mesh = {"asNumber": 64512, "nodeToNodeMeshEnabled": False} if lab.calico.reflectors else {}
     found = [
-        calico(
-            "IPPool",
-            "default-ipv4-ippool",
-            {
-                "allowedUses": ["Workload", "Tunnel"],
-                "assignmentMode": "Automatic",
-                "blockSize": 26,
-                "cidr": "192.168.0.0/16" if lab.calico.flannel else POOL,
-                "ipipMode": lab.calico.ipip,
-                "natOutgoing": True,
-                "nodeSelector": "all()",
-                "vxlanMode": lab.calico.vxlan,
-            },
-        ),
+        *(calico("IPPool", f"default-ipv{family}-ippool", pool(lab, family)) for family in lab.calico.families),
         calico("BGPConfiguration", "default", {"logSeverityScreen": "Info", **mesh}),
         calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
         calico(
@@ -98,16 +85,31 @@ def calico_objects(lab: Description) -> list[Json]:
         return found
     found.append(calico("IPAMConfig", "default", {"autoAllocateBlocks": True, "strictAffinity": False}))
     for item in lab.nodes:
-        found.append(calico("IPAMBlock", cidr_name(item.block), block_spec(lab, item)))
-        affinity = {"cidr": item.block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}
-        labels = {"projectcalico.org/affinity-type": "host", "projectcalico.org/ip-version": "4"}
-        found.append(calico("BlockAffinity", f"{item.name}-{cidr_name(item.block)}", affinity, labels))
+        for block in item.blocks:
+            found.append(calico("IPAMBlock", cidr_name(block), block_spec(lab, item, block)))
+            affinity = {"cidr": block, "deleted": "false", "node": item.name, "state": "confirmed", "type": "host"}
+            labels = {"projectcalico.org/affinity-type": "host", "projectcalico.org/ip-version": "6" if ":" in block else "4"}
+            found.append(calico("BlockAffinity", f"{item.name}-{cidr_name(block)}", affinity, labels))
         if item.tunnel:
-            found.append(handle(f"{lab.calico.tunnel}-tunnel-addr-{item.name}", item.block))
+            found.append(handle(f"{lab.calico.tunnel}-tunnel-addr-{item.name}", [item.block]))
     for each in lab.pods:
-        found.append(handle(f"k8s-pod-network.{each.sandbox}", lab.node(each.node).block))
+        found.append(handle(f"k8s-pod-network.{each.sandbox}", lab.node(each.node).blocks))
     return found
 
 
-def handle(name: str, block: str) -> Json:
-    return calico("IPAMHandle", name, {"block": {block: 1}, "deleted": False, "handleID": name})
+def pool(lab: Description, family: int) -> Json:
+    """The pool of a family's pod addresses."""
+    return {
+        "allowedUses": ["Workload", "Tunnel"],
+        "assignmentMode": "Automatic",
+        "blockSize": 26 if family == 4 else 122,
+        "cidr": "192.168.0.0/16" if lab.calico.flannel else POOL if family == 4 else POOL6,
+        "ipipMode": lab.calico.ipip if family == 4 else "Never",
+        "natOutgoing": True,
+        "nodeSelector": "all()",
+        "vxlanMode": lab.calico.vxlan if family == 4 else "Never",
+    }
+
+
+def handle(name: str, blocks: list[str]) -> Json:
+    return calico("IPAMHandle", name, {"block": dict.fromkeys(blocks, 1), "deleted": False, "handleID": name})

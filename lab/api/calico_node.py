@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from lab.api.client import Json
-from lab.api.objects import CNI_CONFIG, image
-from lab.plan import POOL, Description
+from lab.api.objects import cni_network_config, image
+from lab.plan import POOL, POOL6, Description
+
+IPV6 = {"IP6": "autodetect", "CALICO_IPV6POOL_CIDR": POOL6, "CALICO_IPV6POOL_NAT_OUTGOING": "true"}
 
 
 def _from_config(key: str) -> Json:
@@ -34,7 +36,8 @@ def environment(lab: Description) -> list[Json]:
         {"name": "CALICO_IPV4POOL_CIDR", "value": POOL},
         {"name": "CALICO_DISABLE_FILE_LOGGING", "value": "true"},
         {"name": "FELIX_DEFAULTENDPOINTTOHOSTACTION", "value": "ACCEPT"},
-        {"name": "FELIX_IPV6SUPPORT", "value": "false"},
+        {"name": "FELIX_IPV6SUPPORT", "value": str(lab.calico.ipv6).lower()},
+        *({"name": name, "value": value} for name, value in IPV6.items() if lab.calico.ipv6),
         {"name": "FELIX_HEALTHENABLED", "value": "true"},
     ]
 
@@ -43,7 +46,7 @@ def config_map(lab: Description) -> Json:
     """calico-config."""
     data = {
         "calico_backend": lab.calico.backend,
-        "cni_network_config": CNI_CONFIG,
+        "cni_network_config": cni_network_config(lab),
         "typha_service_name": "none",
         "veth_mtu": "0",
     }

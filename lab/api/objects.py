@@ -49,6 +49,12 @@ CNI_CONFIG = """{
 }"""
 
 
+def cni_network_config(lab: Description) -> str:
+    """The CNI configuration in the ConfigMap."""
+    one = '"type": "calico-ipam"'
+    return CNI_CONFIG.replace(one, f'{one}, "assign_ipv4": "true", "assign_ipv6": "true"') if lab.calico.ipv6 else CNI_CONFIG
+
+
 def image(lab: Description, app: str) -> str:
     """The image of an app; Calico's have the version that the mode wants."""
     name = IMAGES[app]
@@ -101,7 +107,7 @@ def node(lab: Description, item: Node) -> Json:
                 condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
             ],
             "addresses": [
-                {"type": "InternalIP", "address": item.address},
+                *({"type": "InternalIP", "address": address} for address in item.addresses),
                 {"type": "Hostname", "address": item.name},
             ],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
@@ -149,8 +155,8 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
             **metadata(item.name, item.namespace, labels),
             **({"annotations": {
                 "cni.projectcalico.org/containerID": item.sandbox,
-                "cni.projectcalico.org/podIP": f"{item.address}/32",
-                "cni.projectcalico.org/podIPs": f"{item.address}/32",
+                "cni.projectcalico.org/podIP": item.prefixes[0],
+                "cni.projectcalico.org/podIPs": ",".join(item.prefixes),
             }} if lab.calico.backend else {}),
             "ownerReferences": [reference(owner)],
         },
@@ -188,7 +194,7 @@ def calico_node_pod(item: Node, name: str, owner: Json) -> Json:
     }
 
 
-def status(host: Node, address: str, container: str, image: str, name: str) -> Json:
+def status(host: Node, addresses: list[str], container: str, image: str, name: str) -> Json:
     """The status of a running pod."""
     stamp = now()
     kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -198,8 +204,8 @@ def status(host: Node, address: str, container: str, image: str, name: str) -> J
             "conditions": [{"type": kind, "status": "True", "lastTransitionTime": stamp} for kind in kinds],
             "hostIP": host.address,
             "hostIPs": [{"ip": host.address}],
-            "podIP": address,
-            "podIPs": [{"ip": address}],
+            "podIP": addresses[0],
+            "podIPs": [{"ip": address} for address in addresses],
             "startTime": stamp,
             "containerStatuses": [
                 {

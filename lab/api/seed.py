@@ -40,7 +40,7 @@ def create_pod(client: Client, lab: Description, item: Pod, owner: Json) -> Json
     body["metadata"]["uid"] = item.uid
     made = client.create("pods", body)
     host = lab.node(item.node)
-    status = objects.status(host, item.address, item.container, objects.image(lab, item.app), item.app)
+    status = objects.status(host, item.addresses, item.container, objects.image(lab, item.app), item.app)
     client.patch("pods", item.name, status, item.namespace, part="status")
     return made
 
@@ -50,7 +50,7 @@ def create_calico_node_pod(client: Client, lab: Description, node: str, owner: J
     host = lab.node(node)
     made = client.create("pods", objects.calico_node_pod(host, f"calico-node-{random_name()}", owner))
     image = objects.image(lab, "calico-node")
-    status = objects.status(host, host.address, secrets.token_hex(32), image, "calico-node")
+    status = objects.status(host, host.addresses, secrets.token_hex(32), image, "calico-node")
     return client.patch("pods", made["metadata"]["name"], status, "kube-system", part="status")
 
 
@@ -93,12 +93,12 @@ def refresh_endpoints(client: Client, lab: Description) -> None:
 
 
 def write_ipam(client: Client, lab: Description, node: str) -> None:
-    """Bring the block of a node to what the lab's plan says; host-local has none."""
+    """Bring the blocks of a node to what the lab's plan says; host-local has none."""
     if lab.calico.flannel:
         return
     host = lab.node(node)
-    name = calico.cidr_name(host.block)
-    client.patch("ipamblocks", name, {"spec": calico.block_spec(lab, host)})
+    for block in host.blocks:
+        client.patch("ipamblocks", calico.cidr_name(block), {"spec": calico.block_spec(lab, host, block)})
 
 
 def _wait_calico(client: Client) -> None:

@@ -34,7 +34,7 @@ EXCLUDED = (
 
 @dataclass(frozen=True)
 class Interface:
-    """A NIC and its IPv4 addresses, like `10.2.7.201/24`."""
+    """A NIC and its addresses of a family, like `10.2.7.201/24`."""
 
     index: int
     name: str
@@ -49,13 +49,14 @@ class Found:
     interface: str
 
 
-def interfaces(links: Iterable[dict[str, Any]]) -> list[Interface]:
+def interfaces(links: Iterable[dict[str, Any]], family: int = 4) -> list[Interface]:
     """From `ip -j addr`."""
+    wanted = "inet" if family == 4 else "inet6"
     return [
         Interface(
             link["ifindex"],
             link["ifname"],
-            tuple(f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if a.get("family") == "inet"),
+            tuple(f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", []) if a.get("family") == wanted),
         )
         for link in links
     ]
@@ -138,11 +139,12 @@ def autodetect(method: str, found: Sequence[Interface], internal_ip: str = "") -
     raise ValueError(f"invalid IP autodetection method: {method}")
 
 
-def published(found: Sequence[Interface]) -> list[dict[str, Any]]:
-    """The annotation projectcalico.org/Interfaces: every NIC that is not excluded."""
+def published(found: Sequence[Interface], found6: Sequence[Interface] = ()) -> list[dict[str, Any]]:
+    """The annotation projectcalico.org/Interfaces: every NIC that is not excluded; of IPv6 the link-local addresses, too."""
     result = []
+    more = {nic.name: nic.addresses for nic in found6}
     for nic in _filtered(found, (), EXCLUDED):
-        addresses = [cidr.partition("/")[0] for cidr in nic.addresses if usable(cidr)]
+        addresses = [cidr.partition("/")[0] for cidr in (*filter(usable, nic.addresses), *more.get(nic.name, ()))]
         if addresses:
             result.append({"name": nic.name, "addresses": addresses})
     return result

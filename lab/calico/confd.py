@@ -56,7 +56,7 @@ def build(node: str, objects: dict[str, list[Json]], templates: str = "v3.32", f
         if name != node and address and address != own:
             number = int(nodes[name].get(PREFIX + "ASNumber", config.as_number))
             cluster_id = reflects if kind == "Node" and nodes[name].get(REFLECTOR) != reflects else ""
-            peers[address] = render.Peer(address, number, kind, cluster_id=cluster_id)
+            peers[name] = render.Peer(address, number, kind, cluster_id=cluster_id)
 
     if settings.get("nodeToNodeMeshEnabled", True):
         for name in nodes:

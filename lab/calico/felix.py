@@ -14,7 +14,8 @@ from pathlib import Path
 from lab.api.client import ApiError, Client, Json
 from lab.calico import cluster_routes
 from lab.calico.common import TUNNEL_ANNOTATION, Settings, annotations_of, log
-from lab.kernel import ip_batch, ip_json
+from lab.kernel import ip_batch, ip_json, sysctl
+from lab.pod import ipv6_sysctls
 
 RETRY = 10.0  # seconds until Felix tries again to make a device
 REPORT = """+---------------------------+---------+----------------+-----------------+--------+
@@ -42,46 +43,51 @@ class Health(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def endpoints(pods: list[Json]) -> dict[str, str]:
-    """Address by interface, of the pods that have a sandbox of their own."""
+def endpoints(pods: list[Json]) -> dict[str, list[str]]:
+    """Addresses by interface, of the pods that have a sandbox of their own."""
     found = {}
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status", {})
         if pod["spec"].get("hostNetwork") or not status.get("podIP") or meta.get("deletionTimestamp"):
             continue
         digest = hashlib.sha1(f"{meta['namespace']}.{meta['name']}".encode()).hexdigest()
-        found["cali" + digest[:11]] = status["podIP"]
+        found["cali" + digest[:11]] = [item["ip"] for item in status.get("podIPs") or [{"ip": status["podIP"]}]]
     return found
 
 
-def apply_endpoints(wanted: dict[str, str]) -> None:
+def apply_endpoints(wanted: dict[str, list[str]], families: tuple[int, ...]) -> None:
     """Bring the routes to what the endpoints need; the CNI plugin's own (metric 0) are taken over."""
     present = {link["ifname"] for link in ip_json(["link"])}
-    routes = ip_json(["route", "show", "table", "main"])
     lines = []
-    for interface, address in wanted.items():
-        if interface not in present:
-            continue
-        same = [route for route in routes if route["dst"] in (address, f"{address}/32")]
-        if not any(r.get("dev") == interface and r.get("metric") == 1024 for r in same):
-            lines.append(f"route replace {address}/32 dev {interface} scope link metric 1024")
-        for route in same:
-            if route.get("metric", 0) == 0 and route.get("dev", "").startswith("cali"):
-                lines.append(f"route del {address}/32 dev {route['dev']} metric 0")
-    for route in routes:  # foreign routes to a pod's interface
-        device = route.get("dev", "")
-        if device.startswith("cali") and route.get("metric") == 1024 and route["dst"] != wanted.get(device):
-            lines.append(f"route del {route['dst']} dev {device} metric 1024")
+    for family in families:
+        routes = ip_json([f"-{family}", "route", "show", "table", "main"])
+        bits, scope = (32, " scope link") if family == 4 else (128, "")
+        for interface, addresses in wanted.items():
+            for address in addresses:
+                if interface not in present or (":" in address) != (family == 6):
+                    continue
+                same = [route for route in routes if route["dst"] in (address, f"{address}/{bits}")]
+                if not any(r.get("dev") == interface and r.get("metric") == 1024 for r in same):
+                    lines.append(f"route replace {address}/{bits} dev {interface}{scope} metric 1024")
+                for route in same:
+                    if route.get("metric", 0) == 0 and route.get("dev", "").startswith("cali"):
+                        lines.append(f"route del {address}/{bits} dev {route['dev']} metric 0")
+        for route in routes:  # foreign routes to a pod's interface
+            device = route.get("dev", "")
+            if device.startswith("cali") and route.get("metric") == 1024 and route["dst"] not in wanted.get(device, []):
+                lines.append(f"route del {route['dst']} dev {device} metric 1024")
     if lines:
         ip_batch(lines, force=True)
         log("felix", "route_table.go 1100", f"Programmed routes count={len(lines)}")
 
 
-def configure(interface: str) -> None:
+def configure(interface: str, ipv6: bool) -> None:
     """The sysctls of an endpoint, when Felix sees it for the first time and never again."""
     for name in ("conf/{}/route_localnet", "conf/{}/proxy_arp", "conf/{}/forwarding"):
         (Path("/proc/sys/net/ipv4") / name.format(interface)).write_text("1", encoding="ascii")
     (Path("/proc/sys/net/ipv4/neigh") / interface / "proxy_delay").write_text("0", encoding="ascii")
+    if ipv6:
+        sysctl(ipv6_sysctls(interface))
 
 
 def apply_tunnel(address: str) -> None:
@@ -132,7 +138,7 @@ def felix(settings: Settings) -> None:
     health = ThreadingHTTPServer(("127.0.0.1", 9099), Health)
     threading.Thread(target=health.serve_forever, daemon=True).start()
     Path("/var/lib/calico/mtu").write_text(str(settings.mtu), encoding="ascii")
-    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"], check=False)
+    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", *(["net.ipv6.conf.all.forwarding=1"] if settings.calico.ipv6 else [])], check=False)
     client = settings.client()
     woken = threading.Event()
     selector = f"spec.nodeName={settings.node}"
@@ -151,10 +157,10 @@ def felix(settings: Settings) -> None:
             wanted = endpoints(client.list("pods", fieldSelector=selector))
             for interface in set(wanted) - seen:
                 if Path("/sys/class/net", interface).exists():
-                    configure(interface)
+                    configure(interface, settings.calico.ipv6)
                     seen.add(interface)
             seen &= set(wanted)
-            apply_endpoints(wanted)
+            apply_endpoints(wanted, settings.calico.families)
             patience = settings.felix_refresh * random.uniform(0.6, 1.4)
             if settings.calico.tunnel == "ipip":
                 tunnel = annotations_of(client.get("nodes", settings.node)).get(TUNNEL_ANNOTATION["ipip"])

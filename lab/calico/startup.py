@@ -18,46 +18,59 @@ class AddressTaken(Exception):
 
 
 def update_address(client: Client, settings: Settings, part: str, environment: dict[str, str]) -> bool:
-    """Choose the address anew and write what changed. True if the address changed."""
+    """Choose the addresses anew and write what changed. True if one of them changed."""
     node = client.get("nodes", settings.node)
     current = annotations_of(node)
-    found = autodetect.interfaces(local_links())
-    wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found), separators=(",", ":"))}
-    old = current.get(PREFIX + "IPv4Address", "")
-    setting = environment.get("IP", "")
-    address = old
-    if setting == "autodetect":
-        method = environment.get("IP_AUTODETECTION_METHOD", "first-found")
-        chosen = autodetect.autodetect(method, found, internal_ip(node))
-        if chosen is None:
-            log(part, "startup.go 1021", "Couldn't autodetect an IPv4 address. If auto-detecting, choose a different "
-                "autodetection method. Otherwise provide an explicit address.", "WARNING")
-        else:
-            address = chosen.cidr
-            if address != old or part == "startup":
-                where = f"on interface {chosen.interface}" if chosen.interface else "from the Kubernetes Node"
-                log(part, "autodetection_methods.go 103", f"Using autodetected IPv4 address {where}: {address}")
-    elif setting and setting != "none":
-        address = setting if "/" in setting else f"{setting}/32"
-    if address != old:
-        log(part, "startup.go 727", "Node IPv4 changed, will check for conflicts")
-        if old:
-            log(part, "startup.go 1195", "IPv4 address has changed. This could happen if there are multiple nodes with "
-                f'the same name. node="{settings.node}" original="{old}" updated="{address}"', "WARNING")
-        _check_conflict(client, settings, address, part)
-        wanted[PREFIX + "IPv4Address"] = address
+    links = local_links()
+    found = {family: autodetect.interfaces(links, family) for family in settings.calico.families}
+    wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found[4], found.get(6, ())), separators=(",", ":"))}
+    changed = False
+    for family, interfaces in found.items():
+        key = f"{PREFIX}IPv{family}Address"
+        old = current.get(key, "")
+        address = _choose(settings, part, environment, family, interfaces, old, internal_ip(node))
+        if address != old:
+            log(part, "startup.go 727", f"Node IPv{family} changed, will check for conflicts")
+            if old:
+                log(part, "startup.go 1195", f"IPv{family} address has changed. This could happen if there are multiple nodes with "
+                    f'the same name. node="{settings.node}" original="{old}" updated="{address}"', "WARNING")
+            _check_conflict(client, settings, address, part)
+            wanted[key] = address
+            changed = True
     changes = {key: value for key, value in wanted.items() if current.get(key) != value}
     if changes:
         client.patch("nodes", settings.node, {"metadata": {"annotations": changes}})
-    return address != old
+    return changed
+
+
+def _choose(
+    settings: Settings, part: str, environment: dict[str, str], family: int, found: list[autodetect.Interface], old: str, internal: str
+) -> str:
+    """The address of one family, by the container's environment."""
+    name = {4: "IP", 6: "IP6"}[family]
+    setting = environment.get(name, "")
+    if setting == "autodetect":
+        chosen = autodetect.autodetect(environment.get(f"{name}_AUTODETECTION_METHOD", "first-found"), found, internal)
+        if chosen is None:
+            log(part, "startup.go 1021", f"Couldn't autodetect an IPv{family} address. If auto-detecting, choose a different "
+                "autodetection method. Otherwise provide an explicit address.", "WARNING")
+            return old
+        if chosen.cidr != old or part == "startup":
+            where = f"on interface {chosen.interface}" if chosen.interface else "from the Kubernetes Node"
+            log(part, "autodetection_methods.go 103", f"Using autodetected IPv{family} address {where}: {chosen.cidr}")
+        return chosen.cidr
+    if setting and setting != "none":
+        return setting if "/" in setting else f"{setting}/{32 if family == 4 else 128}"
+    return old
 
 
 def _check_conflict(client: Client, settings: Settings, address: str, part: str) -> None:
     ip = address.partition("/")[0]
+    version = 6 if ":" in ip else 4
     for other in client.list("nodes"):
         name = other["metadata"]["name"]
-        if name != settings.node and annotations_of(other).get(PREFIX + "IPv4Address", "").partition("/")[0] == ip:
-            text = f"Calico node '{name}' is already using the IPv4 address {ip}."
+        if name != settings.node and annotations_of(other).get(f"{PREFIX}IPv{version}Address", "").partition("/")[0] == ip:
+            text = f"Calico node '{name}' is already using the IPv{version} address {ip}."
             log(part, "startup.go 1223", text, "WARNING")
             raise AddressTaken(text)
 

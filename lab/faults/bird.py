@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BGP, fault
+from lab.errors import LabError
+from lab.faults import BGP, BIRD_ROUTES, MESH, REFLECTORS, Modes, fault
+from lab.faults.steps import annotate, cut_off, removed_machine
 from lab.processes import send, wait_for
 
 BIRD = "bird -R"
@@ -99,6 +101,133 @@ def port_blocked(lab: Lab) -> Iterator[None]:
     yield
     for rule in rules:
         lab.run("k8s02", "iptables", "-D", *rule, check=False)
+    for other in lab.nodes:
+        for name in _sessions(lab, other.name):
+            lab.bird(other.name, f"restart {name}")
+
+
+@fault(
+    "bgp_tcp179_blocked.one_side",
+    number="F02",
+    breaks="underlay.tcp179",
+    objects=("tcp/179",),
+    question=("shop/web-1", "shop/web-0", 8080),
+    works=True,
+    modes=BGP,
+)
+def one_side(lab: Lab) -> Iterator[None]:
+    """A firewall of k8s02 drops TCP 179, and BIRD there was killed: k8s02 has no session, the others believe theirs to be up."""
+    rules = [[chain, "-p", "tcp", port, "179", "-j", "DROP"] for chain in ("INPUT", "OUTPUT") for port in ("--dport", "--sport")]
+    for rule in rules:
+        lab.run("k8s02", "iptables", "-I", *rule)
+    _kill(lab, "k8s02", signal.SIGKILL)
+    lab.revive("k8s02")
+    wait_for(lambda: bool(_sessions(lab, "k8s02")), "BIRD of k8s02 runs again", 20)
+    yield
+    for rule in rules:
+        lab.run("k8s02", "iptables", "-D", *rule, check=False)
+    for other in lab.nodes:
+        for name in _sessions(lab, other.name):
+            lab.bird(other.name, f"restart {name}")
+
+
+@fault(
+    "stale_node_peer",
+    number="F06",
+    breaks="bgp.session.down",
+    node="k8s09",
+    question=("shop/web-1", "shop/web-0", 8080),
+    works=True,
+    modes=BGP,
+)
+def removed_node(lab: Lab) -> Iterator[None]:
+    """The machine of k8s09 was taken away, its Node was not: all the others wait for a session with it."""
+    removed_machine(lab, "k8s09", "10.2.7.209")
+    mine = [node.name for node in lab.nodes if not lab.description.calico.reflectors or node.reflector]
+    wait_for(lambda: all(any(name.endswith("_10_2_7_209") for name in _sessions(lab, node)) for node in mine), "the others have it as a peer", 20)
+    yield
+    lab.client.delete("nodes", "k8s09")
+
+
+@fault(
+    "bgp_gr_stuck_after_restart",
+    number="F19",
+    breaks="bgp.graceful_restart",
+    question=("shop/web-1", "shop/web-0", 8080),
+    modes=Modes(tuple(name for name in BIRD_ROUTES.names if name in MESH.names), "BIRD has no routes to write, or no peer that it waits for"),
+)
+def graceful_restart(lab: Lab) -> Iterator[None]:
+    """BIRD of k8s02 was killed and its routes were flushed; started again, it waits for a peer that is no more, and writes none."""
+    removed_machine(lab, "k8s09", "10.2.7.209")
+    wait_for(lambda: any(name.endswith("_10_2_7_209") for name in _sessions(lab, "k8s02")), "k8s02 has k8s09 as a peer", 20)
+    _kill(lab, "k8s02", signal.SIGKILL)
+    lab.run("k8s02", "ip", "route", "flush", "proto", "bird")
+    lab.revive("k8s02")
+    wait_for(lambda: "Graceful restart recovery in progress" in _status(lab, "k8s02"), "BIRD of k8s02 waits", 20)
+    cut_off(lab, "shop/web-1", "shop/web-0")
+    yield
+    lab.client.delete("nodes", "k8s09")
+
+
+def _status(lab: Lab, node: str) -> str:
+    try:
+        return lab.bird(node, "show status")
+    except LabError:
+        return ""
+
+
+@fault(
+    "rr_or_peer_topology_gap.label",
+    number="F69",
+    breaks="bgp.topology",
+    node="",
+    question=("shop/web-2", "shop/web-1", 8080),
+    modes=REFLECTORS,
+)
+def label_lost(lab: Lab) -> Iterator[None]:
+    """The label of the only route reflector is gone, so no node has a peer."""
+    lab.client.patch("nodes", "k8s01", {"metadata": {"labels": {"route-reflector": None}}})
+    wait_for(lambda: not any(lab.sessions(node.name) for node in lab.nodes), "no node has a peer", 20)
+    cut_off(lab, "shop/web-2", "shop/web-1")
+    yield
+    lab.client.patch("nodes", "k8s01", {"metadata": {"labels": {"route-reflector": "true"}}})
+
+
+@fault(
+    "rr_or_peer_topology_gap.mesh_off",
+    number="F69",
+    breaks="bgp.topology",
+    node="",
+    question=("shop/web-2", "shop/web-1", 8080),
+    modes=MESH,
+    only_bgp=True,
+)
+def mesh_off(lab: Lab) -> Iterator[None]:
+    """The mesh of all nodes was switched off, and nothing put in its place."""
+    lab.client.patch("bgpconfigurations", "default", {"spec": {"nodeToNodeMeshEnabled": False}})
+    wait_for(lambda: not any(lab.sessions(node.name) for node in lab.nodes), "no node has a peer", 20)
+    if not lab.description.calico.felix_routes:
+        cut_off(lab, "shop/web-2", "shop/web-1")
+    yield
+    lab.client.patch("bgpconfigurations", "default", {"spec": {"nodeToNodeMeshEnabled": None}})
+
+
+@fault(
+    "bgp_as_or_password_mismatch",
+    number="F70",
+    breaks="bgp.session.down",
+    question=("shop/web-1", "shop/web-0", 8080),
+    modes=MESH,
+    only_bgp=True,
+)
+def other_as(lab: Lab) -> Iterator[None]:
+    """k8s02 has an AS number of its own, by its annotation, in a mesh of one AS."""
+    annotate(lab, "k8s02", "ASNumber", "65001")
+    wait_for(lambda: _session_lost(lab, "k8s02") and "Bad peer AS" in str(lab.sessions("k8s02")), "its sessions are refused", 30)
+    if not lab.description.calico.felix_routes:
+        cut_off(lab, "shop/web-1", "shop/web-0")
+    yield
+    annotate(lab, "k8s02", "ASNumber", None)
     for other in lab.nodes:
         for name in _sessions(lab, other.name):
             lab.bird(other.name, f"restart {name}")

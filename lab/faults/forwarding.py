@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import FELIX, fault
+from lab.faults import FELIX, ONE_SUBNET, fault
 from lab.processes import wait_for
 
 NODE, POD = "k8s03", "shop/web-2"
@@ -79,6 +79,26 @@ def ip_forward(lab: Lab) -> Iterator[None]:
     _dead(lab, POD)
     yield
     _set(lab, "net.ipv4.ip_forward", "1")
+    for pod in lab.pods:
+        if pod.node == NODE:
+            lab.run_in_pod(f"{pod.namespace}/{pod.name}", "ip", "neigh", "flush", "all")
+
+
+@fault(
+    "no_route_to_169_254_1_1",
+    number="F18",
+    node=NODE,
+    breaks="route.gateway.missing",
+    question=QUESTION,
+    modes=ONE_SUBNET,
+)
+def no_default_route(lab: Lab) -> Iterator[None]:
+    """k8s03 has no default route, so it does not answer its pods' ARP for 169.254.1.1."""
+    lab.run(NODE, "ip", "route", "del", "default")
+    _forget_neighbours(lab, POD)
+    _dead(lab, POD)
+    yield
+    lab.run(NODE, "ip", "route", "replace", "default", "via", lab.node(NODE).gateway, "dev", "eth0")
     for pod in lab.pods:
         if pod.node == NODE:
             lab.run_in_pod(f"{pod.namespace}/{pod.name}", "ip", "neigh", "flush", "all")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.cluster import Lab
 from lab.faults import BIRD_ROUTES, CALICO, fault
+from lab.faults.steps import annotate, cut_off, kill
 from lab.processes import wait_for
 
 STRAY = "192.188.1.1"
@@ -57,10 +58,48 @@ def stray_nic(lab: Lab) -> Iterator[None]:
     if lab.mode in BIRD_ROUTES.names:
         wait_for(lambda: _block_lost(lab, "k8s02"), "the others have no route to the block of k8s02", 60)
         wait_for(lambda: _own_routes_lost(lab, "k8s02"), "the block routes of k8s02 are gone", 300)
-    wait_for(lambda: not lab.answers("shop/web-1", "shop/web-0", 0.3), "k8s02 reaches no pod of another node", 20)
+    cut_off(lab, "shop/web-1", "shop/web-0")
     yield
     lab.run("k8s02", "ip", "link", "del", "br0", check=False)
     good = f"{lab.node('k8s02').address}/24"
     if lab.address("k8s02") != good:
         lab.restart_calico("k8s02")
         wait_for(lambda: lab.address("k8s02") == good, "k8s02 announces its own address again", 20)
+
+
+@fault(
+    "node_mask_32",
+    number="F26",
+    breaks="node.address.mask",
+    question=("shop/web-1", "shop/web-0", 8080),
+    works=True,
+    modes=CALICO,
+)
+def mask(lab: Lab) -> Iterator[None]:
+    """The address of k8s02 has lost its mask in the API, and nothing corrects it: calico-node's monitor there is dead."""
+    kill(lab, "k8s02", "node-services")
+    annotate(lab, "k8s02", "IPv4Address", f"{lab.node('k8s02').address}/32")
+    wait_for(lambda: lab.address("k8s02").endswith("/32"), "k8s02 announces a /32", 10)
+    wait_for(lambda: lab.answers("shop/web-1", "shop/web-0"), "traffic still flows", 20)
+    yield
+    lab.revive("k8s02")
+
+
+@fault(
+    "duplicate_node_ip",
+    number="F50",
+    breaks="node.address.duplicate",
+    node="k8s03",
+    question=("shop/web-0", "shop/web-2", 8080),
+    modes=CALICO,
+)
+def duplicate(lab: Lab) -> Iterator[None]:
+    """k8s03 announces the address of k8s02; its BIRD restarts with that."""
+    kill(lab, "k8s03", "node-services")
+    annotate(lab, "k8s03", "IPv4Address", lab.address("k8s02"))
+    if lab.description.calico.bird:
+        wait_for(lambda: not any(session.established for session in lab.sessions("k8s03")), "k8s03 has no session", 60)
+    cut_off(lab, "shop/web-0", "shop/web-2", 300)
+    yield
+    lab.revive("k8s03")
+    wait_for(lambda: lab.address("k8s03").startswith(f"{lab.node('k8s03').address}/"), "k8s03 announces its own address", 20)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.api import calico, seed
 from lab.cluster import Lab
-from lab.faults import fault
+from lab.errors import LabError
+from lab.faults import CALICO, FELIX, FELIX_ROUTES, fault
+from lab.faults.steps import cut_off, kill
 from lab.flannel.cni import gateway as flannel_gateway
-from lab.plan import FLANNEL_NETWORK
+from lab.plan import FLANNEL_NETWORK, Pod, free_address
 from lab.processes import wait_for
 
 
@@ -39,9 +42,117 @@ def default_route(lab: Lab) -> Iterator[None]:
     question=("shop/web-0", "shop/web-1", 8080),
 )
 def veth_down(lab: Lab) -> Iterator[None]:
-    """The host's end of a pod's veth pair is down. Nothing sets it up again."""
-    veth = lab.pod("shop/web-1").interface
-    lab.run("k8s02", "ip", "link", "set", veth, "down")
-    wait_for(lambda: not lab.answers("shop/web-0", "shop/web-1", 0.3), "the pod does not answer", 10)
+    """The host's interface of a pod is down, and nothing sets it up again."""
+    interface = lab.pod("shop/web-1").interface
+    lab.run("k8s02", "ip", "link", "set", interface, "down")
+    cut_off(lab, "shop/web-0", "shop/web-1")
     yield
-    lab.run("k8s02", "ip", "link", "set", veth, "up")
+    lab.run("k8s02", "ip", "link", "set", interface, "up")
+
+
+@fault(
+    "host_veth_missing.deleted",
+    number="F52",
+    breaks="veth.missing",
+    objects=("shop/web-1",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=FELIX,
+)
+def veth_deleted(lab: Lab) -> Iterator[None]:
+    """The veth pair of a pod is gone, on both sides."""
+    old = lab.pod("shop/web-1")
+    lab.run("k8s02", "ip", "link", "del", old.interface)
+    cut_off(lab, "shop/web-0", "shop/web-1")
+    yield
+    if lab.pod("shop/web-1").sandbox == old.sandbox:
+        lab.client.delete("pods", "web-1", "shop")
+        wait_for(lambda: lab.pod("shop/web-1").sandbox != old.sandbox, "the pod has a successor", 20)
+
+
+@fault(
+    "stale_host_neighbour",
+    number="F53",
+    breaks="neighbour.pod.wrong",
+    objects=("shop/web-1",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=FELIX,
+)
+def host_neighbour(lab: Lab) -> Iterator[None]:
+    """The node has a permanent entry for a pod, with the MAC address of a sandbox that is gone."""
+    pod = lab.pod("shop/web-1")
+    lab.run("k8s02", "ip", "neigh", "replace", pod.address, "lladdr", "26:00:5e:00:53:01", "dev", pod.interface, "nud", "permanent")
+    cut_off(lab, "shop/web-0", "shop/web-1")
+    yield
+    lab.run("k8s02", "ip", "neigh", "del", pod.address, "dev", pod.interface, check=False)
+
+
+def _replace(lab: Lab, pod: str) -> None:
+    """Delete a pod, and wait until its successor is there."""
+    old = lab.pod(pod)
+    lab.client.delete("pods", old.name, old.namespace)
+    wait_for(lambda: lab.pod(pod).sandbox != old.sandbox and _answers(lab, pod), f"{pod} has a successor", 20)
+
+
+def _answers(lab: Lab, pod: str) -> bool:
+    """Does a pod answer itself? It has no process as long as it is being made."""
+    try:
+        return lab.answers(pod, pod)
+    except LabError:
+        return False
+
+
+def _move(lab: Lab, pod: Pod, address: str) -> None:
+    """Give a pod another address: in its network namespace and in the API, as if its node had handed it out."""
+    name = f"{pod.namespace}/{pod.name}"
+    lab.run_in_pod(name, "ip", "addr", "add", f"{address}/32", "dev", "eth0")
+    lab.run_in_pod(name, "ip", "addr", "del", f"{pod.address}/32", "dev", "eth0")
+    lab.client.patch("pods", pod.name, {"status": {"podIP": address, "podIPs": [{"ip": address}]}}, pod.namespace, part="status")
+    notes = {"cni.projectcalico.org/podIP": f"{address}/32", "cni.projectcalico.org/podIPs": f"{address}/32"}
+    lab.client.patch("pods", pod.name, {"metadata": {"annotations": notes}}, pod.namespace)
+    wait_for(lambda: any(r["dst"] == address and r.get("dev") == pod.interface for r in lab.routes(pod.node)), f"{pod.node} has the route to {address}", 20)
+
+
+@fault(
+    "duplicate_pod_ip",
+    number="F61",
+    breaks="pod.address.duplicate",
+    node="k8s03",
+    objects=("shop/api-1", "shop/web-1"),
+    question=("shop/web-2", "shop/web-1", 8080),
+    modes=CALICO,
+)
+def twin(lab: Lab) -> Iterator[None]:
+    """A new pod on k8s03 was given the address of a pod on k8s02, without IPAM."""
+    _replace(lab, "shop/api-1")
+    _move(lab, lab.pod("shop/api-1"), lab.pod("shop/web-1").address)
+    cut_off(lab, "shop/web-2", "shop/web-1")
+    yield
+    _replace(lab, "shop/api-1")
+
+
+@fault(
+    "borrowed_ip_no_host_route",
+    number="F30",
+    breaks="route.block.missing",
+    node="k8s01",
+    question=("shop/web-0", "shop/web-1", 8080),
+    works=True,
+    modes=FELIX_ROUTES,
+)
+def borrowed(lab: Lab) -> Iterator[None]:
+    """A pod on k8s02 has an address of the block of k8s03. Felix of k8s01 is dead and its route to this one address deleted: a detour over k8s03."""
+    pod, owner = lab.pod("shop/web-1"), lab.node("k8s03")
+    address = free_address(lab.description, owner)
+    block = lab.client.get("ipamblocks", calico.cidr_name(owner.block))["spec"]
+    ordinal = block["unallocated"].pop(0)
+    block["allocations"][ordinal] = len(block["attributes"])
+    block["attributes"].append({"handle_id": f"k8s-pod-network.{pod.sandbox}", "secondary": {"namespace": "shop", "node": "k8s02", "pod": "web-1"}})
+    lab.client.patch("ipamblocks", calico.cidr_name(owner.block), {"spec": block})
+    _move(lab, pod, address)
+    wait_for(lambda: lab.connect("shop/web-0", address, pod.port) == "shop/web-1", "the borrowed address answers", 20)
+    kill(lab, "k8s01", "felix")
+    lab.run("k8s01", "ip", "route", "del", f"{address}/32")
+    yield
+    lab.revive("k8s01")
+    _replace(lab, "shop/web-1")
+    seed.write_ipam(lab.client, lab.description, "k8s03")

@@ -124,5 +124,5 @@ def create_agent_pod(client: Client, lab: Description, node: str, owner: Json) -
         "spec": {**template["spec"], "nodeName": node},
     }  # fmt: skip
     made = client.create("pods", body)
-    status = objects.status(host, host.address, secrets.token_hex(32), FLANNEL_IMAGE, "kube-flannel")
+    status = objects.status(host, host.addresses, secrets.token_hex(32), FLANNEL_IMAGE, "kube-flannel")
     return client.patch("pods", made["metadata"]["name"], status, agent.namespace, part="status")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import Lab
-from lab.plan import GATEWAY
+from lab.plan import GATEWAY, GATEWAY6
 from tests.lab.support import lab, needs_root, unique
 
 pytestmark = needs_root
@@ -23,6 +23,7 @@ RECORDED = {
     "vxlan-crosssubnet": ("crosssubnet-healthy", "site1-n1", "10.20.1.1"),
     "felixroutes": ("v333-ipip-healthy", "m-1", "10.6.0.1"),
     "routereflector": ("routereflector-healthy", "rr-1", "10.77.0.1"),
+    "dualstack": ("dualstack-healthy", "ds-a", "172.20.0.1"),
 }  # there is no recording of ipip-crosssubnet
 
 
@@ -64,6 +65,19 @@ def test_routes(pair: tuple[Lab, Path, str]) -> None:
     recorded = {shape(route, gateway) for route in read(folder / "ip-route.json") if route["table"] == "main"}
     mine = json.loads(cluster.run("k8s01", "ip", "-d", "-j", "route", "show", "table", "main"))
     assert {shape(route, GATEWAY) for route in mine} == recorded
+
+
+def test_routes_of_ipv6(pair: tuple[Lab, Path, str]) -> None:
+    cluster, folder, _rest = pair
+    if not cluster.description.calico.ipv6:
+        pytest.skip("no IPv6 in this mode")
+    whole = [route for route in read(folder / "ip6-route.json") if route["table"] == "main"]
+    router = next(route["gateway"] for route in whole if route["dst"] == "default")
+    mine = json.loads(cluster.run("k8s01", "ip", "-6", "-d", "-j", "route", "show", "table", "main"))
+    assert {shape(route, GATEWAY6) for route in mine} == {shape(route, router) for route in whole}
+    recorded = read(next((folder.parents[1] / "pods").glob("shop_web*")) / "ip6-route.json")
+    inside = json.loads(cluster.run_in_pod("shop/web-0", "ip", "-6", "-d", "-j", "route", "show", "table", "main"))
+    assert {shape(route, "") for route in inside} == {shape(route, "") for route in recorded if route["table"] == "main"}
 
 
 def link_shape(link: Json) -> Json:
@@ -134,6 +148,12 @@ def test_sysctls_of_a_pods_interface(pair: tuple[Lab, Path, str]) -> None:
         key, _rest, value = line.partition(" = ")
         if ".cali" in key and key.startswith("net.ipv4.conf"):
             recorded[key.rpartition(".")[2]] = value
+    if cluster.description.calico.ipv6:
+        for line in (folder / "sysctl.txt").read_text().splitlines():
+            key, _rest, value = line.partition(" = ")
+            if key.startswith("net.ipv6.conf.cali") and key.rpartition(".")[2] in ("proxy_ndp", "forwarding", "accept_ra", "accept_dad", "disable_ipv6"):
+                path = f"/proc/sys/net/ipv6/conf/{pod.interface}/{key.rpartition('.')[2]}"
+                assert cluster.run(pod.node, "cat", path).strip() == value, key
     for key in ("proxy_arp", "forwarding", "route_localnet", "rp_filter"):
         mine = cluster.run(pod.node, "cat", f"/proc/sys/net/ipv4/conf/{pod.interface}/{key}").strip()
         assert mine == recorded[key], key
@@ -164,6 +184,8 @@ def test_bird_answers(pair: tuple[Lab, Path, str]) -> None:
     def kinds(text: str) -> set[str]:
         return {line.split("[")[1].split()[0].rstrip("0123456789_") for line in text.splitlines() if "[" in line}
 
+    if cluster.description.calico.ipv6:
+        assert kinds(cluster.bird("k8s01", "show route", "bird6")) == kinds((folder / "bird6" / "route.txt").read_text())
     assert kinds(cluster.bird("k8s01", "show route")) == kinds((folder / "bird" / "route.txt").read_text())
 
 
@@ -207,7 +229,7 @@ def test_processes_and_sandbox(pair: tuple[Lab, Path, str]) -> None:
     mine = cluster.run("k8s01", "ps", "-eo", "args")
     for line in (folder / "ps.txt").read_text().splitlines()[1:]:
         command = line.split(None, 3)[3]
-        if "kube-proxy" not in command and "bird6" not in command:
+        if "kube-proxy" not in command and ("bird6" not in command or cluster.description.calico.ipv6):
             assert command in mine
     pod = cluster.pod("shop/web-0")
     groups = cluster.run("k8s01", "sh", "-c", "cat /proc/[0-9]*/cgroup")

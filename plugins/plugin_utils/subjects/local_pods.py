@@ -40,13 +40,16 @@ def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             for family in FAMILIES:
                 address = pod.address_in(family)
                 if address is not None:
-                    yield from _pod_in(cluster, node, pod, ifname, family, address)
+                    yield from _pod_in(cluster, scope, node, pod, ifname, family, address)
 
 
-def _pod_in(cluster: Cluster, node: str, pod: Pod, ifname: str, family: Family, address: str) -> Iterator[Fact]:
+def _pod_in(cluster: Cluster, scope: Scope, node: str, pod: Pod, ifname: str, family: Family, address: str) -> Iterator[Fact]:
     """What one address of a pod needs on its node."""
     tag, veth = tagged(pod.key, family), FactId("veth", node, pod.key)
-    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(veth,))
+    block = cluster.block_of(address)
+    # BIRD of another node can announce an alien route of its own, and then it wins here, too
+    aliens = [FactId("route.alien", other, str(block.cidr)) for other in scope.asked_nodes if other != node] if block is not None else []
+    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(veth, *aliens))
     yield Fact("neighbour.pod", node, tag, {"dst": address, "dev": ifname, "pod": pod.key}, needs=(veth,))
     if family == "ipv4":
         yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},

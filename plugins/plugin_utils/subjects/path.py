@@ -14,7 +14,7 @@ from .._documents import Documents
 from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import NotCollected, family_of, parse_network, tagged
+from .._json import NotCollected, family_of, parse_address, parse_network, tagged
 from .._path import delivery_fact, fib_fact, walk
 from .._question import Endpoint, Scope, pod_endpoint
 from .._topology import encapsulation, tunnel_device
@@ -25,14 +25,15 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 
-def _needs(cluster: Cluster, local: str, source: Endpoint, destination: Endpoint) -> tuple[FactId, ...]:
+def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destination: Endpoint) -> tuple[FactId, ...]:
     needs = [FactId("sysctl.ip_forward", local, tagged("", family_of(destination.address))), FactId("podcidr", str(destination.node))]
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         needs.append(delivery)
-        block = cluster.block_of(destination.address)
-        if delivery.kind == "route.block" and block is not None:
-            needs.append(FactId("route.alien", local, str(block.cidr)))
+        if delivery.kind == "route.block":  # the block's route can be right, and a route for a part of it in its way
+            needs += [FactId("route.alien", node, delivery.object) for node in scope.asked_nodes]
+    if destination.kind == "pod":
+        needs.append(FactId("pod.address", "", destination.label))
     if source.kind == "pod" and source.node == local:
         needs.append(FactId("sysctl.forwarding", local, source.label))
         needs.append(FactId("veth", local, source.label))
@@ -64,7 +65,7 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
                 continue
             if iif is None and local != destination.node and source.kind != "node":
                 continue
-            needs = _needs(cluster, local, source, destination)
+            needs = _needs(cluster, scope, local, source, destination)
             if not (scope.question.same_node and bridged(cluster)):
                 yield Fact(*fib_fact(local, source, destination), value=value, needs=needs)
             yield Fact("policy", local, f"{source.address}>{destination.address}", value=value)
@@ -190,5 +191,12 @@ def policy_rule(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         if foreign:
             rule = foreign[0]
             text = f"ip rule {rule.get('priority')} (from {rule.get('src') or 'all'} lookup {rule.get('table')})"
+            dns = [f for f in diagnosis.findings if f.check == "dns.endpoint.unreachable" and f.fact.node == node and _covers(rule, f.fact.value["address"])]
             yield Cause("alien_policy_rule_shadows_main", "F32", node, f"On {node} the {text} decides before Calico's routes.", [finding], objects=[text],
-                        heuristic=len(foreign) > 1)  # fmt: skip
+                        also=dns, heuristic=len(foreign) > 1)  # fmt: skip
+
+
+def _covers(rule: t.Mapping[str, t.Any], address: str) -> bool:
+    """Does a policy rule hold for packets to the address?"""
+    network, parsed = parse_network(rule.get("dst") or "0.0.0.0/0"), parse_address(address)
+    return network is not None and parsed is not None and parsed in network
