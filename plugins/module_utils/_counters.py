@@ -43,6 +43,18 @@ def pairs(text: str, kept: t.Container[str] | None = None) -> dict[str, dict[str
     return result
 
 
+def arp_cache(text: str) -> dict[str, int] | None:
+    """``/proc/net/stat/arp_cache``: a line of names, then a line of hexadecimal numbers for each CPU. ``entries`` is the same in all of them."""
+    names, *lines = text.splitlines() or [""]
+    try:
+        rows = [dict(zip(names.split(), (int(word, 16) for word in line.split()))) for line in lines if line.strip()]
+    except ValueError:
+        return None
+    if not rows or any("entries" not in row or "table_fulls" not in row for row in rows):
+        return None
+    return {"entries": rows[0]["entries"], "table_fulls": sum(row["table_fulls"] for row in rows)}
+
+
 def read() -> dict[str, t.Any]:
     """The counters."""
     result: dict[str, t.Any] = {}
@@ -51,6 +63,7 @@ def read() -> dict[str, t.Any]:
         result[name] = {"error": f"{NET}/{name} cannot be read"} if text is None else pairs(text, kept)
     conntrack = {name: read_file(f"{CONNTRACK}{name}") for name in ("count", "max")}
     result["nf_conntrack"] = {name: int(text) for name, text in conntrack.items() if text and text.strip().isdigit()} or None
+    result["arp_cache"] = arp_cache(read_file(f"{NET}/stat/arp_cache") or "")
     return result
 
 

@@ -17,6 +17,7 @@ SINGLE = (
     "net/ipv6/conf/all/forwarding",
     "net/ipv6/conf/all/disable_ipv6",
     "net/netfilter/nf_conntrack_max",
+    "net/ipv4/neigh/default/gc_thresh3",
 )
 INTERFACE4 = ("proxy_arp", "forwarding", "rp_filter", "route_localnet")
 INTERFACE6 = ("forwarding", "disable_ipv6", "proxy_ndp")

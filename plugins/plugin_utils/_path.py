@@ -157,7 +157,8 @@ def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[
         if tunnel and first:
             hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, _tunnel_facts(cluster, first, last, first, tunnel)))
         if first and last:
-            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, tagged(last, family)),)))
+            peer = tagged(last, family)
+            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, peer), FactId("underlay.mac", first, peer))))
         if tunnel and last:
             hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, _tunnel_facts(cluster, str(first), last, last, tunnel)))
         if last is not None:

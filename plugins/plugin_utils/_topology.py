@@ -244,7 +244,7 @@ def _peers(cluster: Cluster, local: str, family: Family) -> dict[str, Peer]:
     found: dict[str, Peer] = {}
 
     def add(name: str, origin: str, as_number: Json = None) -> None:
-        if name != local and name in addresses:
+        if name != local and name in addresses and addresses[name] != addresses[local]:  # confd skips peers with the node's own address
             found.setdefault(addresses[name], Peer(name, addresses[name], str(as_number or cluster.as_number(name)), origin))
 
     if cluster.mesh and not is_reflector(me):

@@ -58,7 +58,8 @@ def sessions(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             peer = bgp_peers(cluster, local, family).get(addresses[name])
             if peer is not None:
                 yield from _session(local, name, family, addresses[name], peer.as_number)
-            yield Fact("bgp.topology", local, tagged(name, family), value={"peer": name}, needs=())
+            ends = tuple(FactId("node.address", end, tagged("", family)) for end in (local, name))
+            yield Fact("bgp.topology", local, tagged(name, family), value={"peer": name}, needs=ends)
         for local in scope.core:
             for peer in bgp_peers(cluster, local, family).values():
                 if not peer.node:
@@ -247,7 +248,7 @@ def bird_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
 def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """Grouped by the node that all the failing directions have in common. A session that nothing else explains is one that cannot be opened."""
     tried = {f.fact.id for f in findings if f.check == "underlay.tcp179.blocked"}
-    left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or _silent(f, diagnosis))]
+    left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or (_silent(f, diagnosis) and not _one_sided(f, diagnosis)))]
     while left:
         ends: dict[str, int] = {}
         for finding in left:
@@ -289,6 +290,31 @@ def _silent(finding: Finding, diagnosis: Diagnosis) -> bool:
         return False
     said = str(bgp_of(protocol).get("last_error") or "")
     return finding.actual in ("Connect", "Active", "Passive", "Idle") and any(said.endswith(text) if text else not said for text in SILENT)
+
+
+def _one_sided(finding: Finding, diagnosis: Diagnosis) -> bool:
+    back = FactId("bgp.session", finding.fact.value["peer"], tagged(finding.fact.node, finding.fact.family))
+    other = diagnosis.judged.get(back)
+    return finding.check == "bgp.session.down" and other is not None and other.outcome == "ok"
+
+
+@cause(roots=("bgp.session.down",))
+def one_sided(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, peer = finding.fact.node, finding.fact.value["peer"]
+        if peer and _one_sided(finding, diagnosis):
+            yield Cause("bgp_session_one_sided", None, node, f"{peer} takes its BGP session with {node} for Established, {node} does not.", [finding],
+                        objects=[str(peer)], why=["It keeps the routes until its hold timer ends, 240 s at most; packets that depend on them may be lost."],
+                        remedies=[Remedy("advise_restart_peer", "R0", f"if it stays so: birdc restart \"{_name_of(diagnosis, node, finding)}\" on {node}", "",
+                                         node=node)])  # fmt: skip
+
+
+def _name_of(diagnosis: Diagnosis, node: str, finding: Finding) -> str:
+    try:
+        protocol = session_with(diagnosis.documents.node(node), finding.fact.value["address"])
+    except NotCollected:
+        protocol = None
+    return str(protocol.get("name")) if protocol is not None else "the peer's protocol"
 
 
 @cause(roots=("bgp.session.down",))

@@ -50,11 +50,14 @@ def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding
         raise NotCollected(f"{fact.node}: neither an InternalIP nor an autodetection method says which address it should announce")
     facts = documents.node(fact.node)
     line = f"projectcalico.org/{annotation}: {node.annotation(annotation)}"
+    twins = [name for name, address in _announced(documents.cluster, family) if address == announced and name != fact.node]
     if announced == intended:
+        if twins and node.ready is False:
+            evidence = f"{line} on {fact.node}, which is not Ready, and on {', '.join(twins)}"
+            return Finding("node.address.duplicate", fact, announced, evidence, ("api",), severity="latent", hint={"twins": twins, "renamed": True})
         if facts.collected and facts.address_on_node(announced) is None:
             return _stale(fact, announced, line, ("api", f"kernel {fact.node}"))
         return None
-    twins = [name for name, address in _announced(documents.cluster, family) if address == announced and name != fact.node]
     if twins:
         evidence = f"{line} on {fact.node}, and on {', '.join(twins)} too"
         return Finding("node.address.duplicate", fact, announced, evidence, ("api",), severity="latent", hint={"twins": twins})
@@ -150,6 +153,11 @@ def wrong_mask(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
 def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
         node, twins = finding.fact.node, [str(name) for name in finding.hint["twins"]]
+        if finding.hint.get("renamed"):
+            yield Cause("node_renamed", None, node, f"{node} is not Ready and has the address {finding.actual} of {', '.join(twins)}: the machine was renamed.",
+                        [finding], objects=[str(finding.actual), *twins], why=["Both Node objects are peers of all others, under one address."],
+                        remedies=[Remedy("advise_delete_node", "R0", f"if {node} is the old name: kubectl delete node {node}", "", node=node)])  # fmt: skip
+            continue
         yield Cause(
             "duplicate_node_ip", "F50", node, f"{node} announces {finding.actual}, the address of {', '.join(twins)}.", [finding],
             objects=[str(finding.actual), *twins],

@@ -30,8 +30,9 @@ def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destina
     delivery = delivery_fact(cluster, local, destination)
     if delivery is not None:
         needs.append(delivery)
-        if delivery.kind == "route.block":  # the block's route can be right, and a route for a part of it in its way
-            needs += [FactId("route.alien", node, delivery.object) for node in scope.asked_nodes]
+        block = cluster.block_of(destination.address)
+        if delivery.kind == "route.block" and block is not None:  # the block's route can be right, and a route for a part of it in its way
+            needs += [FactId("route.alien", node, str(block.cidr)) for node in scope.asked_nodes]
     if destination.kind == "pod":
         needs.append(FactId("pod.address", "", destination.label))
     if source.kind == "pod" and source.node == local:

@@ -50,7 +50,7 @@ def vteps(cluster: Cluster, family: Family) -> Mapping[str, tuple[str, str]]:
     return cluster.once(f"vteps {family}", read)
 
 
-@expects("tunnel.device", "tunnel.address", "tunnel.conflict")
+@expects("tunnel.device", "tunnel.address", "tunnel.unique", "tunnel.conflict")
 def devices(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if not cluster.backend:
         return
@@ -71,6 +71,7 @@ def devices(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
                 yield Fact("tunnel.device", name, tag, value)
             else:
                 continue
+            yield Fact("tunnel.unique", name, tag, value)
             yield Fact("tunnel.address", name, tag, value, needs=(FactId("tunnel.device", name, tag), FactId("vtep", name, tag)))
 
 
@@ -140,6 +141,25 @@ def tunnel_address_held(fact: Fact, documents: Documents, scope: Scope) -> Findi
         return None
     evidence = f"{ifname} of {fact.node} has {', '.join(held) or 'no address'}; its annotation says {wanted}"
     return Finding("tunnel.address.different", fact, held, evidence, (f"kernel {fact.node}", "api"), severity="latent")
+
+
+@check("tunnel.address.of_a_pod", fact="tunnel.unique")
+def tunnel_address_of_no_pod(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    address = fact.value["address"]
+    pods = [pod.key for pod in documents.cluster.pods_at(str(address))] if address else []
+    if not pods:
+        return None
+    return Finding("tunnel.address.of_a_pod", fact, pods, f"{fact.value['ifname']} of {fact.node} and pod {', '.join(pods)} have {address}", ("api",),
+                   severity="critical" if set(pods) & {pod.label for pod in scope.pods} else "latent")  # fmt: skip
+
+
+@cause(roots=("tunnel.address.of_a_pod",))
+def tunnel_and_pod(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, pods, address = finding.fact.node, ", ".join(finding.actual), finding.fact.value["address"]
+        yield Cause("tunnel_ip_equals_pod_ip", "F36", node, f"Pod {pods} has {address}, the tunnel address of {node}.", [finding], objects=list(finding.actual),
+                    why=["Packets for the pod end at the tunnel device."],
+                    remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pods} so that it gets another address", "", node=node)])  # fmt: skip
 
 
 @check("tunnel.conflict", fact="tunnel.conflict")

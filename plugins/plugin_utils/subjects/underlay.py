@@ -11,9 +11,10 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
-from .._graph import Fact, Finding
-from .._json import NotCollected, as_list, family_of, tagged
+from .._graph import Fact, FactId, Finding, NotApplicable
+from .._json import NotCollected, as_list, as_mapping, family_of, tagged
 from .._question import Scope
+from .._routes import hops, route_line
 from .._topology import encapsulation, families, peer_addresses
 
 if t.TYPE_CHECKING:
@@ -84,6 +85,116 @@ def reverse_path(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     settings = ", ".join(f"{name}={value}" for name, value in filters.items())
     evidence = f"{fact.node}: rp_filter {settings}; packets from {wanted['source']} come in on {arrives}, the way back is {back}"
     return Finding("rp_filter.strict", fact, arrives, evidence, (f"kernel {fact.node}", f"kernel {fact.value['from']}"), hint={"dev": arrives, "back": back})
+
+
+@expects("underlay.mac")
+def peers_macs(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    asked = set(scope.asked_nodes)
+    for family in families(cluster):
+        addresses = peer_addresses(cluster, family)
+        for local, peer in scope.pairs(addresses):
+            if peer in asked:
+                value = {"address": addresses[peer], "peer": peer}
+                yield Fact("underlay.mac", local, tagged(peer, family), value, needs=(FactId("node.address", peer, tagged("", family)),))
+
+
+@check("underlay.mac.different", fact="underlay.mac")
+def peer_answers_itself(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """The neighbour entry of a node in the same network has that node's own MAC, unless something answers for many addresses (a router, a cloud)."""
+    facts, peer, address = documents.node(fact.node), documents.node(fact.value["peer"]), fact.value["address"]
+    entry = next((n for n in facts.neighbours if n.get("dst") == address and n.get("lladdr")), None)
+    if entry is None:
+        return None
+    held = peer.address_on_node(address)
+    link = peer.links.get(str(held.get("ifname"))) if held is not None else None
+    if link is None or not link.get("address") or link["address"] == entry["lladdr"]:
+        return None
+    others = [n for n in facts.neighbours if n.get("dev") == entry.get("dev") and n.get("lladdr") == entry["lladdr"] and n.get("dst") != address]
+    if others or link["address"] in {li.get("address") for li in facts.links.values()}:
+        raise NotApplicable(f"{entry['lladdr']} answers for several addresses on {entry.get('dev')} of {fact.node}")
+    evidence = f"{address} dev {entry.get('dev')} lladdr {entry['lladdr']} on {fact.node}; {link.get('ifname')} of {fact.value['peer']} has {link['address']}"
+    return Finding("underlay.mac.different", fact, entry["lladdr"], evidence, (f"kernel {fact.node}", f"kernel {fact.value['peer']}"))
+
+
+@cause(roots=("underlay.mac.different",))
+def another_machine_answers(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    by_peer: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_peer.setdefault(finding.fact.value["peer"], []).append(finding)
+    for peer, mine in by_peer.items():
+        address, mac = mine[0].fact.value["address"], mine[0].actual
+        seen = ", ".join(sorted({f.fact.node for f in mine}))
+        yield Cause("underlay_address_conflict", None, peer, f"Another machine answers for {peer}: {seen} sends packets for {address} to {mac}.", mine,
+                    objects=[str(address), str(mac)], why=["Two machines have the address, or the entry is old."],
+                    remedies=[Remedy("advise_address_conflict", "R0", f"find the machine with the MAC {mac}, and take {address} from it (arping -D {address})",
+                                     "", node=peer)])  # fmt: skip
+
+
+@expects("underlay.default")
+def one_default_route(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if cluster.backend not in ("", "none"):
+        for name in scope.core:
+            if cluster.node(name).calico_address() is not None:
+                yield Fact("underlay.default", name, value="no second default route in front of that of the node's own network")
+
+
+@check("underlay.default.second", fact="underlay.default")
+def default_not_taken_over(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts = documents.node(fact.node)
+    own = facts.link_holding(documents.cluster.node(fact.node).calico_address())
+    found = sorted(facts.routes_to("0.0.0.0/0"), key=lambda route: route.get("metric") or 0)
+    devices = [device for route in found for _gateway, device in hops(route)]
+    if own is None or own not in devices or devices[0] == own:
+        return None
+    best = route_line(found[0])
+    return Finding("underlay.default.second", fact, best, f"{best} comes before {route_line(found[devices.index(own)])} on {fact.node}",
+                   (f"kernel {fact.node}",), severity="latent")  # fmt: skip
+
+
+@cause(roots=("underlay.default.second",))
+def second_default(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        yield Cause("second_default_route", None, node, f"{node} has a second default route that wins: {finding.actual}", [finding],
+            objects=[str(finding.actual)],
+                    why=["Everything beyond the node's own networks leaves there: the API, nodes in other subnets, what pods reach outside."],
+                    remedies=[Remedy("advise_default_route", "R0", f"on {node}, remove it or give it a higher metric: ip route del {finding.actual}", "",
+                                     node=node)])  # fmt: skip
+
+
+@expects("neighbour.table")
+def neighbour_tables(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    for name in scope.core:
+        yield Fact("neighbour.table", name, value="room for more neighbours")
+
+
+@check("neighbour.table.full", fact="neighbour.table")
+def room_for_neighbours(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """Above gc_thresh3 the kernel refuses new entries ("neighbour: arp_cache: neighbor table overflow!")."""
+    facts = documents.node(fact.node)
+    try:
+        limit = int(facts.sysctl("net/ipv4/neigh/default/gc_thresh3"))
+    except (NotCollected, ValueError) as exc:
+        raise NotApplicable("the kernel tells no limit here") from exc
+    table = as_mapping(as_mapping(facts.section("counters")).get("arp_cache"))
+    entries, refused = table.get("entries"), table.get("table_fulls")
+    if not isinstance(entries, int):
+        raise NotCollected(f"{fact.node}: the size of the neighbour table could not be read")
+    if entries < 0.9 * limit:
+        return None
+    evidence = f"{fact.node}: {entries} neighbours, gc_thresh3 is {limit}" + (f", {refused} refused since the start" if refused else "")
+    return Finding("neighbour.table.full", fact, entries, evidence, (f"kernel {fact.node}",), severity="critical" if refused else "latent")
+
+
+@cause(roots=("neighbour.table.full",))
+def neighbour_overflow(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node = finding.fact.node
+        name, wanted = "net.ipv4.neigh.default.gc_thresh3", str(4 * int(finding.actual))
+        yield Cause("neigh_table_overflow", "F54", node, f"The neighbour table of {node} is full: {finding.actual} entries.", [finding], objects=[name],
+                    why=["New neighbours, so new pods and peers, are not resolved."],
+                    remedies=[Remedy("advise_gc_thresh", "R0", f"on {node}: sysctl -w {name}={wanted}, and gc_thresh1 and gc_thresh2 below it", "",
+                                     node=node)])  # fmt: skip
 
 
 @cause(roots=("underlay.route.missing", "underlay.neighbour.failed"))

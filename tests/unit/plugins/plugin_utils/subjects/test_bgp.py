@@ -257,3 +257,8 @@ def test_a_node_that_is_gone():
     diagnosis = small.diagnose(cluster=gone, k8s01=passive, k8s02=passive)
     assert small.named(diagnosis) == ["stale_node_peer"]
     assert diagnosis.outcome != "broken" and not diagnosis.unexplained
+
+
+def test_a_session_that_one_side_takes_for_up():
+    (cause,) = small.diagnose(k8s01=lose_session("Connect"), k8s02=lambda document: None).causes
+    assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("bgp_session_one_sided", None, "k8s01", ["k8s02"])

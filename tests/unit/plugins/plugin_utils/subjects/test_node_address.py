@@ -209,3 +209,31 @@ def test_without_autodetection_deleting_would_change_nothing():
 def test_what_an_interface_carries(section, value, reason):
     facts = NodeFacts("k8s01", {**small.node_document("k8s01"), section: value})
     assert removal_obstacles(facts, "br0", Cluster(small.cluster_document())) == ([reason] if reason else [])
+
+
+def twin(address, ready):
+    def change(document):
+        document["nodes"].append({"metadata": {"name": "other", "annotations": {"projectcalico.org/IPv4Address": f"{small.ADDRESSES['k8s02']}/24"}}, "spec": {},
+                                  "status": {"addresses": [{"type": "InternalIP", "address": address}],
+                                             "conditions": [{"type": "Ready", "status": ready}]}})  # fmt: skip
+
+    return change
+
+
+def test_two_nodes_with_one_address():
+    (cause,) = small.diagnose(cluster=twin("10.2.7.203", "True")).causes
+    assert (cause.id, cause.fault, cause.node) == ("duplicate_node_ip", "F50", "other")
+
+
+def test_a_node_that_was_renamed():
+    (cause,) = small.diagnose(cluster=twin(small.ADDRESSES["k8s02"], "Unknown")).causes
+    assert (cause.id, cause.fault, cause.node) == ("node_renamed", None, "other")
+
+
+def test_a_mask_that_is_not_the_interfaces():
+    def narrow(document):
+        document["nodes"][0]["metadata"]["annotations"]["projectcalico.org/IPv4Address"] = f"{small.ADDRESSES['k8s01']}/32"
+
+    diagnosis = small.diagnose(cluster=narrow)
+    cause = next(c for c in diagnosis.causes if c.id == "node_mask_32")
+    assert (cause.fault, cause.node, diagnosis.severity(cause)) == ("F26", "k8s01", "latent")

@@ -99,3 +99,82 @@ def test_no_tunnel_is_expected_without_ipip():
         document["ippools"][0]["spec"] = {"cidr": "10.253.0.0/16"}
 
     assert not [fact for fact in small.diagnose(cluster=plain).facts if fact.kind == "tunnel.device"]
+
+
+# ----------------------------------------------------------------------------- what no list has
+
+
+def other_mac(*more):
+    def change(document):
+        document["neighbours"] = [{"dst": FAR, "dev": "eth0", "lladdr": "52:54:00:00:00:99", "state": ["REACHABLE"]}, *more]
+
+    return change
+
+
+def test_another_machine_answers_for_a_peer():
+    def own(document):
+        next(li for li in document["links"] if li["ifname"] == "eth0")["address"] = "52:54:00:00:00:02"
+
+    diagnosis = small.diagnose(k8s01=other_mac(), k8s02=own)
+    assert [(c.id, c.fault, c.node) for c in diagnosis.causes] == [("underlay_address_conflict", None, "k8s02")]
+    assert diagnosis.outcome == "broken"
+    several = other_mac({"dst": "10.2.7.254", "dev": "eth0", "lladdr": "52:54:00:00:00:99", "state": ["STALE"]})
+    assert small.verdict(small.diagnose(k8s01=several, k8s02=own), "underlay.mac", "k8s01", "k8s02").outcome == "not_applicable"  # a router answers
+
+
+def test_a_second_default_route():
+    def second(metric):
+        return lambda document: document["routes"].append(small.route("0.0.0.0/0", "wan0", gateway="192.0.2.1", metric=metric))
+
+    first = lambda document: document["routes"][0].update(metric=100)  # noqa: E731
+    diagnosis = small.diagnose(k8s01=small.together(first, second(50)))
+    assert [(c.id, diagnosis.severity(c)) for c in diagnosis.causes] == [("second_default_route", "latent")]
+    assert small.diagnose(k8s01=small.together(first, second(200))).findings == []
+
+
+def table(entries, fulls=0, limit="1024"):
+    def change(document):
+        document["sysctls"]["net/ipv4/neigh/default/gc_thresh3"] = limit
+        document["counters"] = {"arp_cache": {"entries": entries, "table_fulls": fulls}}
+
+    return change
+
+
+@pytest.mark.parametrize(("change", "severity"), [(table(1000), "latent"), (table(1020, 7), "critical"), (table(500, 7), None)])
+def test_a_full_neighbour_table(change, severity):
+    diagnosis = small.diagnose(k8s01=change)
+    assert [(c.id, c.fault, diagnosis.severity(c)) for c in diagnosis.causes] == ([("neigh_table_overflow", "F54", severity)] if severity else [])
+
+
+@pytest.mark.parametrize(("change", "outcome"), [(lambda d: None, "not_applicable"), (table(None), "not_checked")])
+def test_a_neighbour_table_that_tells_nothing(change, outcome):
+    assert small.verdict(small.diagnose(k8s01=change), "neighbour.table", "k8s01").outcome == outcome
+
+
+def test_strict_reverse_paths():
+    def direct(document):
+        document["ippools"][0]["spec"] = {"cidr": "10.253.0.0/16"}
+
+    def sender(document):
+        document["routes"] = [r for r in document["routes"] if r["dst"] != small.BLOCKS["k8s02"]]
+        document["routes"] += [small.route(small.BLOCKS["k8s02"], "eth1", gateway="10.9.7.202", metric=50), small.route("10.9.7.0/24", "eth1", scope="link")]
+        document["lookups"] = []
+
+    def receiver(value):
+        def change(document):
+            document["links"].append(small.link(5, "eth1"))
+            document["addresses"].append({"ifname": "eth1", "family": "inet", "local": "10.9.7.202", "prefixlen": 24})
+            document["sysctls"].update({"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/eth1/rp_filter": value})
+            document["routes"] = [{**r, "dev": "eth0"} if r.get("dev") == "tunl0" else r for r in document["routes"]]
+            document["lookups"] = []
+
+        return change
+
+    def verdict(value):
+        diagnosis = small.diagnose(cluster=direct, k8s01=sender, k8s02=receiver(value))
+        return diagnosis, small.verdict(diagnosis, "underlay.source", "k8s02", "10.253.1.5>10.253.2.7")
+
+    diagnosis, found = verdict("1")
+    assert found.finding.check == "rp_filter.strict"
+    assert (diagnosis.causes[0].id, diagnosis.causes[0].fault, diagnosis.causes[0].node) == ("rp_filter_strict_underlay", "F15", "k8s02")
+    assert verdict("2")[1].outcome == "ok"
