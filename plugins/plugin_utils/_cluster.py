@@ -120,6 +120,7 @@ class Node:
     machine_id: str | None
     system_uuid: str | None
     pod_cidrs: tuple[str, ...]
+    provider: str  # scheme of spec.providerID, such as aws
 
     @property
     def internal_ip(self) -> str | None:
@@ -197,6 +198,7 @@ class Node:
             machine_id=info.get("machineID") or None,
             system_uuid=info.get("systemUUID") or None,
             pod_cidrs=tuple(str(c) for c in as_list(spec.get("podCIDRs"))),
+            provider=str(spec.get("providerID") or "").partition(":")[0],
         )
 
 
