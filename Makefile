@@ -6,18 +6,19 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
+HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-TESTED := lint unit docs sanity galaxy integration matrix
+TESTED := lint unit docs sanity galaxy integration cover
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) property captures bench format changelog setup setup-lab setup-dev clean distclean
+.PHONY: help demo test $(TESTED) matrix property captures bench format changelog setup setup-lab setup-dev clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property captures bench galaxy clean distclean"
-	@echo "  make matrix FAULT=node_ip_wrong_nic MODE=ipip      a part of the fault matrix"
+	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 
 # ---- what people run
@@ -41,7 +42,10 @@ captures: .venv/.dev $(HOUSE)
 	@$(PY) tests/captures.py $(CAPTURE)
 
 matrix: setup tools
-	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE))
+	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE)) --healthy $(HEALTHY)
+
+cover: setup tools
+	@$(PY) tests/matrix.py --cover
 
 sanity: setup-dev
 	@$(PY) tests/tools/sanity.py

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every fault in every mode: broken for real, diagnosed over SSH as a user would, and the first named cause held against what was done.
+"""Faults in the modes of the lab: broken for real, diagnosed over SSH as a user would, and the first named cause held against what was done.
 
-make matrix [FAULT=name] [MODE=mode]     writes build/matrix.json: [{faults, mode, expected, named, right, seconds}]
+make matrix [FAULT=name] [MODE=mode] [HEALTHY=times]     writes build/matrix.json: [{faults, mode, expected, named, right, seconds}]
+make cover                                               every fault once and every mode at least once, as in `make test`
 """
 
 from __future__ import annotations
@@ -36,8 +37,22 @@ MODES: dict[str, list[str]] = {
 }
 # not named right yet: printed, and run only where asked for by name
 NOT_YET: dict[tuple[str, str], str] = {}
-# two faults at once on different nodes, and a question that crosses both
-PAIRS = [("node_ip_wrong_nic", "proxy_arp_or_forwarding_cleared.forwarding", ("shop/web-2", "shop/web-1", 8080))]
+FORWARD, BACK = ("shop/web-0", "shop/web-1", 8080), ("shop/web-2", "shop/web-1", 8080)
+VETH, SYSCTL = "host_veth_missing.down", "proxy_arp_or_forwarding_cleared"
+# two faults at once on different nodes, and a question that crosses both; each pair in one mode
+PAIRS = [
+    ("node_ip_wrong_nic", f"{SYSCTL}.forwarding", BACK),
+    (VETH, f"{SYSCTL}.proxy_arp", BACK),
+    ("stale_host_neighbour", f"{SYSCTL}.ip_forward", BACK),
+    ("pod_route_wrong_iface", "no_route_to_169_254_1_1", BACK),
+    ("local_pod_route_missing", f"{SYSCTL}.forwarding", BACK),
+    ("bird_down_or_config_rejected.stopped", f"{SYSCTL}.proxy_arp", BACK),
+    ("remote_block_route_missing_bird_has_it.unlearned", VETH, FORWARD),
+    ("tunnel_device_missing_or_down", "pod_side_broken", BACK),
+    ("felix_owned_route_missing", VETH, FORWARD),
+    ("pod_side_broken", f"{SYSCTL}.ip_forward", BACK),
+]
+Asked = tuple[list[Fault], tuple[str, str, int]]
 
 
 @dataclass
@@ -106,8 +121,8 @@ def broken(lab: Lab, faults: list[Fault]) -> Iterator[None]:
             fault.heal(lab)
 
 
-def run_mode(mode: str, rows: list[tuple[list[Fault], tuple[str, str, int]]], keep: bool) -> list[Row]:
-    name = f"m{os.getpid() % 10000}{mode[:1]}"
+def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
+    name = f"m{os.getpid() % 10000}n{list(MODES).index(mode)}"
     folder = ROOT / "build" / "matrix" / mode
     folder.mkdir(parents=True, exist_ok=True)
     lab_command = [sys.executable, "-m", "lab"]
@@ -146,25 +161,53 @@ def show(row: Row) -> None:
         print("    " + row.note.replace("\n", "\n    "), flush=True)
 
 
-def plan(fault: str | None, mode: str | None) -> dict[str, list[tuple[list[Fault], tuple[str, str, int]]]]:
+def possible(fault: Fault, mode: str, by_name: bool = False) -> str:
+    """Why a fault is not put in in a mode; "" if it is."""
+    if mode not in modes.MODES:
+        return "judged without faults only"
+    if mode not in fault.modes.names:
+        return fault.modes.otherwise
+    return "" if by_name else NOT_YET.get((fault.name, mode), "")
+
+
+def _pairs(chosen: dict[str, list[Asked]]) -> None:
+    """Each pair in that mode, of those in which it can occur, that has the fewest rows with two faults."""
     known = {item.name: item for item in catalogue()}
-    chosen: dict[str, list[tuple[list[Fault], tuple[str, str, int]]]] = {}
+    for first, second, question in PAIRS:
+        pair = [known[first], known[second]]
+        places = [mode for mode in chosen if not any(possible(fault, mode) for fault in pair)]
+        if places:
+            least = min(places, key=lambda mode: sum(len(faults) > 1 for faults, _question in chosen[mode]))
+            chosen[least].append((pair, question))
+
+
+def covering() -> dict[str, list[Asked]]:
+    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet."""
+    chosen: dict[str, list[Asked]] = {mode: [([], QUESTION)] for mode in MODES}
+    for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
+        places = [mode for mode in MODES if not possible(fault, mode)]
+        if places:
+            chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], fault.question))
+    return chosen
+
+
+def plan(fault: str | None, mode: str | None, healthy: int) -> dict[str, list[Asked]]:
+    """Everything, or what was asked for; says why the rest is not there."""
+    chosen: dict[str, list[Asked]] = {}
     for name in MODES if mode is None else [mode]:
-        rows: list[tuple[list[Fault], tuple[str, str, int]]] = []
-        if fault in (None, "healthy"):
-            rows.append(([], QUESTION))
-        if name != "second-nic":
-            chosen_ones = [item for item in known.values() if fault is None or item.name.startswith(fault) or item.number == fault]
-            for item in chosen_ones:
-                reason = item.modes.otherwise if name not in item.modes.names else "" if fault else NOT_YET.get((item.name, name), "")
-                if reason:
-                    print(f"{item.name:58} {name:17} -      {reason}", flush=True)
-                else:
-                    rows.append(([item], item.question))
-            both = [pair for pair in PAIRS if all(name in known[part].modes.names for part in pair[:2])]
-            rows += [([known[a], known[b]], question) for a, b, question in both if fault in (None, f"{a}+{b}")]
+        rows: list[Asked] = [([], QUESTION)] * (healthy if fault in (None, "healthy") else 0)
+        for item in catalogue():
+            if fault is not None and not item.name.startswith(fault) and item.number != fault:
+                continue
+            reason = possible(item, name, fault is not None)
+            if reason:
+                print(f"{item.name:58} {name:17} -      {reason}", flush=True)
+            else:
+                rows.append(([item], item.question))
         if rows:
             chosen[name] = rows
+    if fault is None:
+        _pairs(chosen)
     return chosen
 
 
@@ -172,9 +215,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fault", help="only faults whose name begins so, or whose number it is (F01), or healthy")
     parser.add_argument("--mode", choices=sorted(MODES))
+    parser.add_argument("--healthy", type=int, default=1, metavar="TIMES", help="how often each mode is judged without a fault")
+    parser.add_argument("--cover", action="store_true", help="every fault once and every mode at least once")
     parser.add_argument("--keep", action="store_true", help="leave the labs up")
     options = parser.parse_args()
-    chosen = plan(options.fault, options.mode)
+    chosen = covering() if options.cover else plan(options.fault, options.mode, options.healthy)
     if not chosen:
         print(f"no fault begins with {options.fault}; python -m lab faults lists them", file=sys.stderr)
         return 2
