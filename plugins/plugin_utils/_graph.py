@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -211,3 +211,17 @@ def closure(start: Iterable[FactId], facts: Mapping[FactId, Fact]) -> set[FactId
         result.add(current)
         stack.extend(facts[current].needs)
     return result
+
+
+def by_common_end(findings: Iterable[Finding]) -> Iterator[tuple[str, list[str], list[Finding]]]:
+    """(node, the others, findings): what is wrong between two nodes each, grouped by the node that most of it has in common. fact.value: {peer}"""
+    left = list(findings)
+    while left:
+        ends: dict[str, int] = {}
+        for finding in left:
+            for end in (finding.fact.node, finding.fact.value["peer"]):
+                ends[end] = ends.get(end, 0) + 1
+        culprit = max(sorted(ends), key=lambda name: ends[name])
+        mine = [f for f in left if culprit in (f.fact.node, f.fact.value["peer"])]
+        left = [f for f in left if culprit not in (f.fact.node, f.fact.value["peer"])]
+        yield culprit, sorted({f.fact.value["peer"] if f.fact.node == culprit else f.fact.node for f in mine}), mine

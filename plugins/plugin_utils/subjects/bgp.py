@@ -11,7 +11,7 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
-from .._graph import Fact, FactId, Finding, NotApplicable
+from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import Family, Json, NotCollected, as_mapping, tagged
 from .._question import Scope
 from .._remedies import restart_calico_node
@@ -249,15 +249,7 @@ def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
     """Grouped by the node that all the failing directions have in common. A session that nothing else explains is one that cannot be opened."""
     tried = {f.fact.id for f in findings if f.check == "underlay.tcp179.blocked"}
     left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or (_silent(f, diagnosis) and not _one_sided(f, diagnosis)))]
-    while left:
-        ends: dict[str, int] = {}
-        for finding in left:
-            for end in (finding.fact.node, finding.fact.value["peer"]):
-                ends[end] = ends.get(end, 0) + 1
-        culprit = max(sorted(ends), key=lambda name: ends[name])
-        mine = [f for f in left if culprit in (f.fact.node, f.fact.value["peer"])]
-        left = [f for f in left if culprit not in (f.fact.node, f.fact.value["peer"])]
-        others = sorted({f.fact.value["peer"] if f.fact.node == culprit else f.fact.node for f in mine})
+    for culprit, others, mine in by_common_end(left):
         clear = len(others) > 1
         seen = any(f.fact.id in tried for f in mine)
         summary = f"TCP port 179 is blocked between {culprit} and {', '.join(others)}."

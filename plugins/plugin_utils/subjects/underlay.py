@@ -11,7 +11,7 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
-from .._graph import Fact, FactId, Finding, NotApplicable
+from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import NotCollected, as_list, as_mapping, family_of, tagged
 from .._question import Scope
 from .._routes import hops, route_line
@@ -25,14 +25,16 @@ if t.TYPE_CHECKING:
 STRICT = "1"  # rp_filter (Documentation/networking/ip-sysctl): 0 off, 1 strict, 2 loose; the larger of all and the interface counts
 
 
-@expects("underlay.route")
+@expects("underlay.route", "underlay.mac")
 def underlay_routes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     asked = set(scope.asked_nodes)
     for family in families(cluster):
         addresses = peer_addresses(cluster, family)
         for local, peer in scope.pairs(addresses):
             if peer in asked:
-                yield Fact("underlay.route", local, tagged(peer, family), {"address": addresses[peer], "peer": peer})
+                tag, value = tagged(peer, family), {"address": addresses[peer], "peer": peer}
+                yield Fact("underlay.route", local, tag, value)
+                yield Fact("underlay.mac", local, tag, value, needs=(FactId("node.address", peer, tagged("", family)),))
 
 
 @check("underlay.route.missing", "underlay.neighbour.failed", fact="underlay.route")
@@ -85,17 +87,6 @@ def reverse_path(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     settings = ", ".join(f"{name}={value}" for name, value in filters.items())
     evidence = f"{fact.node}: rp_filter {settings}; packets from {wanted['source']} come in on {arrives}, the way back is {back}"
     return Finding("rp_filter.strict", fact, arrives, evidence, (f"kernel {fact.node}", f"kernel {fact.value['from']}"), hint={"dev": arrives, "back": back})
-
-
-@expects("underlay.mac")
-def peers_macs(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
-    asked = set(scope.asked_nodes)
-    for family in families(cluster):
-        addresses = peer_addresses(cluster, family)
-        for local, peer in scope.pairs(addresses):
-            if peer in asked:
-                value = {"address": addresses[peer], "peer": peer}
-                yield Fact("underlay.mac", local, tagged(peer, family), value, needs=(FactId("node.address", peer, tagged("", family)),))
 
 
 @check("underlay.mac.different", fact="underlay.mac")
