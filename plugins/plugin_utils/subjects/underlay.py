@@ -191,13 +191,7 @@ def neighbour_overflow(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
 @cause(roots=("underlay.route.missing", "underlay.neighbour.failed"))
 def underlay_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """Grouped by the node that the dead ways have in common."""
-    left = list(findings)
-    while left:
-        ends = [end for finding in left for end in (finding.fact.node, finding.fact.value["peer"])]
-        culprit = max(sorted(set(ends)), key=ends.count)
-        mine = [f for f in left if culprit in (f.fact.node, f.fact.value["peer"])]
-        left = [f for f in left if f not in mine]
-        others = sorted({f.fact.value["peer"] if f.fact.node == culprit else f.fact.node for f in mine})
+    for culprit, others, mine in by_common_end(findings):
         question = diagnosis.scope.question.nodes
         lost = [f for f in diagnosis.findings if f.check == "probe.lost" and culprit in question and set(question) <= {culprit, *others}]
         yield Cause(
