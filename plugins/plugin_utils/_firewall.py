@@ -402,4 +402,3 @@ def _walk(hook: Hook, chain: str, packet: Packet, depth: int) -> tuple[str | Non
             unsure = unsure or rule.may_end()
             packet = rule.mark(packet, matched)
     return None, packet, None, unsure
-
