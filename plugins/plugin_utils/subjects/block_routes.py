@@ -376,10 +376,7 @@ def not_complementary(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
         both = finding.check == "routes.programming.both"
         summary = "Felix and BIRD both write the routes to other nodes." if both else "Neither Felix nor BIRD writes the routes to other nodes."
         yield Cause("programclusterroutes_mismatch", "F31", "", summary, [finding], objects=["FelixConfiguration default", "BGPConfiguration default"],
-                    why=[f"{finding.evidence}.",
-                        "Felix takes over what BIRD wrote; BIRD then shows `!` for every block."] if both else [f"{finding.evidence}."],
+                    why=[f"{finding.evidence}."] + (["Felix takes over what BIRD wrote; BIRD then shows `!` for every block."] if both else []),
                     remedies=[Remedy("advise_program_routes", "R0",
-                        "set the two programClusterRoutes to values that complement each other: (Disabled, Enabled),"
+                                     "set the two programClusterRoutes to values that complement each other: (Disabled, Enabled),"
                                      " (Enabled, Disabled), (EnabledIPIPOnly, EnabledNoEncapOnly) or (EnabledNoEncapOnly, EnabledIPIPOnly)", "")])  # fmt: skip
-
-

@@ -41,8 +41,8 @@ def bridged_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             yield Fact("bridge.port", node, pod.key, {"master": BRIDGE, "state": "forwarding"}, needs=(veth, bridge))
             yield Fact("route.local", node, pod.key, {"dst": str(lease.cidr), "dev": BRIDGE, "pod": pod.key}, needs=(bridge,))
             if pod.key in asked:
-                yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": BRIDGE, "pod": pod.key}, needs=(bridge, FactId("bridge.port", node,
-                    pod.key), address))
+                needs = (bridge, FactId("bridge.port", node, pod.key), address)
+                yield Fact("neighbour.pod", node, pod.key, {"dst": pod.address, "dev": BRIDGE, "pod": pod.key}, needs=needs)
                 yield Fact("pod.link", node, pod.key, {"ifname": "eth0", "address": pod.address, "host": BRIDGE, "pod": pod.key}, needs=(veth,))
                 yield Fact("pod.route", node, pod.key, {"dst": "0.0.0.0/0", "gateway": lease.bridge_address, "dev": "eth0", "host": BRIDGE, "pod": pod.key},
                            needs=(link, FactId("podcidr", node)))  # fmt: skip

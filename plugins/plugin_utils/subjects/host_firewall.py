@@ -56,9 +56,9 @@ def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     first, *more = hits
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
     counted = any(hit.packets for hit in hits)
+    where = f"{first.backend}, table {first.table}, chain {first.chain}"
     return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity="latent",
-                   hint={"counted": counted, "rules": [_line(hit) for hit in hits],
-                       "where": f"{first.backend}, table {first.table}, chain {first.chain}"})  # fmt: skip
+                   hint={"counted": counted, "rules": [_line(hit) for hit in hits], "where": where})  # fmt: skip
 
 
 def _line(hit: Hit) -> str:

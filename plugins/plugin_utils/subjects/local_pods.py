@@ -90,8 +90,8 @@ def local_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     source = (f"kernel {fact.node}", "api")
     found = facts.routes_to(wanted["dst"])
     if not found:
-        return Finding("route.local.missing", fact, None, f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {wanted['pod']} runs",
-            source)
+        evidence = f"no route {wanted['dst']} dev {wanted['dev']} on {fact.node}, where pod {wanted['pod']} runs"
+        return Finding("route.local.missing", fact, None, evidence, source)
     best = min(found, key=lambda route: route.get("metric") or 0)
     if [device for _gateway, device in hops(best)] == [wanted["dev"]]:
         return None
@@ -259,8 +259,8 @@ def no_link_local(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
     for finding in findings:
         node, pod, ifname = finding.fact.node, finding.fact.object, finding.fact.value["ifname"]
         yield Cause("ipv6_disabled_or_no_ll", "F74", node, f"{ifname} on {node} lacks the address that pod {pod} uses as its IPv6 gateway.", [finding],
-                    objects=[pod], remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "",
-                        node=node)])  # fmt: skip
+                    objects=[pod],
+                    remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "", node=node)])  # fmt: skip
 
 
 @cause(roots=("route.gateway.missing",))

@@ -31,8 +31,8 @@ def addresses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
                 intended = intended_address(cluster, node, family)
                 yield Fact("node.address", node.name, tagged("", family), value=intended)
             if node.calico_interface(family) is not None and node.name in scope.core:
-                yield Fact("node.mask", node.name, tagged("", family), value="the mask of its interface", needs=(FactId("node.address", node.name, tagged("",
-                    family)),))
+                needs = (FactId("node.address", node.name, tagged("", family)),)
+                yield Fact("node.mask", node.name, tagged("", family), value="the mask of its interface", needs=needs)
 
 
 @check("node.address.wrong", "node.address.absent", "node.address.duplicate", fact="node.address")

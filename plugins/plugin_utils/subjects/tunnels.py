@@ -324,5 +324,3 @@ def drift(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
                     also=dead, why=[*(f"{f.evidence}." for f in mine[:2]),
                                     f"Felix on {node} is dead." if dead else "Felix corrects such entries within 90 s if it is well."],
                     remedies=restart_calico_node(diagnosis.documents, node, f"{node} sends to the tunnel ends of {', '.join(peers)}"))  # fmt: skip
-
-

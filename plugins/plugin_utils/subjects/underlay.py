@@ -147,7 +147,7 @@ def second_default(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
     for finding in findings:
         node = finding.fact.node
         yield Cause("second_default_route", None, node, f"{node} has a second default route that wins: {finding.actual}", [finding],
-            objects=[str(finding.actual)],
+                    objects=[str(finding.actual)],
                     why=["Everything beyond the node's own networks leaves there: the API, nodes in other subnets, what pods reach outside."],
                     remedies=[Remedy("advise_default_route", "R0", f"on {node}, remove it or give it a higher metric: ip route del {finding.actual}", "",
                                      node=node)])  # fmt: skip
@@ -216,5 +216,3 @@ def strict_filter(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
             why=[f"{finding.evidence}.", *(f"{f.fact.node} has a route of its own that leads there: {f.actual}." for f in aliens)],
             remedies=[Remedy("advise_rp_filter", "R0", f"let both directions use one interface, or set {name} to 2 (loose) on {node}", "", node=node)],
         )  # fmt: skip
-
-

@@ -103,8 +103,7 @@ OTHER_PORT = small.link(7, "flannel.1", linkinfo={"info_kind": "vxlan", "info_da
     ],
 )
 def test_causes(change, cluster, cause, fault, check):
-    nothing = lambda document: None  # noqa: E731
-    diagnosis = diagnose(change or nothing, cluster=cluster or nothing)
+    diagnosis = diagnose(change or small.together(), cluster=cluster or small.together())
     first = next(c for c in diagnosis.causes if c.id == cause)
     assert (first.fault, check in {root.check for root in first.roots}) == (fault, True)
 

@@ -126,7 +126,9 @@ def test_a_second_default_route():
     def second(metric):
         return lambda document: document["routes"].append(small.route("0.0.0.0/0", "wan0", gateway="192.0.2.1", metric=metric))
 
-    first = lambda document: document["routes"][0].update(metric=100)  # noqa: E731
+    def first(document):
+        document["routes"][0].update(metric=100)
+
     diagnosis = small.diagnose(k8s01=small.together(first, second(50)))
     assert [(c.id, diagnosis.severity(c)) for c in diagnosis.causes] == [("second_default_route", "latent")]
     assert small.diagnose(k8s01=small.together(first, second(200))).findings == []
