@@ -52,7 +52,8 @@ PAIRS = [
     ("felix_owned_route_missing", VETH, FORWARD),
     ("pod_side_broken", f"{SYSCTL}.ip_forward", BACK),
 ]
-Asked = tuple[list[Fault], tuple[str, str, int]]
+Question = tuple[str, str, int]
+Asked = tuple[list[Fault], Question]
 
 
 @dataclass
@@ -87,6 +88,12 @@ def diagnose(lab: str, question: tuple[str, str, int], folder: pathlib.Path) -> 
         raise RuntimeError(f"diagnose ended with {done.returncode} and {len(found)} reports:\n{done.stdout[-3000:]}\n{done.stderr[-1000:]}")
     (folder / "screen.txt").write_text(done.stdout)
     return t.cast("dict[str, t.Any]", json.loads(found[0].read_text()))
+
+
+def by_ipv6(lab: Lab, question: Question) -> Question:
+    """The same question, about the IPv6 address of its destination."""
+    source, destination, port = question
+    return source, f"[{lab.pod(destination).address6}]", port
 
 
 def judge(row: Row, report: dict[str, t.Any], nodes: list[str]) -> None:
@@ -138,6 +145,8 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
         lab = Lab.load(name)
         for faults, question in rows:
             row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults])
+            if any(fault.family == 6 for fault in faults):
+                question = by_ipv6(lab, question)
             try:
                 with broken(lab, faults):
                     started = time.monotonic()

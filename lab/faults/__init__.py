@@ -34,6 +34,7 @@ BIRD_ROUTES = Modes(tuple(name for name in BGP.names if not MODES[name].felix_ro
 FELIX_ROUTES = Modes(tuple(name for name, mode in MODES.items() if mode.felix_routes), "Felix does not write the routes to other nodes")
 MESH = Modes(tuple(name for name in BGP.names if not MODES[name].reflectors), "there is no mesh")
 REFLECTORS = Modes(tuple(name for name, mode in MODES.items() if mode.reflectors), "there is no route reflector")
+IPV6 = Modes(tuple(name for name, mode in MODES.items() if mode.ipv6), "there is no IPv6")
 TUNNEL = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel), "there is no tunnel")
 IPIP = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "ipip"), "there is no tunl0")
 CALICO = Modes(tuple(name for name, mode in MODES.items() if not mode.flannel), "calico-node announces no address")
@@ -61,6 +62,7 @@ class Fault:
     text: str
     works: bool = False  # a latent fault: the question's traffic still flows
     only_bgp: bool = False  # latent where Felix writes the routes
+    family: int = 4  # of the addresses that the question is about
 
     @property
     def cause(self) -> str:
@@ -95,6 +97,7 @@ def fault(
     modes: Modes = EVERY,
     works: bool = False,
     only_bgp: bool = False,
+    family: int = 4,
 ) -> Callable[[Generator], Generator]:
     """Declare a fault."""
 
@@ -102,7 +105,7 @@ def fault(
         if name in _found:
             raise LabError(f"two faults are called {name}")
         text = " ".join((run.__doc__ or "").split())
-        _found[name] = Fault(name, number, breaks, node, objects, modes, question, run, text, works, only_bgp)
+        _found[name] = Fault(name, number, breaks, node, objects, modes, question, run, text, works, only_bgp, family)
         return run
 
     return declare
