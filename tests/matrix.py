@@ -93,7 +93,14 @@ def diagnose(lab: str, question: tuple[str, str, int], folder: pathlib.Path) -> 
 def by_ipv6(lab: Lab, question: Question) -> Question:
     """The same question, about the IPv6 address of its destination."""
     source, destination, port = question
-    return source, f"[{lab.pod(destination).address6}]", port
+    return source, f"[{lab.pod(destination.strip('[]')).address6}]", port
+
+
+def healthy(mode: str) -> list[Asked]:
+    """The rows of a mode without a fault: one for each family of addresses."""
+    source, destination, port = QUESTION
+    families = modes.MODES[mode].families if mode in modes.MODES else (4,)
+    return [([], (source, destination if family == 4 else f"[{destination}]", port)) for family in families]
 
 
 def judge(row: Row, report: dict[str, t.Any], nodes: list[str]) -> None:
@@ -145,7 +152,7 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
         lab = Lab.load(name)
         for faults, question in rows:
             row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults])
-            if any(fault.family == 6 for fault in faults):
+            if question[1].startswith("[") or any(fault.family == 6 for fault in faults):
                 question = by_ipv6(lab, question)
             try:
                 with broken(lab, faults):
@@ -192,7 +199,7 @@ def _pairs(chosen: dict[str, list[Asked]]) -> None:
 
 def covering() -> dict[str, list[Asked]]:
     """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet."""
-    chosen: dict[str, list[Asked]] = {mode: [([], QUESTION)] for mode in MODES}
+    chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in MODES if not possible(fault, mode)]
         if places:
@@ -200,11 +207,11 @@ def covering() -> dict[str, list[Asked]]:
     return chosen
 
 
-def plan(fault: str | None, mode: str | None, healthy: int) -> dict[str, list[Asked]]:
+def plan(fault: str | None, mode: str | None, times: int) -> dict[str, list[Asked]]:
     """Everything, or what was asked for; says why the rest is not there."""
     chosen: dict[str, list[Asked]] = {}
     for name in MODES if mode is None else [mode]:
-        rows: list[Asked] = [([], QUESTION)] * (healthy if fault in (None, "healthy") else 0)
+        rows: list[Asked] = healthy(name) * (times if fault in (None, "healthy") else 0)
         for item in catalogue():
             if fault is not None and not item.name.startswith(fault) and item.number != fault:
                 continue

@@ -131,13 +131,20 @@ class Narrowing:
                 if endpoint.get("nodeName"):
                     self.nodes.add(endpoint["nodeName"])
 
+    def _address(self, address: str) -> None:
+        """The API selects by the first address of a pod only, in dual stack normally the IPv4 one; for the others all pods are looked through."""
+        found = list(self.api.items(CORE["pods"], {"fieldSelector": f"status.podIP={address}"}))
+        if not found and ":" in address:
+            found = [pod for pod in self.api.items(CORE["pods"]) if address in map(canonical, _addresses(pod))]
+        self._add(found, True)
+
     def _ask(self, kind: str, words: tuple[str, ...]) -> None:
         if kind == "pod":
             self._pod(*words)
         elif kind == "svc":
             self._service(*words)
         elif kind == "address":
-            self._add(self.api.items(CORE["pods"], {"fieldSelector": f"status.podIP={words[0]}"}), True)
+            self._address(words[0])
         else:
             self.nodes.add(words[0])
 
@@ -153,6 +160,10 @@ class Narrowing:
         self._add(components.result(), False)
         self._add(agents.result().get("items") or [], False)  # one page: in a big cluster those of other nodes are not worth it
         return list(self.found.values())
+
+
+def _addresses(pod: dict[str, t.Any]) -> list[t.Any]:
+    return [entry.get("ip") for entry in (pod.get("status") or {}).get("podIPs") or []]
 
 
 class Reader:

@@ -62,6 +62,17 @@ def test_narrowed_to_a_question(recorded: FakeApi) -> None:
     assert not any(path.startswith("/api/v1/pods?limit") for _method, path, _body, _headers in recorded.asked)
 
 
+def test_second_address_of_a_pod(api: FakeApi, captures: t.Callable[..., t.Any]) -> None:
+    api.load(captures("dualstack-healthy") / "dualstack-healthy" / "api")
+    pod = next(item for item in api.lists["/api/v1/pods"] if item["metadata"]["name"].startswith("web-"))
+    second = pod["status"]["podIPs"][1]["ip"]
+    assert ":" in second
+    document = _kube.read_cluster({"host": api.url}, ["pods"], {"endpoints": [second]})
+    assert pod["metadata"]["name"] in names(document, "pods")
+    document = _kube.read_cluster({"host": api.url}, ["pods"], {"endpoints": ["fd00::dead"]})
+    assert pod["metadata"]["name"] not in names(document, "pods")
+
+
 def test_unknown_pod_brings_its_namespace(recorded: FakeApi) -> None:
     document = _kube.read_cluster({"host": recorded.url}, ["pods", "namespaces"], {"endpoints": ["shop/web-typo", "nonsense", "node/none"]})
     assert any(name.startswith("web-") for name in names(document, "pods"))
