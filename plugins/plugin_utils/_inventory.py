@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ._cluster import Cluster
+from ._cluster import Cluster, Node
+from ._json import Json, as_mapping
 
 Variables = Mapping[str, t.Any]
 
@@ -46,3 +48,26 @@ def not_matched(nodes: Iterable[str], hosts: Mapping[str, str]) -> dict[str, str
         for node in nodes
         if node not in hosts
     }
+
+
+def _plain(identifier: Json) -> str:
+    return re.sub(r"[^0-9a-f]", "", str(identifier or "").lower())
+
+
+def identified(document: Mapping[str, Json] | None, nodes: Mapping[str, Node]) -> list[str] | None:
+    """The API's nodes that have this machine's identity; None where neither side tells enough to compare."""
+    identity = as_mapping((document or {}).get("identity"))
+    machine, system = _plain(identity.get("machine_id")), _plain(identity.get("system_uuid"))
+    if machine and any(node.machine_id for node in nodes.values()):
+        return [node.name for node in nodes.values() if machine == _plain(node.machine_id)]
+    if system and any(node.system_uuid for node in nodes.values()):
+        return [node.name for node in nodes.values() if system == _plain(node.system_uuid)]
+    return None
+
+
+def machine_of(cluster: Cluster, node: str, document: Mapping[str, Json] | None) -> tuple[str, list[str]]:
+    """("same" | "other" | "unknown", the API's nodes that have this machine's identity): whether what answered for a node is that node."""
+    matching = identified(document, cluster.nodes)
+    if matching is None or node not in cluster.nodes:
+        return "unknown", []
+    return ("same" if node in matching else "other"), matching

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 
 from ._cluster import Cluster
-from ._json import Json, NotCollected
+from ._json import Json, NotCollected, objects
 from ._question import BadQuestion
 from ._topology import uses_bird
 
@@ -27,6 +27,7 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
     at_once: restart without waiting for what would heal by itself."""
     if not isinstance(report.get("verdict"), Mapping) or not isinstance(report.get("findings"), list):
         raise BadQuestion("the report has no verdict and no findings; make it anew with podnet.doctor.diagnose")
+    others = {str(entry.get("node")) for entry in objects(report.get("collected")) if entry.get("machine") == "other"}
     actions: list[dict[str, Json]] = []
     refused: list[dict[str, Json]] = []
     for cause in report["verdict"]["causes"]:
@@ -36,8 +37,9 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": remedy["action"]})
                 continue
             host = hosts.get(remedy["node"])
-            if remedy["id"] in NODE_REMEDIES and host is None:
-                reason = f"{remedy['action']}: {remedy['node']} is not in the inventory"
+            if remedy["node"] in others or (remedy["id"] in NODE_REMEDIES and host is None):
+                why = f"the inventory's host {host} is another machine (machine-id)" if host else f"{remedy['node']} is not in the inventory"
+                reason = f"{remedy['action']}: {why}"
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             mine += 1

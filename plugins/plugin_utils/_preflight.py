@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster, Node
+from ._inventory import identified
 from ._json import Json, NotCollected, as_mapping, section_of
 
 WIDTH = 80
@@ -83,21 +84,6 @@ def _fix(said: str, fixes: Sequence[tuple[str, str]], otherwise: str) -> str:
 def _version(text: Json) -> tuple[int, ...]:
     found = re.match(r"(\d+)\.(\d+)", str(text or ""))
     return (int(found[1]), int(found[2])) if found else ()
-
-
-def _plain(identifier: Json) -> str:
-    return re.sub(r"[^0-9a-f]", "", str(identifier or "").lower())
-
-
-def identified(document: Mapping[str, Json] | None, nodes: Mapping[str, Node]) -> list[str] | None:
-    """The API's nodes that have this machine's identity; None where neither side tells enough to compare."""
-    identity = as_mapping((document or {}).get("identity"))
-    machine, system = _plain(identity.get("machine_id")), _plain(identity.get("system_uuid"))
-    if machine and any(node.machine_id for node in nodes.values()):
-        return [node.name for node in nodes.values() if machine == _plain(node.machine_id)]
-    if system and any(node.system_uuid for node in nodes.values()):
-        return [node.name for node in nodes.values() if system == _plain(node.system_uuid)]
-    return None
 
 
 def name_it(line: Line, host: Host, nodes: Mapping[str, Node]) -> None:

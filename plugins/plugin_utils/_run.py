@@ -17,13 +17,13 @@ from ._cluster import Cluster
 from ._collection import Wanted
 from ._diagnosis import Diagnosis, node_summary
 from ._documents import Documents, Evidence, NodeFacts
-from ._inventory import not_matched
+from ._inventory import machine_of, not_matched
 from ._json import Json, NotCollected, as_mapping
 from ._question import BadQuestion, Question, check_port, resolve, split_service
 
 FIRST_ANSWER = "diagnose_node"
 LATER_ANSWER = "diagnose_node_again"
-SECTIONS = ("nodes", "pods", "namespaces", "daemonsets", "configmaps", "deployments", "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations",
+SECTIONS = ("nodes", "pods", "namespaces", "daemonsets", "configmaps", "deployments", "events", "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations",
             "bgppeers", "felixconfigurations", "clusterinformations")  # fmt: skip
 
 
@@ -149,8 +149,11 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any], evidence
     collected = []
     for node in dict.fromkeys((*question.nodes, *found)):
         facts = found.get(node) or NodeFacts(node, None, missing.get(node) or "was not asked by this run (--limit, serial, or a stopped play)")
+        machine, matching = machine_of(cluster, node, facts.document)
+        if machine == "other" and matching:
+            facts = NodeFacts(node, None, f"was not looked at: the inventory's host {hosts[node]} is {', '.join(matching)}")
         nodes[node] = facts
-        collected.append(node_summary(hosts.get(node, ""), node, facts.document, f"{node} {facts.reason}"))
+        collected.append({**node_summary(hosts.get(node, ""), node, facts.document, f"{node} {facts.reason}"), "machine": machine})
     witnesses = tuple(node for node in nodes if node not in question.nodes)
     return Diagnosis(question, Documents(cluster, nodes, Evidence(evidence)), witnesses), collected
 

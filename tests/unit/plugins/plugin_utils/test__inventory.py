@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._inventory import match, not_matched
+from ansible_collections.podnet.doctor.plugins.plugin_utils._inventory import machine_of, match, not_matched
 from ansible_collections.podnet.doctor.tests.unit import small
 
 
@@ -50,3 +50,27 @@ def test_the_first_host_stays():
 def test_what_is_missing_says_what_to_do():
     assert list(not_matched(["k8s01", "k8s02"], {"k8s01": "a"})) == ["k8s02"]
     assert "add a host named k8s02" in not_matched(["k8s02"], {})["k8s02"]
+
+
+def machines(**ids):
+    document = small.cluster_document()
+    for node in document["nodes"]:
+        node["status"]["nodeInfo"] = {"machineID": ids.get(node["metadata"]["name"], "")}
+    return Cluster(document)
+
+
+@pytest.mark.parametrize(
+    ("identity", "expected"),
+    [
+        ({"machine_id": "aa11"}, ("same", ["k8s01"])),
+        ({"machine_id": "bb22"}, ("other", ["k8s02"])),
+        ({"machine_id": "cc33"}, ("other", [])),
+        ({}, ("unknown", [])),
+    ],
+)
+def test_which_machine_answered(identity, expected):
+    assert machine_of(machines(k8s01="aa11", k8s02="bb22"), "k8s01", {"identity": identity}) == expected
+
+
+def test_machines_made_from_one_image_have_one_identity():
+    assert machine_of(machines(k8s01="aa11", k8s02="aa11"), "k8s02", {"identity": {"machine_id": "aa11"}})[0] == "same"

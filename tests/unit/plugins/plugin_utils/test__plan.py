@@ -63,3 +63,9 @@ def test_nothing_wrong_nothing_to_do():
     found = plan(small.diagnose().report())
     assert found["actions"] == found["refused"] == []
     assert _plan_text.screen(found) == ["PLAN     nothing to do"]
+
+
+def test_nothing_is_changed_on_another_machine():
+    found = plan({**report(), "collected": [{"node": "k8s02", "machine": "other"}]})
+    assert found["actions"] == []
+    assert "the inventory's host worker-2 is another machine" in found["refused"][0]["reason"]
