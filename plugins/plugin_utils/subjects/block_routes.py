@@ -326,15 +326,17 @@ def not_learned(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
     by_node: dict[str, list[Finding]] = {}
     for finding in findings:
         node, owner, prefix = finding.fact.node, finding.fact.value["owner"], finding.fact.object
-        if felix_programs(cluster, finding.fact.value["encapsulation"]):
+        borrowed = prefix.endswith(("/32", "/128"))
+        if felix_programs(cluster, finding.fact.value["encapsulation"]) and not borrowed:
             by_node.setdefault(node, []).append(finding)
         elif finding.hint.get("bird"):
             yield Cause("remote_block_route_missing_bird_has_it", "F22", node, f"BIRD on {node} knows the way to {prefix} but the kernel has no such route.",
                         [finding], objects=[prefix], remedies=restart_calico_node(diagnosis.documents, node, f"{node} has a route to {prefix}"))  # fmt: skip
-        elif finding.fact.object.endswith(("/32", "/128")):
+        elif borrowed:
+            dead = dead_felix(diagnosis, node)
             yield Cause("borrowed_ip_no_host_route", "F30", node, f"{node} has no route of its own to {prefix}, an address that {owner} borrowed.", [finding],
-                        objects=[prefix], why=["Its packets go to the node that owns the block, which throws them away."],
-                        remedies=restart_calico_node(diagnosis.documents, owner, f"{node} has a route to {prefix}"))  # fmt: skip
+                        objects=[prefix], also=dead, why=["Its packets go to the node that owns the block, which throws them away if it has no route either."],
+                        remedies=restart_calico_node(diagnosis.documents, node if dead else owner, f"{node} has a route to {prefix}"))  # fmt: skip
         else:
             yield Cause("remote_block_route_missing_not_learned", "F23", node, f"{node} has no route to {prefix}, the block of {owner}: it was not announced.",
                         [finding], objects=[prefix], heuristic=True,

@@ -263,8 +263,9 @@ def tunnel_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
     for finding in findings:
         by_node.setdefault(finding.fact.node, []).append(finding)
     for node, mine in by_node.items():
+        dead = dead_felix(diagnosis, node) if any(finding.check == "tunnel.address.different" for finding in mine) else []
         yield Cause("tunnel_address_missing_or_mismatch", "F35", node, f"The tunnel address of {node} is not what it should be: {mine[0].evidence}.", mine,
-                    objects=[str(mine[0].actual)], why=["Between pods this does no harm; from the node itself, and in IPAM's books, it does."],
+                    objects=[str(mine[0].actual)], also=dead, why=["Between pods this does no harm; from the node itself, and in IPAM's books, it does."],
                     remedies=restart_calico_node(diagnosis.documents, node, f"the tunnel address of {node} is one that IPAM gave it"))  # fmt: skip
 
 
