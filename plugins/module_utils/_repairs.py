@@ -18,14 +18,21 @@ import struct
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, NetlinkError, Rtnetlink, attribute
 
-RTM_NEWLINK, RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH = 16, 17, 21, 25, 29
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH = 16, 17, 19, 21, 24, 25, 28, 29
+NLM_F_REPLACE, NLM_F_CREATE, NLM_F_EXCL = 0x100, 0x400, 0x200
 IFA_ADDRESS, IFA_LOCAL, NDA_DST = 1, 2, 1
 IFF_UP = 0x1
+IFLA_MASTER, IFLA_PROTINFO, IFLA_BRPORT_STATE, BR_STATE_FORWARDING, NLA_F_NESTED = 10, 12, 1, 3, 0x8000
+POD_BRIDGE = "cni0"
+MAIN_TABLE, RTPROT_BOOT, RTN_UNICAST, RTNH_F_ONLINK = 254, 3, 1, 4  # linux/rtnetlink.h
 TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
 OWN_PROTOCOLS = ("bird", "80")
+TUNNEL = re.compile(r"^(flannel\.[0-9]{1,8}|vxlan\.calico)\Z")
+MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 SYSCTL = re.compile(
     r"^net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
     r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp))\Z"
@@ -63,8 +70,8 @@ class Kernel(Rtnetlink):
     def __enter__(self) -> Kernel:
         return self
 
-    def change(self, kind: int, body: bytes) -> None:
-        for answer, _flags, payload in self._answers(self._send(kind, NLM_F_ACK, body)):
+    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
+        for answer, _flags, payload in self._answers(self._send(kind, NLM_F_ACK | flags, body)):
             if answer == NLMSG_ERROR and len(payload) >= 4:
                 (number,) = struct.unpack_from("=i", payload)
                 if number:
@@ -202,12 +209,125 @@ def delete_neighbour(kernel: Kernel, params: Params) -> State:
     return State(f"{dst} dev {dev} lladdr {entry.get('lladdr')} {' '.join(entry['state'])}", "", lambda: kernel.change(RTM_DELNEIGH, body))
 
 
+def _tunnel(kernel: Kernel, params: Params) -> tuple[str, int]:
+    """The VXLAN device of flannel or Calico that the parameter dev names, and its index."""
+    dev = _text(params, "dev")
+    if not TUNNEL.match(dev):
+        raise Refused(f"{dev} is no VXLAN device of flannel or Calico")
+    index = kernel.index(dev)
+    if index is None:
+        raise Refused(f"there is no interface {dev}")
+    return dev, index
+
+
+def _ipv4(params: Params, name: str) -> str:
+    text = _text(params, name)
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise Refused(f"{text} is no IPv4 address") from error
+
+
+def _mac(params: Params, name: str) -> tuple[str, bytes]:
+    text = _text(params, name)
+    if not MAC.match(text):
+        raise Refused(f"{text} is no MAC address")
+    return text, bytes.fromhex(text.replace(":", ""))
+
+
+def set_neighbour(kernel: Kernel, params: Params) -> State:
+    """parameters: dst, dev, lladdr. The permanent entry for the other end of a tunnel."""
+    (dev, index), dst, (lladdr, packed) = _tunnel(kernel, params), _ipv4(params, "dst"), _mac(params, "lladdr")
+    entry = next((n for n in _neighbours.read(kernel, kernel.links) if n["dst"] == dst and n["dev"] == dev and n.get("lladdr")), None)
+    if entry is not None and entry["lladdr"] == lladdr and "PERMANENT" in entry["state"]:
+        return State("", "", None)
+    body = struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, _neighbours.NUD_PERMANENT, 0, 0)
+    body += attribute(NDA_DST, ipaddress.IPv4Address(dst).packed) + attribute(_neighbours.NDA_LLADDR, packed)
+    before = f"{dst} dev {dev} lladdr {entry['lladdr']} {' '.join(entry['state'])}" if entry is not None else ""
+    after = f"{dst} dev {dev} lladdr {lladdr} PERMANENT"
+    return State(before, after, lambda: kernel.change(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE))
+
+
+def set_fdb(kernel: Kernel, params: Params) -> State:
+    """parameters: mac, dev, dst. To which node a tunnel sends frames for a MAC."""
+    (dev, index), dst, (mac, packed) = _tunnel(kernel, params), _ipv4(params, "dst"), _mac(params, "mac")
+    found = [row["dst"] for row in _neighbours.read_fdb(kernel, kernel.links) if row["mac"] == mac and row["ifname"] == dev and row.get("dst")]
+    if found == [dst]:
+        return State("", "", None)
+    if len(found) > 1:
+        raise Refused(f"{mac} dev {dev} has several destinations: {', '.join(found)}")
+    body = struct.pack("=BBHiHBB", names.AF_BRIDGE, 0, 0, index, _neighbours.NUD_PERMANENT, _neighbours.NTF_SELF, 0)
+    body += attribute(_neighbours.NDA_LLADDR, packed) + attribute(NDA_DST, ipaddress.IPv4Address(dst).packed)
+    before = f"{mac} dev {dev} dst {found[0]} self permanent" if found else ""
+    return State(before, f"{mac} dev {dev} dst {dst} self permanent", lambda: kernel.change(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE))
+
+
+def add_route(kernel: Kernel, params: Params) -> State:
+    """parameters: dst (a prefix of pods), gateway, dev (a VXLAN device). A route that is there already stays as it is."""
+    (dev, index), gateway = _tunnel(kernel, params), _ipv4(params, "gateway")
+    text = _text(params, "dst")
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise Refused(f"{text} is no IPv4 prefix") from error
+    if network.prefixlen < 8:
+        raise Refused(f"{text} is more than the pods of a node")
+    for route in _routes.read(kernel, kernel.links, ("inet",)):
+        if route["dst"] == str(network) and route["table"] == MAIN_TABLE:
+            if (route.get("gateway"), route.get("dev")) == (gateway, dev):
+                return State("", "", None)
+            raise Refused(f"there is a route to {network} already: via {route.get('gateway')} dev {route.get('dev')}")
+    body = _routes.HEADER.pack(socket.AF_INET, network.prefixlen, 0, 0, MAIN_TABLE, RTPROT_BOOT, 0, RTN_UNICAST, RTNH_F_ONLINK)
+    body += attribute(_routes.RTA_DST, network.network_address.packed) + attribute(_routes.RTA_GATEWAY, ipaddress.IPv4Address(gateway).packed)
+    body += attribute(_routes.RTA_OIF, struct.pack("=I", index))
+    return State("", f"{network} via {gateway} dev {dev} onlink", lambda: kernel.change(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL))
+
+
+def _link(kernel: Kernel, ifname: str) -> dict[str, t.Any] | None:
+    return next((link for link in _links.links(_links.dump(kernel), kernel.links) if link["ifname"] == ifname), None)
+
+
+def set_bridge_port(kernel: Kernel, params: Params) -> State:
+    """parameters: ifname (a veth), master (the bridge of flannel's pods). Make it a port of the bridge again, and a port that forwards."""
+    ifname, master = _text(params, "ifname"), _text(params, "master")
+    link, bridge = _link(kernel, ifname), _link(kernel, master)
+    if link is None or bridge is None:
+        raise Refused(f"there is no interface {ifname if link is None else master}")
+    if master != POD_BRIDGE or (bridge.get("linkinfo") or {}).get("info_kind") != "bridge":
+        raise Refused(f"{master} is not the bridge of flannel's pods")
+    info = link.get("linkinfo") or {}
+    if info.get("info_kind") != "veth" or link.get("master") not in (None, master):
+        raise Refused(f"{ifname} is no veth, or a port of {link.get('master')}")
+    state = (info.get("info_slave_data") or {}).get("state")
+    if link.get("master") == master and state == "forwarding":
+        return State("", "", None)
+    if "UP" not in link["flags"]:
+        raise Refused(f"{ifname} is down")
+    index = link["ifindex"]
+    join = struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute(IFLA_MASTER, struct.pack("=I", bridge["ifindex"]))
+    forward = struct.pack("=BxHiII", names.AF_BRIDGE, 0, index, 0, 0)
+    forward += attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_STATE, struct.pack("=B", BR_STATE_FORWARDING)))
+
+    def apply() -> None:
+        if link.get("master") != master:
+            kernel.change(RTM_NEWLINK, join)
+        else:
+            kernel.change(RTM_SETLINK, forward)
+
+    before = f"{ifname} master {master} state {state}" if link.get("master") else f"{ifname} without a master"
+    return State(before, f"{ifname} master {master} state forwarding", apply)
+
+
 REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
+    "add_route": add_route,
     "delete_address": delete_address,
     "delete_link": delete_link,
     "delete_neighbour": delete_neighbour,
     "delete_route": delete_route,
+    "set_bridge_port": set_bridge_port,
+    "set_fdb": set_fdb,
     "set_link_up": set_link_up,
+    "set_neighbour": set_neighbour,
     "set_sysctl": set_sysctl,
 }
 
@@ -220,6 +340,7 @@ def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool)
             try:
                 state.apply()
             except NetlinkError as error:
-                if error.errno not in (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT):  # gone meanwhile: as it must be
+                gone = error.errno in (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
+                if not (gone and remedy.startswith("delete_")):  # gone meanwhile is as it must be
                     raise
     return {"changed": state.apply is not None, "before": state.before, "after": state.after}

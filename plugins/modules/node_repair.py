@@ -30,12 +30,15 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [delete_address, delete_link, delete_neighbour, delete_route, set_link_up, set_sysctl]
+    choices: [add_route, delete_address, delete_link, delete_neighbour, delete_route, set_bridge_port, set_fdb, set_link_up, set_neighbour, set_sysctl]
   parameters:
     description:
       - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link) and V(set_link_up);
         C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route); C(path) below C(/proc/sys) and C(value)
         for V(set_sysctl).
+      - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).
+      - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
+        C(lladdr) for V(set_neighbour).
     type: dict
     required: true
   timeout:

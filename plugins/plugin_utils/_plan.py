@@ -17,7 +17,8 @@ from ._question import BadQuestion
 from ._topology import uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
-NODE_REMEDIES = ("delete_address", "delete_link", "delete_neighbour", "delete_route", "set_link_up", "set_sysctl")
+NODE_REMEDIES = ("add_route", "delete_address", "delete_link", "delete_neighbour", "delete_route", "set_bridge_port", "set_fdb", "set_link_up", "set_neighbour",
+                 "set_sysctl")  # fmt: skip
 COMPONENT_REMEDIES = {"restart_calico_node": "calico-node", "restart_flannel": "flannel", "restart_kube_controllers": "kube-controllers"}
 RUN_WHEN_APPROVED = ("R1", "R2")
 

@@ -69,3 +69,33 @@ def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy
             wait_seconds=60,
         )
     ]  # fmt: skip
+
+
+def set_neighbour(node: str, dst: str, dev: str, lladdr: str, found: str | None) -> Remedy:
+    """Write the permanent neighbour entry of a tunnel's other end (R1). found: the MAC that is there now."""
+    command = f"ip neigh replace {dst} lladdr {{}} dev {dev} nud permanent"
+    return Remedy(
+        "set_neighbour", "R1", f"{command.format(lladdr)} on {node}", command.format(found) if found else f"ip neigh del {dst} dev {dev}", node=node,
+        object=f"{dst} dev {dev}", change=(found or "", lladdr), parameters={"dst": dst, "dev": dev, "lladdr": lladdr},
+        verify=f"{dst} dev {dev} has {lladdr} on {node}", blast_radius=f"packets of {node} to one other node",
+    )  # fmt: skip
+
+
+def set_fdb(node: str, mac: str, dev: str, dst: str, found: str | None) -> Remedy:
+    """Write the forwarding entry of a tunnel's other end (R1). found: the address that is there now."""
+    command = f"bridge fdb replace {mac} dev {dev} dst {{}} self permanent"
+    return Remedy(
+        "set_fdb", "R1", f"{command.format(dst)} on {node}", command.format(found) if found else f"bridge fdb del {mac} dev {dev} dst {dst} self", node=node,
+        object=f"{mac} dev {dev}", change=(found or "", dst), parameters={"mac": mac, "dev": dev, "dst": dst},
+        verify=f"{mac} dev {dev} leads to {dst} on {node}", blast_radius=f"packets of {node} to one other node",
+    )  # fmt: skip
+
+
+def add_tunnel_route(node: str, dst: str, gateway: str, dev: str) -> Remedy:
+    """Add the route to another node's pods through a tunnel (R1)."""
+    line = f"{dst} via {gateway} dev {dev} onlink"
+    return Remedy(
+        "add_route", "R1", f"ip route add {line} on {node}", f"ip route del {dst} via {gateway} dev {dev}", node=node, object=line, change=("", line),
+        parameters={"dst": dst, "gateway": gateway, "dev": dev}, verify=f"{node} has the route {line}", blast_radius=f"packets of {node} to {dst}",
+        preconditions=(f"there is no route to {dst}",),
+    )  # fmt: skip

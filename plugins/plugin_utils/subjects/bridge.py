@@ -134,8 +134,20 @@ def port_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         if finding.check == "bridge.port.missing":
             yield Cause("veth_not_on_bridge", None, node, f"{ifname}, the host interface of pod {pod}, is no port of {bridge} on {node}.", [finding],
                         objects=[pod, str(ifname)], why=["A network manager may have taken it out."],
-                        remedies=[Remedy("advise_bridge_port", "R0", f"ip link set {ifname} master {bridge} on {node}", "", node=node)])  # fmt: skip
+                        remedies=[_set_port(node, pod, str(ifname), bridge, "") if finding.actual is None else
+                                  Remedy("advise_bridge_port", "R0", f"ip link set {ifname} master {bridge} on {node}", "", node=node)])  # fmt: skip
         else:
             yield Cause("bridge_port_disabled", None, node, f"{ifname}, the port of pod {pod} on {bridge} of {node}, is {finding.actual}: nothing passes it.",
                         [finding], objects=[pod, str(ifname)],
-                        remedies=[Remedy("advise_bridge_port", "R0", f"bridge link set dev {ifname} state 3 on {node}", "", node=node)])  # fmt: skip
+                        remedies=[_set_port(node, pod, str(ifname), bridge, str(finding.actual))])  # fmt: skip
+
+
+def _set_port(node: str, pod: str, ifname: str, bridge: str, state: str) -> Remedy:
+    """Make it a port of the bridge that forwards (R1). state: of the port that it is now, empty where it is none."""
+    command = f"bridge link set dev {ifname} state 3" if state else f"ip link set {ifname} master {bridge}"
+    back = f"bridge link set dev {ifname} state 0" if state else f"ip link set {ifname} nomaster"
+    return Remedy(
+        "set_bridge_port", "R1", f"{command} on {node}", back, node=node, object=ifname, change=(state, "forwarding"),
+        parameters={"ifname": ifname, "master": bridge}, verify=f"{ifname} is a forwarding port of {bridge} on {node}", blast_radius=f"pod {pod} only",
+        preconditions=(f"{ifname} is a port of no other bridge",), wait_seconds=30,
+    )  # fmt: skip

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ...module_utils import _iptables
 from .._catalogue import Cause, Remedy, cause, check, expects
@@ -16,7 +17,7 @@ from .._flannel import Lease, bridged, carries, direct_routing, leases, port
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_list, as_mapping, objects, parse_network
 from .._question import Scope
-from .._remedies import restart_flannel
+from .._remedies import add_tunnel_route, restart_flannel, set_fdb, set_neighbour
 from .._routes import hops, route_line
 
 if t.TYPE_CHECKING:
@@ -25,6 +26,7 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 ANNOTATION = "flannel.alpha.coreos.com"
+MOST_ENTRIES = 3  # written one by one; with more of them missing, a restart of flanneld is the smaller step
 
 
 # --------------------------------------------------------------------------- leases and podCIDRs
@@ -384,7 +386,7 @@ def stale_entries(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         yield Cause(
             "flannel_peer_route_missing" if missing else "flannel_peer_route_wrong", None, node,
             f"{node} {state} to {', '.join(prefixes)}, the pods of {owners}.", mine, objects=prefixes, also=dead, why=[why],
-            remedies=restart_flannel(diagnosis.documents, node, f"{node} has the route to {', '.join(prefixes)}"),
+            remedies=_write_entries(diagnosis, node, mine, dead, f"{node} has the route to {', '.join(prefixes)}"),
         )  # fmt: skip
 
 
@@ -403,8 +405,30 @@ def _entries_stale(node: str, entries: list[Finding], mine: list[Finding], dead:
     return Cause(
         "flannel_vtep_stale", "F76", node, summary, mine, objects=objects, also=dead,
         why=["flanneld with VXLAN writes these entries when another node's lease changes, and never again."],
-        remedies=restart_flannel(diagnosis.documents, node, f"{dev} on {node} has its entries for {', '.join(peers)}"),
+        remedies=_write_entries(diagnosis, node, mine, dead, f"{dev} on {node} has its entries for {', '.join(peers)}"),
     )  # fmt: skip
+
+
+def _write_entries(diagnosis: Diagnosis, node: str, mine: list[Finding], dead: list[Finding], verify: str) -> list[Remedy]:
+    """The few entries that are wrong, one by one, where flanneld lives; else its restart, which writes all of them."""
+    exact = [_exact(finding, node) for finding in mine]
+    if dead or len(mine) > MOST_ENTRIES or None in exact:
+        return restart_flannel(diagnosis.documents, node, verify)
+    *first, last = (remedy for remedy in exact if remedy is not None)
+    return [*first, replace(last, wait_seconds=10)]
+
+
+def _exact(finding: Finding, node: str) -> Remedy | None:
+    value = finding.fact.value
+    if finding.fact.kind == "flannel.neighbour":
+        return set_neighbour(node, value["dst"], value["dev"], value["lladdr"], finding.actual)
+    if finding.fact.kind == "flannel.fdb":
+        found = as_list(finding.actual)
+        return set_fdb(node, value["mac"], value["dev"], value["dst"], found[0] if found else None) if len(found) < 2 else None
+    [gateway, dev], *others = value["ways"]
+    if finding.check == "flannel.route.missing" and dev is not None and not others:
+        return add_tunnel_route(node, finding.fact.object, gateway, dev)
+    return None
 
 
 @expects("flannel.forward")

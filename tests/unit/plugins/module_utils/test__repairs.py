@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import typing as t
 
@@ -173,3 +174,78 @@ def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
 def test_what_must_be_given(remedy: str, parameters: dict[str, t.Any], sentence: str) -> None:
     with pytest.raises(_repairs.Refused, match=sentence):
         _repairs.REMEDIES[remedy](t.cast("_repairs.Kernel", None), parameters)
+
+
+def test_the_entries_of_a_tunnel(node: Node) -> None:
+    node.space.ip("link add flannel.1 type vxlan id 1 dstport 8472 local 10.2.7.202 dev eth0 nolearning")
+    node.space.ip("link set flannel.1 up")
+    mac, old = "0a:00:00:00:00:01", "66:00:00:00:00:01"
+    neighbour = {"dst": "10.244.1.0", "dev": "flannel.1", "lladdr": mac}
+    node.twice("set_neighbour", "", f"10.244.1.0 dev flannel.1 lladdr {mac} PERMANENT", **neighbour)
+    node.space.ip(f"neigh replace 10.244.1.0 lladdr {old} dev flannel.1 nud permanent")
+    line = "10.244.1.0 dev flannel.1 lladdr {} PERMANENT"
+    node.twice("set_neighbour", line.format(old), line.format(mac), **neighbour)
+
+    fdb = {"mac": mac, "dev": "flannel.1", "dst": "10.2.7.201"}
+    line = f"{mac} dev flannel.1 dst {{}} self permanent"
+    node.twice("set_fdb", "", line.format("10.2.7.201"), **fdb)
+    node.twice("set_fdb", line.format("10.2.7.201"), line.format("10.2.7.203"), **{**fdb, "dst": "10.2.7.203"})
+    shown = [entry for entry in json.loads(node.space.run("bridge", "-j", "fdb", "show", "dev", "flannel.1").stdout) if entry.get("dst")]
+    assert [(entry["mac"], entry["dst"], entry["flags"], entry["state"]) for entry in shown] == [(mac, "10.2.7.203", ["self"], "permanent")]
+
+    route = {"dst": "10.244.1.0/24", "gateway": "10.244.1.0", "dev": "flannel.1"}
+    node.twice("add_route", "", "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink", **route)
+    assert "10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink" in node.space.ip("route")
+    assert "there is a route to 10.244.1.0/24 already" in node.refused("add_route", **{**route, "gateway": "10.244.7.0"})
+
+
+@pytest.mark.parametrize(
+    ("remedy", "parameters", "reason"),
+    [
+        ("set_neighbour", {"dst": "10.244.1.0", "dev": "eth0", "lladdr": "0a:00:00:00:00:01"}, "eth0 is no VXLAN device of flannel or Calico"),
+        ("set_neighbour", {"dst": "10.244.1.0", "dev": "flannel.7", "lladdr": "0a:00:00:00:00:01"}, "there is no interface flannel.7"),
+        ("set_neighbour", {"dst": "x", "dev": "flannel.1", "lladdr": "0a:00:00:00:00:01"}, "x is no IPv4 address"),
+        ("set_neighbour", {"dst": "10.244.1.0", "dev": "flannel.1", "lladdr": "0a:00"}, "0a:00 is no MAC address"),
+        ("set_fdb", {"mac": "0a:00:00:00:00:01", "dev": "flannel.1", "dst": "fe80::1"}, "fe80::1 is no IPv4 address"),
+        ("set_fdb", {"mac": "0a:00:00:00:00:01", "dev": "flannel.1\n", "dst": "10.2.7.1"}, "is no VXLAN device of flannel or Calico"),
+        ("add_route", {"dst": "0.0.0.0/0", "gateway": "10.244.1.0", "dev": "flannel.1"}, "0.0.0.0/0 is more than the pods of a node"),
+        ("add_route", {"dst": "10.244.1.7/24", "gateway": "10.244.1.0", "dev": "flannel.1"}, "10.244.1.7/24 is no IPv4 prefix"),
+        ("add_route", {"dst": "10.244.1.0/24", "dev": "flannel.1"}, "the parameter gateway is missing"),
+    ],
+)
+def test_what_is_no_entry_of_a_tunnel(node: Node, remedy: str, parameters: dict[str, str], reason: str) -> None:
+    node.space.ip("link add flannel.1 type vxlan id 1 dstport 8472 dev eth0 nolearning")
+    assert reason in node.refused(remedy, **parameters)
+
+
+def test_a_port_of_the_pods_bridge(node: Node) -> None:
+    for line in ("link add cni0 type bridge", "link set cni0 up", "link add veth1 type veth peer name eth9", "link set veth1 up", "link set eth9 up"):
+        node.space.ip(line)
+    port = {"ifname": "veth1", "master": "cni0"}
+
+    def slave() -> t.Any:
+        (link,) = node.space.json("link", "show", "veth1")
+        return link.get("master"), (link["linkinfo"].get("info_slave_data") or {}).get("state")
+
+    node.twice("set_bridge_port", "veth1 without a master", "veth1 master cni0 state forwarding", **port)
+    assert slave() == ("cni0", "forwarding")
+    assert node.space.run("bridge", "link", "set", "dev", "veth1", "state", "0").returncode == 0
+    node.twice("set_bridge_port", "veth1 master cni0 state disabled", "veth1 master cni0 state forwarding", **port)
+    assert slave() == ("cni0", "forwarding")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"ifname": "nowhere", "master": "cni0"}, "there is no interface nowhere"),
+        ({"ifname": "eth0", "master": "br0"}, "br0 is not the bridge of flannel's pods"),
+        ({"ifname": "br0", "master": "cni0"}, "br0 is no veth"),
+        ({"ifname": "taken", "master": "cni0"}, "taken is no veth, or a port of br0"),
+        ({"ifname": "asleep", "master": "cni0"}, "asleep is down"),
+    ],
+)
+def test_what_is_not_made_a_port(node: Node, parameters: dict[str, str], reason: str) -> None:
+    veths = ("link add taken type veth peer name far1", "link set taken master br0", "link add asleep type veth peer name far2")
+    for line in ("link add cni0 type bridge", *veths):
+        node.space.ip(line)
+    assert reason in node.refused("set_bridge_port", **parameters)

@@ -67,6 +67,18 @@ def test_a_veth_that_is_down_can_be_set_up():
     assert (remedy.id, dict(remedy.parameters)) == ("set_link_up", {"ifname": API})
 
 
+@pytest.mark.parametrize(("name", "state", "back"), [("port disabled", "disabled", f"bridge link set dev {API} state 0"),
+                                                     ("no port", "", f"ip link set {API} nomaster")])  # fmt: skip
+def test_a_port_can_be_put_back(name, state, back):
+    [remedy] = diagnose(fl_2=CASES[name][0]).causes[0].remedies
+    assert (remedy.id, dict(remedy.parameters), remedy.way_back) == ("set_bridge_port", {"ifname": API, "master": "cni0"}, back)
+    assert remedy.change == (state, "forwarding")
+
+
+def test_a_port_of_another_bridge_is_somebodys_decision():
+    assert [remedy.risk for remedy in diagnose(fl_2=CASES["port of another bridge"][0]).causes[0].remedies] == ["R0"]
+
+
 def test_the_path_passes_the_bridge():
     kinds = [(hop.kind, hop.node, hop.device) for hop in diagnose().path.forward]
     assert kinds == [

@@ -141,14 +141,39 @@ def test_k3s_has_no_daemonset_and_its_flanneld_is_not_looked_for():
     def k3s(document):
         document["daemonsets"] = []
 
-    diagnosis = diagnose(cluster=k3s, fl_1=drop("fdb", mac=MAC2))
+    diagnosis = diagnose(cluster=k3s, fl_1=put("links", {"address": "66:00:00:00:00:02"}, ifname="flannel.1"))
     assert "flannel.running" not in {fact.kind for fact in diagnosis.facts.values()}
     assert [r.risk for r in diagnosis.causes[0].remedies] == ["R0"]
 
 
-def test_a_restart_is_offered_where_a_daemonset_runs_flannel():
-    [remedy] = diagnose(fl_1=drop("fdb", mac=MAC2)).causes[0].remedies
-    assert (remedy.id, remedy.risk, remedy.node, dict(remedy.parameters)) == ("restart_flannel", "R2", "fl-1", {"component": "flannel"})
+EXACT = {
+    "fdb missing": ("set_fdb", {"mac": MAC2, "dev": "flannel.1", "dst": "192.0.2.12"}, f"bridge fdb del {MAC2} dev flannel.1 dst 192.0.2.12 self"),
+    "fdb elsewhere": ("set_fdb", {"mac": MAC2, "dev": "flannel.1", "dst": "192.0.2.12"},
+                      f"bridge fdb replace {MAC2} dev flannel.1 dst 192.0.2.99 self permanent"),
+    "neighbour missing": ("set_neighbour", {"dst": "10.244.1.0", "dev": "flannel.1", "lladdr": MAC2}, "ip neigh del 10.244.1.0 dev flannel.1"),
+    "neighbour wrong": ("set_neighbour", {"dst": "10.244.1.0", "dev": "flannel.1", "lladdr": MAC2},
+                        "ip neigh replace 10.244.1.0 lladdr 66:00:00:00:00:01 dev flannel.1 nud permanent"),
+    "route missing": ("add_route", {"dst": "10.244.1.0/24", "gateway": "10.244.1.0", "dev": "flannel.1"},
+                      "ip route del 10.244.1.0/24 via 10.244.1.0 dev flannel.1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_single_entry_is_written_by_itself(name):
+    [remedy] = diagnose(fl_1=CASES[name][0]).causes[0].remedies
+    assert (remedy.id, dict(remedy.parameters), remedy.way_back) == EXACT[name]
+    assert (remedy.risk, remedy.node, remedy.wait_seconds) == ("R1", "fl-1", 10)
+
+
+@pytest.mark.parametrize("name", ["device made anew", "other MAC", "device gone", "device down", "subnet.env", "flanneld dead"])
+def test_more_than_a_few_entries_are_flannelds_to_write(name):
+    [remedy] = diagnose(fl_2=CASES[name][1]).causes[0].remedies
+    assert (remedy.id, remedy.risk, remedy.node, dict(remedy.parameters)) == ("restart_flannel", "R2", "fl-2", {"component": "flannel"})
+
+
+def test_a_dead_flanneld_is_restarted_and_its_entries_are_not_written_by_hand():
+    dead = together(drop("fdb", mac=MAC2), lambda d: d["flannel"].update(flanneld={"running": False}))
+    assert [remedy.id for remedy in diagnose(fl_1=dead).causes[0].remedies] == ["restart_flannel"]
 
 
 def test_an_unknown_backend_is_not_judged():

@@ -1,0 +1,76 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""flannel from end to end, over SSH: diagnosed, repaired, proven, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.test_no_trace import marker, settle, state, what_stays
+from tests.integration.test_remediate import broken, ends, plan_of
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NAME = f"iflan{os.getpid() % 10000}"
+__all__ = ["marker"]
+
+
+@pytest.fixture(scope="module")
+def lab():
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the lab is made of network namespaces")
+    from lab.cluster import Lab
+
+    command = [sys.executable, "-m", "lab"]
+    up = subprocess.run([*command, "up", "--name", NAME, "--mode", "flannel", "--nodes", "3"], cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield Lab.load(NAME)
+    finally:
+        subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("destination", ["shop/web-1:8080", "shop/api-2:8080"], ids=["another node", "the same node"])
+def test_a_healthy_path_is_seen_to_be_healthy(site, lab, destination):
+    assert {lab.pod(name).node for name in ("shop/web-0", "shop/api-2")} == {"k8s01"}
+    report = site.diagnose("shop/web-0", destination).report
+    assert report["verdict"]["outcome"] == "healthy" and report["findings"] == []
+    assert {entry["check"] for entry in report["not_checked"]} <= {"policy.allows"}
+    assert {hop["seen"] for hop in report["path"]["forward"]} == {True}
+    assert "bridge" in {hop["kind"] for hop in report["path"]["forward"]}
+
+
+def test_a_diagnosis_changes_nothing(site, lab, marker):
+    settle(site)
+    before = {node.name: state(lab, node.name, marker) for node in lab.nodes}
+    assert site.diagnose("shop/web-0", "shop/web-1:8080").code == 0
+    for node in lab.nodes:  # files are compared in test_no_trace.py: what is written to them does not depend on the network plugin
+        assert set(what_stays(lab, node.name, marker, before[node.name])) <= {"files", "temporary"}
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("flannel_vtep_stale.fdb", "set_fdb"),
+        ("flannel_vtep_stale.neighbour", "set_neighbour"),
+        ("flannel_peer_route_missing.vxlan", "add_route"),
+        ("flannel_vtep_stale.recreated", "restart_flannel"),
+        ("bridge_port_disabled", "set_bridge_port"),
+        ("veth_not_on_bridge", "set_bridge_port"),
+    ],
+)
+def test_each_remedy_is_proven(site, lab, name, remedy):
+    with broken(lab, name) as fault:
+        site.remediate(*ends(fault), "--check")
+        plan = plan_of(site)
+        assert [action["remedy"] for action in plan["actions"]] == [remedy]
+        run = site.remediate(*ends(fault), podnet_approve=plan["id"])
+        assert run.code == 0, run.screen
+        assert run.last["verdict"]["outcome"] == "healthy", run.screen
+        assert site.remediate(*ends(fault), podnet_approve=plan["id"]).code == 0
