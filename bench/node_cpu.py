@@ -54,15 +54,16 @@ def node() -> Iterator[str]:
     try:
         ip("netns", "add", name)
         ip("netns", "add", f"{name}-pods")
-        lines = ["link set lo up", f"link add eth0 type veth peer name wire netns {name}-pods", "addr add 10.9.0.1/16 dev eth0", "link set eth0 up"]
+        lines = ["link set lo up", f"link add eth0 type veth peer name wire netns {name}-pods", "addr add 10.9.0.1/16 dev eth0"]
+        lines += ["link set eth0 up", "link add vxlan.calico type vxlan id 4096 dstport 4789 local 10.9.0.1 dev eth0 nolearning"]
         for number in range(PODS):
             lines.append(f"link add cali{number:011x} type veth peer name eth{number} netns {name}-pods")
             lines.append(f"link set cali{number:011x} up")
             lines.append(f"route add 10.8.0.{number} dev cali{number:011x} scope link")
         lines += [f"route add 10.{128 + number // 4096}.{number // 16 % 256}.{number % 16 * 16}/28 via 10.9.{number % 250}.2" for number in range(ROUTES)]
-        ip("-n", name, "-batch", "-", batch="\n".join(lines[:4]) + "\n")
+        ip("-n", name, "-batch", "-", batch="\n".join(lines[:5]) + "\n")
         ip("-n", f"{name}-pods", "link", "set", "wire", "up")
-        ip("-n", name, "-batch", "-", batch="\n".join(lines[4:]) + "\n")
+        ip("-n", name, "-batch", "-", batch="\n".join(lines[5:]) + "\n")
         ip("-n", f"{name}-pods", "-batch", "-", batch="".join(f"link set eth{number} up\n" for number in range(PODS)))
         subprocess.run(["ip", "netns", "exec", name, "iptables-restore"], input=rules(), text=True, check=True)
         yield name

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Links, addresses and rules, decoded from raw rtnetlink messages; only what is particular to a kind of link is left to pyroute2.
+"""Links, addresses and rules, decoded from raw rtnetlink messages; only what is particular to rarer kinds of links is left to pyroute2.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _pyroute2
@@ -20,7 +21,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtne
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETRULE = 18, 22, 34
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_STATS64, IFLA_LINK_NETNSID = 1, 3, 4, 5, 10, 16, 18, 23, 37
-IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND = 1, 4
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 3, 4, 8
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_OIFNAME = 1, 2, 3, 4, 6, 17
 FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = 10, 14, 15, 16
@@ -37,6 +38,7 @@ _PORT = dict(enumerate(("disabled", "listening", "learning", "forwarding", "bloc
 _VLAN = {0x8100: "802.1Q", 0x88A8: "802.1ad"}
 Names = t.Mapping[int, str]
 Convert = t.Callable[[t.Any, Names], t.Any]
+Source = t.Union[str, t.Tuple[int, t.Callable[[bytes], t.Any]]]  # noqa: UP006 - evaluated on Python 3.9
 
 
 def _same(value: t.Any, _links: Names) -> t.Any:
@@ -63,38 +65,52 @@ def _word(words: dict[int, str]) -> Convert:
     return lambda value, _links: words.get(value, str(value))
 
 
-INFO: dict[str, dict[str, tuple[str, Convert]]] = {
+def _true(value: t.Any, _links: Names) -> bool | None:
+    return True if value else None
+
+
+def _native(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
+def _network(value: bytes) -> int:
+    return int.from_bytes(value, "big")
+
+
+# Kind of link -> name of the detail -> (where its value is, how it is told). The value of a kind that every node of Calico or flannel may have
+# is read here, by the number of its attribute; that of the others is asked of pyroute2, by its name there.
+INFO: dict[str, dict[str, tuple[Source, Convert]]] = {
     "vxlan": {
-        "id": ("IFLA_VXLAN_ID", _same),
-        "local": ("IFLA_VXLAN_LOCAL", _same),
-        "local6": ("IFLA_VXLAN_LOCAL6", _same),
-        "link": ("IFLA_VXLAN_LINK", _ifname),
-        "port": ("IFLA_VXLAN_PORT", _same),
-        "learning": ("IFLA_VXLAN_LEARNING", _bool),
-        "external": ("IFLA_VXLAN_COLLECT_METADATA", lambda value, _links: True if value else None),
+        "id": ((1, _native), _same),
+        "local": ((4, from_bytes), _same),
+        "local6": ((17, from_bytes), _same),
+        "link": ((3, _native), _ifname),
+        "port": ((15, _network), _same),
+        "learning": ((7, _native), _bool),
+        "external": ((25, _native), _true),
     },
     "ipip": {
-        "local": ("IFLA_IPIP_LOCAL", _any),
-        "remote": ("IFLA_IPIP_REMOTE", _any),
-        "ttl": ("IFLA_IPIP_TTL", _same),
-        "pmtudisc": ("IFLA_IPIP_PMTUDISC", _bool),
-        "link": ("IFLA_IPIP_LINK", _ifname),
-        "external": ("IFLA_IPIP_COLLECT_METADATA", lambda value, _links: True if value else None),
+        "local": ((2, from_bytes), _any),
+        "remote": ((3, from_bytes), _any),
+        "ttl": ((4, _native), _same),
+        "pmtudisc": ((10, _native), _bool),
+        "link": ((1, _native), _ifname),
+        "external": ((19, _native), _true),
     },
+    "bridge": {"stp_state": ((5, _native), _same), "vlan_filtering": ((7, _native), _same)},
     "tun": {"type": ("IFLA_TUN_TYPE", _word({1: "tun", 2: "tap"}))},
-    "bridge": {"stp_state": ("IFLA_BR_STP_STATE", _same), "vlan_filtering": ("IFLA_BR_VLAN_FILTERING", _same)},
     "vlan": {"protocol": ("IFLA_VLAN_PROTOCOL", _word(_VLAN)), "id": ("IFLA_VLAN_ID", _same)},
     "vrf": {"table": ("IFLA_VRF_TABLE", _same)},
     "bond": {"mode": ("IFLA_BOND_MODE", _word(_BOND_MODES)), "active_slave": ("IFLA_BOND_ACTIVE_SLAVE", _ifname)},
 }
-SLAVE_INFO: dict[str, dict[str, tuple[str, Convert]]] = {
+SLAVE_INFO: dict[str, dict[str, tuple[Source, Convert]]] = {
     "bridge": {
-        "state": ("IFLA_BRPORT_STATE", _word(_PORT)),
-        "hairpin": ("IFLA_BRPORT_MODE", _bool),
-        "learning": ("IFLA_BRPORT_LEARNING", _bool),
-        "flood": ("IFLA_BRPORT_UNICAST_FLOOD", _bool),
-        "neigh_suppress": ("IFLA_BRPORT_NEIGH_SUPPRESS", _bool),
-        "isolated": ("IFLA_BRPORT_ISOLATED", _bool),
+        "state": ((1, _native), _word(_PORT)),
+        "hairpin": ((4, _native), _bool),
+        "learning": ((8, _native), _bool),
+        "flood": ((9, _native), _bool),
+        "neigh_suppress": ((32, _native), _bool),
+        "isolated": ((33, _native), _bool),
     },
     "bond": {
         "state": ("IFLA_BOND_SLAVE_STATE", _word({0: "ACTIVE", 1: "BACKUP"})),
@@ -103,13 +119,21 @@ SLAVE_INFO: dict[str, dict[str, tuple[str, Convert]]] = {
 }
 
 
-def _details(info: t.Any, kind: str, part: str, known: dict[str, dict[str, tuple[str, Convert]]], links: Names) -> dict[str, t.Any]:
-    data = info.get_attr(part)
-    if data is None or not hasattr(data, "get_attr"):
-        return {}
-    details = {}
-    for name, (number, convert) in known.get(kind, {}).items():
-        value = data.get_attr(number)
+def _asked_of_pyroute2(data: bytes, part: str) -> t.Callable[[str], t.Any]:
+    """A function from the name of an attribute to its value in this part of a link's details."""
+    found = _pyroute2.decoder("link")(bytes(_LINK.size) + attribute(IFLA_LINKINFO, data)).get_attr("IFLA_LINKINFO").get_attr(part)
+    return found.get_attr if hasattr(found, "get_attr") else lambda _name: None
+
+
+def _details(data: bytes, part: bytes, pyroute2_part: str, known: dict[str, tuple[Source, Convert]], links: Names) -> dict[str, t.Any]:
+    details, raw = {}, attributes(part)
+    asked: t.Callable[[str], t.Any] | None = None
+    for name, (source, convert) in known.items():
+        if isinstance(source, str):
+            asked = asked or _asked_of_pyroute2(data, pyroute2_part)
+            value = asked(source)
+        else:
+            value = source[1](raw[source[0]]) if source[0] in raw else None
         if value is None and convert is not _any:
             continue
         value = convert(value, links)
@@ -119,25 +143,19 @@ def _details(info: t.Any, kind: str, part: str, known: dict[str, dict[str, tuple
 
 
 def _linkinfo(data: bytes, links: Names) -> dict[str, t.Any]:
-    """The kinds of a link, and with pyroute2 the details of those that are in INFO and SLAVE_INFO."""
+    """The kinds of a link, and the details of those that are in INFO and SLAVE_INFO."""
     found = attributes(data)
-    kinds = {name: _text(found[number]) for name, number in (("info_kind", IFLA_INFO_KIND), ("info_slave_kind", IFLA_INFO_SLAVE_KIND)) if number in found}
     result: dict[str, t.Any] = {}
-    decoded: t.Any = None
-    for name, part, known, where in (
-        ("info_kind", "IFLA_INFO_DATA", INFO, "info_data"),
-        ("info_slave_kind", "IFLA_INFO_SLAVE_DATA", SLAVE_INFO, "info_slave_data"),
+    for name, of_kind, of_data, pyroute2_part, known in (
+        ("info", IFLA_INFO_KIND, IFLA_INFO_DATA, "IFLA_INFO_DATA", INFO),
+        ("info_slave", IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA, "IFLA_INFO_SLAVE_DATA", SLAVE_INFO),
     ):
-        kind = kinds.get(name)
-        if kind is None:
+        if of_kind not in found:
             continue
-        result[name] = kind
-        if kind in known:
-            if decoded is None:
-                decoded = _pyroute2.decoder("link")(bytes(_LINK.size) + attribute(IFLA_LINKINFO, data)).get_attr("IFLA_LINKINFO")
-            details = _details(decoded, kind, part, known, links)
-            if details:
-                result[where] = details
+        kind = result[f"{name}_kind"] = _text(found[of_kind])
+        details = _details(data, found[of_data], pyroute2_part, known[kind], links) if kind in known and of_data in found else {}
+        if details:
+            result[f"{name}_data"] = details
     return result
 
 

@@ -38,7 +38,7 @@ def load_pyroute2(module: AnsibleModule) -> None:
     try:
         _pyroute2.load(module.params["pyroute2"])
     except _pyroute2.Missing as error:
-        module.warn(f"what is particular to tunnels, bridges and other kinds of links cannot be read: {error}")
+        module.warn(f"what is particular to some kinds of links (tun, vlan, vrf, bond) cannot be read: {error}")
     except ValueError as error:
         module.fail_json(msg=f"the option pyroute2 is not a packed copy of pyroute2: {error}")
 
