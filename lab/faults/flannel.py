@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lab.cluster import Lab
 from lab.faults import BRIDGED, FLANNEL, FLANNEL_HOSTGW, FLANNEL_VXLAN, fault
 from lab.flannel.cni import BRIDGE, gateway
-from lab.flannel.flanneld import DEVICE, PREFIX, SUBNET_ENV, TITLE
+from lab.flannel.flanneld import DEVICE, FORWARD, PREFIX, SUBNET_ENV, TITLE
 from lab.processes import send, wait_for
 
 NODE, POD = "k8s02", "shop/web-1"
@@ -137,6 +137,20 @@ def flanneld_dead(lab: Lab) -> Iterator[None]:
     """flanneld of k8s02 is dead: what it has written works."""
     _kill(lab, NODE)
     yield
+    lab.revive(NODE)
+
+
+@fault("flannel_forward_drop", number="F77", breaks="flannel.forward.dropped", objects=("iptables FORWARD",), modes=BRIDGED, question=TO_POD)
+def forward_drop(lab: Lab) -> Iterator[None]:
+    """flanneld of k8s02 is dead, a firewall's restart has wiped its rules of FORWARD, and docker set the policy to DROP."""
+    _kill(lab, NODE)
+    lab.run(NODE, "iptables", "-w", "-F", "FORWARD")
+    lab.run(NODE, "iptables", "-w", "-F", FORWARD)
+    lab.run(NODE, "iptables", "-w", "-X", FORWARD)
+    lab.run(NODE, "iptables", "-w", "-P", "FORWARD", "DROP")
+    _dead(lab)
+    yield
+    lab.run(NODE, "iptables", "-w", "-P", "FORWARD", "ACCEPT")
     lab.revive(NODE)
 
 

@@ -2,7 +2,8 @@
 
 VXLAN writes the route, the neighbour and the FDB entry of another node when that node's lease appears or changes, and never again; an
 FDB entry of an old MAC stays. host-gw also looks at its routes every ten seconds and puts back what is missing. A flannel.1 that is
-deleted is made again at once, and stays empty. Only a start writes subnet.env and the node's own lease.
+deleted is made again at once, and stays empty. Rules of FORWARD that are lost come back within five seconds. Only a start writes
+subnet.env and the node's own lease.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ipaddress
 import json
 import queue
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -29,6 +31,9 @@ DEVICE = "flannel.1"
 VNI, PORT = 1, 8472
 OVERHEAD = 50  # of VXLAN over IPv4
 ROUTE_CHECK = 10.0  # seconds
+IPTABLES_RESYNC = 5.0
+FORWARD = "FLANNEL-FWD"
+COMMENT = ["-m", "comment", "--comment", "flanneld forward"]
 SUBNET_ENV = Path("/run/flannel/subnet.env")
 LOG = Path("/var/log/flanneld.log")
 TITLE = ["flanneld", "--ip-masq", "--kube-subnet-mgr"]
@@ -97,6 +102,11 @@ def uplink() -> tuple[str, str, int]:
     link = next(link for link in ip_json(["addr", "show", "dev", default["dev"]]))
     address = next(item["local"] for item in link["addr_info"] if item["family"] == "inet")
     return link["ifname"], address, link["mtu"]
+
+
+def iptables(*arguments: str) -> bool:
+    """Whether the command succeeded; a check fails where there is no such rule."""
+    return subprocess.run(["iptables", "-w", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 class Flanneld:
@@ -217,6 +227,20 @@ class Flanneld:
                 log(f"Route to {lease.cidr} via {lease.public_ip} is missing, adding it")
                 self.write_route(None, lease)
 
+    def sync_forward(self) -> None:
+        """The rules that let the pods' packets through."""
+        jump = ["FORWARD", *COMMENT, "-j", FORWARD]
+        accept = [[FORWARD, way, self.settings.network, *COMMENT, "-j", "ACCEPT"] for way in ("-s", "-d")]
+        if iptables("-C", *jump) and all(iptables("-C", *rule) for rule in accept):
+            return
+        iptables("-N", FORWARD)
+        iptables("-F", FORWARD)
+        for rule in accept:
+            iptables("-A", *rule)
+        if not iptables("-C", *jump):
+            iptables("-A", *jump)
+        log(f"Setting up the chain {FORWARD}")
+
     def watch_device(self) -> None:
         """VXLAN: flannel.1 is made again if it was deleted, without what was on it."""
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as monitor:
@@ -241,7 +265,8 @@ class Flanneld:
         if self.settings.backend == "vxlan":
             threading.Thread(target=self.watch_device, daemon=True).start()
         self.client.follow("nodes", self.events.put)
-        checked = time.monotonic()
+        self.sync_forward()
+        checked = synced = time.monotonic()
         while True:
             try:
                 self.node_event(self.events.get(timeout=1.0))
@@ -249,6 +274,9 @@ class Flanneld:
                 pass
             except LabError as error:
                 log(str(error), "E")
+            if time.monotonic() - synced >= IPTABLES_RESYNC:
+                self.sync_forward()
+                synced = time.monotonic()
             if self.settings.backend == "host-gw" and time.monotonic() - checked >= ROUTE_CHECK:
                 self.check_routes()
                 checked = time.monotonic()

@@ -11,8 +11,8 @@ import pytest
 
 from lab.cluster import Lab
 from lab.flannel.cni import store
-from lab.flannel.flanneld import DEVICE, PREFIX, SUBNET_ENV
-from lab.plan import GATEWAY
+from lab.flannel.flanneld import DEVICE, FORWARD, PREFIX, SUBNET_ENV
+from lab.plan import FLANNEL_NETWORK, GATEWAY
 from lab.processes import wait_for
 from tests.lab.support import lab, needs_root, unique
 from tests.lab.test_against_captures import link_shape, read, shape
@@ -188,6 +188,24 @@ def test_processes(pair: tuple[Lab, Path, str]) -> None:
     assert wanted and all(command in mine for command in wanted)
 
 
+def forward_rules(text: str, network: str) -> list[str]:
+    found = []
+    for line in text.splitlines():
+        words = line.partition("] ")[2] if line.startswith("[") else line
+        if FORWARD in words and not words.startswith(":FORWARD"):
+            found.append(words.partition(" [")[0].replace(network, "NETWORK"))
+    return found
+
+
+def test_forward_rules(pair: tuple[Lab, Path, str]) -> None:
+    cluster, folder, _rest = pair
+    network = json.loads((folder / "flannel-net-conf.json").read_text(encoding="utf-8"))["Network"]
+    recorded = forward_rules((folder / "iptables-save.txt").read_text(encoding="utf-8"), network)
+    assert len(recorded) == 4
+    wait_for(lambda: len(forward_rules(cluster.run("k8s01", "iptables-save", "-c"), FLANNEL_NETWORK)) == 4, "flanneld has written its rules", 20)
+    assert forward_rules(cluster.run("k8s01", "iptables-save", "-c"), FLANNEL_NETWORK) == recorded
+
+
 # --------------------------------------------------------------------------- what it repairs, and what not
 
 
@@ -217,6 +235,11 @@ def test_host_gw_puts_a_lost_route_back_and_vxlan_does_not(cluster: Lab) -> None
 
 def _touch(cluster: Lab, node: str, values: dict[str, str]) -> None:
     cluster.client.patch("nodes", node, {"metadata": {"annotations": {PREFIX + key: value for key, value in values.items()}}})
+
+
+def test_lost_rules_of_forward_come_back(cluster: Lab) -> None:
+    cluster.run("k8s01", "iptables", "-w", "-F", "FORWARD")
+    wait_for(lambda: f"-j {FORWARD}" in cluster.run("k8s01", "iptables", "-w", "-S", "FORWARD"), "flanneld has put its rule back", 20)
 
 
 def test_a_start_takes_the_mac_that_is_there_and_the_others_keep_the_old_entry(cluster: Lab) -> None:
