@@ -167,10 +167,17 @@ def _condition(condition: _iptables.Condition, packet: Packet) -> Match:
     if of in ("conntrack", "state") and option in ("--ctstate", "--state"):
         states = values[0].split(",")
         return packet.state in states or (None if {"DNAT", "SNAT"} & set(states) else False)
+    if of == "addrtype" and option in ("--src-type", "--dst-type"):
+        return _address_type("src" if option == "--src-type" else "dst", packet) in values[0].split(",")
     if of == "mark":
         value, mask = _value_and_mask(values[0])
         return None if packet.mark is None else packet.mark & mask == value
     return None
+
+
+def _address_type(end: t.Literal["src", "dst"], packet: Packet) -> str:
+    """Between two nodes one end is the node's own address, and the other somebody else's."""
+    return "LOCAL" if (end == "dst") == (packet.way == "input") else "UNICAST"
 
 
 def _plain(option: str, values: tuple[str, ...], packet: Packet) -> Match:
@@ -254,7 +261,7 @@ def _statement(statement: Mapping[str, Json], packet: Packet) -> Match:
         return True if set(statement) <= plain else None
     match = as_mapping(statement["match"])
     left = as_mapping(match.get("left"))
-    payload, meta, tracked = (as_mapping(left.get(name)) for name in ("payload", "meta", "ct"))
+    payload, meta, tracked, fib = (as_mapping(left.get(name)) for name in ("payload", "meta", "ct", "fib"))
     value: Json = None
     if payload.get("protocol") in ("tcp", "udp", "th") and payload.get("field") in ("sport", "dport"):
         if payload["protocol"] not in ("th", packet.protocol):
@@ -274,6 +281,10 @@ def _statement(statement: Mapping[str, Json], packet: Packet) -> Match:
         value = packet.device
     elif tracked.get("key") == "state":
         value = packet.state.lower()
+    elif tracked.get("key") == "status" and match.get("right") in ("dnat", "snat"):
+        value = "not translated"
+    elif fib.get("result") == "type" and fib.get("flags") in (["saddr"], ["daddr"]):
+        value = _address_type("src" if fib["flags"] == ["saddr"] else "dst", packet).lower()
     if value is None:
         return None
     found = _among(value, match.get("right"))
@@ -300,8 +311,20 @@ def _among(value: str | int, right: Json) -> Match:
     return str(value) == str(right)
 
 
-def _nft_rule(rule: Mapping[str, Json]) -> NftRule:
-    statements = tuple(objects(rule.get("expr")))
+def _nft_rules(rule: Mapping[str, Json]) -> Iterator[NftRule]:
+    """The rule; one that decides by a map of its own is as many rules as the map has entries."""
+    statements = objects(rule.get("expr"))
+    for place, statement in enumerate(statements):
+        vmap = as_mapping(statement.get("vmap"))
+        entries = as_list(as_mapping(vmap.get("data")).get("set"))
+        if entries and all(isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], Mapping) for entry in entries):
+            for key, verdict in entries:
+                yield _nft_rule((*statements[:place], {"match": {"op": "==", "left": vmap.get("key"), "right": key}}, verdict))
+            return
+    yield _nft_rule(tuple(statements))
+
+
+def _nft_rule(statements: tuple[Mapping[str, Json], ...]) -> NftRule:
     counted = next((as_mapping(s["counter"]).get("packets") for s in statements if "counter" in s), None)
     packets = counted if isinstance(counted, int) else None
     for statement in statements:
@@ -327,7 +350,7 @@ def _nft_hooks(entry: Mapping[str, Json], way: str, family: str) -> Iterator[tup
     for item in listed:
         if "rule" in item:
             rule = as_mapping(item["rule"])
-            chains.setdefault(str(rule.get("chain")), []).append(_nft_rule(rule))
+            chains.setdefault(str(rule.get("chain")), []).extend(_nft_rules(rule))
     for item in listed:
         chain = as_mapping(item.get("chain"))
         hook, priority = chain.get("hook"), chain.get("prio")

@@ -46,6 +46,17 @@ DROP = "-A INPUT -p tcp -m tcp --dport 179 -j DROP"
         ("-A INPUT -m limit --limit 5/min -j LOG --log-prefix x", DROP),
         ("-A INPUT -p tcp -m recent --set --name bgp", DROP),
         ("-A INPUT -i lo -j ACCEPT", DROP),
+        (  # ufw
+            "-A INPUT -j ufw-before-input",
+            "-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A ufw-before-input -m conntrack --ctstate INVALID -j DROP",
+            "-A ufw-before-input -j ufw-not-local",
+            "-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN",
+            "-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN",
+            "-A ufw-not-local -j DROP",
+            DROP,
+        ),
+        ("-A INPUT -m addrtype --src-type LOCAL -j ACCEPT", DROP),
     ],
 )
 def test_dropped(rules: tuple[str, ...]) -> None:
@@ -139,6 +150,38 @@ def test_nft_rules(rule: t.Any, dropped: bool) -> None:
     assert (ended(nft(rule)) is not None) is dropped
 
 
+def firewalld(*zone: t.Any) -> dict[str, t.Any]:
+    """As firewalld writes it: what belongs to a session first, then the zones, then a reject."""
+    state, status = {"ct": {"key": "state"}}, {"ct": {"key": "status"}}
+    section = nft(
+        [match(state, {"set": ["established", "related"]}, "in"), {"accept": None}],
+        [match(status, "dnat", "in"), {"accept": None}],
+        [match({"meta": {"key": "iifname"}}, "lo"), {"accept": None}],
+        [match(state, "invalid", "in"), {"drop": None}],
+        *zone,
+        [{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}],
+    )
+    return section
+
+
+def test_firewalld() -> None:
+    assert ended(firewalld()) == "reject"
+    ssh = match({"payload": {"protocol": "tcp", "field": "dport"}}, 22)
+    assert ended(firewalld([ssh, {"accept": None}])) == "reject"
+    assert ended(firewalld([PORT, {"accept": None}])) is None
+    assert ended(firewalld([match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"), PORT, {"accept": None}])) is None
+
+
+def test_verdict_maps() -> None:
+    states = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["established", {"accept": None}], ["invalid", {"drop": None}]]}}}
+    assert ended(nft([states], policy="drop")) == "policy drop"
+    assert ended(nft([states], [PORT, {"accept": None}], policy="drop")) is None
+    entries = [[22, {"accept": None}], [179, {"drop": None}]]
+    ports = {"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": {"set": entries}}}
+    assert ended(nft([ports])) == "tcp dport 179 drop"
+    assert ended(nft([{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@zones"}}], [PORT, {"drop": None}])) is None
+
+
 def test_nft_order_policy_and_dormant() -> None:
     assert ended(nft([{"vmap": {}}], [PORT, {"drop": None}])) is None
     assert ended(nft(policy="drop")) == "policy drop"
@@ -166,7 +209,10 @@ def test_what_was_not_read_is_not_judged(section: t.Any) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 300) | st.sampled_from(["tcp", "dport", "saddr", "10.0.0.0", "eth*", "@s", "in", "input", "x"]),
     lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from("match left right op payload protocol field set range prefix jump target drop counter packets meta key".split()), inner),
+    | st.dictionaries(
+        st.sampled_from("match left right op payload protocol field set range prefix jump target drop counter packets meta key vmap data fib ct".split()),
+        inner,
+    ),
     max_leaves=12,
 )
 
