@@ -24,7 +24,7 @@ def route_to(rules: Sequence[Mapping[str, Json]], routes: Iterable[Route], dst: 
     mine = sorted((r for r in rules if r.get("family") in (None, family)), key=lambda r: r.get("priority") or 0) or list(DEFAULT_RULES)
     tables: dict[int, list[Route]] = {}
     for route in routes:
-        if route.get("family") in (None, family) and _covers(route, dst) and not {"dead", "linkdown"} & set(route.get("flags") or ()):
+        if route.get("family") in (None, family) and _covers(route, dst) and "dead" not in (route.get("flags") or ()):
             tables.setdefault(int(route.get("table") or MAIN_TABLE), []).append(route)
     lowest = -1
     for rule in mine:

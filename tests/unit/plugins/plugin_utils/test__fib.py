@@ -65,7 +65,7 @@ def test_no_way(rules, dst, error):
 
 
 def test_a_dead_next_hop_is_no_way():
-    assert route_to([], [{**ROUTES[0], "flags": ["linkdown"]}], "192.0.2.1")["error"] == "Network is unreachable"
+    assert route_to([], [{**ROUTES[0], "flags": ["dead"]}], "192.0.2.1")["error"] == "Network is unreachable"
 
 
 def test_a_rule_of_unknown_meaning_is_not_guessed():

@@ -1,0 +1,51 @@
+"""The network between the nodes, and what of it a node takes from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.cluster import Lab
+from lab.faults import CALICO, MESH, Modes, fault
+from lab.faults.steps import cut_off, removed_machine
+from lab.modes import MODES
+
+QUESTION = ("shop/web-0", "shop/web-1", 8080)
+NEIGHBOURS = Modes(tuple(name for name in CALICO.names if MODES[name].subnets == 1 and 4 in MODES[name].families), "a router stands between the nodes")
+DEFAULT = Modes(NEIGHBOURS.names, "the other subnet is reached over the default route")
+OTHER_MAC = "52:54:00:00:00:99"
+
+
+@fault("underlay_address_conflict", number="x", breaks="underlay.mac.different", question=QUESTION, objects=(OTHER_MAC,), modes=NEIGHBOURS)
+def another_machine_answers(lab: Lab) -> Iterator[None]:
+    """Another machine answers for the address of k8s02: k8s01 sends there what is meant for k8s02."""
+    address = lab.node("k8s02").address
+    lab.run("k8s01", "ip", "neigh", "replace", address, "lladdr", OTHER_MAC, "dev", "eth0", "nud", "permanent")
+    cut_off(lab, *QUESTION[:2])
+    yield
+    lab.run("k8s01", "ip", "neigh", "del", address, "dev", "eth0", check=False)
+
+
+@fault("second_default_route", number="x", breaks="underlay.default.second", question=QUESTION, modes=DEFAULT, works=True)
+def second_default(lab: Lab) -> Iterator[None]:
+    """A second default route of k8s02 wins, over an interface that leads nowhere."""
+    lab.run("k8s02", "ip", "link", "add", "docker0", "type", "veth", "peer", "name", "docker1")
+    lab.run("k8s02", "ip", "addr", "add", "192.0.2.2/24", "dev", "docker0")
+    for end in ("docker0", "docker1"):
+        lab.run("k8s02", "ip", "link", "set", end, "up")
+    (route,) = [r for r in lab.routes("k8s02") if r["dst"] == "default"]
+    old = ["default", "via", str(route["gateway"]), "dev", str(route["dev"])]
+    lab.run("k8s02", "ip", "route", "add", *old, "metric", "100")
+    lab.run("k8s02", "ip", "route", "del", *old, "metric", str(route.get("metric", 0)))
+    lab.run("k8s02", "ip", "route", "add", "default", "via", "192.0.2.1", "dev", "docker0", "metric", "50")
+    yield
+    lab.run("k8s02", "ip", "link", "del", "docker0")
+    lab.run("k8s02", "ip", "route", "add", *old)
+    lab.run("k8s02", "ip", "route", "del", *old, "metric", "100")
+
+
+@fault("node_renamed", number="x", breaks="node.address.duplicate", node="old02", question=QUESTION, modes=MESH, works=True)
+def renamed(lab: Lab) -> Iterator[None]:
+    """k8s02 was called old02 before; its old Node object was left in the API."""
+    removed_machine(lab, "old02", lab.node("k8s02").address)
+    yield
+    lab.client.delete("nodes", "old02")
