@@ -53,12 +53,12 @@ def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding |
                 hits[hit] = None
     if not hits:
         return None
-    first, *more = hits
+    first, *more = ordered = sorted(hits, key=lambda hit: -(hit.packets or 0))
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
     counted = any(hit.packets for hit in hits)
     where = f"{first.backend}, table {first.table}, chain {first.chain}"
-    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity="latent",
-                   hint={"counted": counted, "rules": [_line(hit) for hit in hits], "where": where})  # fmt: skip
+    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in ordered], evidence, (f"netfilter {fact.node}",), severity="latent",
+                   hint={"counted": counted, "rules": [_line(hit) for hit in ordered], "where": where})  # fmt: skip
 
 
 def _line(hit: Hit) -> str:

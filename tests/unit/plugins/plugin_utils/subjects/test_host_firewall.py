@@ -33,6 +33,16 @@ def test_a_rule_that_drops_bgp_is_the_cause_of_the_dead_session():
     assert {finding.check for finding in diagnosis.explained_by(cause)} == {"bgp.session.down"} and not diagnosis.unexplained
 
 
+def test_the_rule_that_dropped_most_is_shown_first():
+    def both(document):
+        filters(DROP)(document)
+        text = document["netfilter"]["iptables"][0]["text"]
+        document["netfilter"]["iptables"][0]["text"] = text.replace("COMMIT", "[9:540] -A OUTPUT -p tcp -m tcp --dport 179 -j DROP\nCOMMIT")
+
+    (cause,) = small.diagnose(k8s02=both, k8s01=dead_session).causes
+    assert cause.summary.endswith("-A OUTPUT -p tcp -m tcp --dport 179 -j DROP (9 packets)") and f"So do: {DROP} (5 packets)" in cause.why[0]
+
+
 def test_a_rule_that_has_counted_nothing_is_latent():
     finding = small.verdict(small.diagnose(k8s02=filters(DROP, packets=0)), "netfilter.bgp", "k8s02", "k8s01").finding
     assert (finding.severity, finding.hint["counted"]) == ("latent", False)
