@@ -66,3 +66,41 @@ def test_the_origin_is_named_and_not_the_victim(name, origin, victim):
     diagnosis = recorded.diagnose(name)
     assert {cause.node for cause in diagnosis.causes} == {origin}
     assert victim in {finding.fact.node for finding in diagnosis.explained_by(diagnosis.causes[0])}
+
+
+def judged(name):
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    return recorded.diagnose(name)
+
+
+def sessions(diagnosis):
+    """Of every node whose BIRD answered."""
+    answering = [facts for facts in diagnosis.documents.collected() if "error" not in facts.document["bird"]["ipv4"]]
+    return [protocol for facts in answering for protocol in facts.bgp_protocols()]
+
+
+def test_established_is_no_proof_of_reachability():
+    diagnosis = judged("bgp-f33-underlay-dead")
+    assert {protocol["bgp"]["state"] for protocol in sessions(diagnosis)} == {"Established"}
+    assert (diagnosis.outcome, diagnosis.causes[0].id) == ("broken", "host_route_missing_underlay")
+
+
+@pytest.mark.parametrize(("name", "cause"), [("bgp-f06-stale-node-peer", "stale_node_peer"), ("bgp-f01-stale-node-address", "node_ip_wrong_nic")])
+def test_passive_without_an_error_can_be_a_dead_address(name, cause):
+    diagnosis = judged(name)
+    assert any(protocol["info"] == "Passive" and not protocol["bgp"].get("last_error") for protocol in sessions(diagnosis))
+    assert diagnosis.causes[0].id == cause
+
+
+def test_a_route_that_bird_could_not_install_can_be_harmless():
+    diagnosis = judged("bgp-f31-program-cluster-routes-both")
+    refused = [route for facts in diagnosis.documents.collected() for route in facts.bird_routes() if route.get("state") == "!"]
+    assert refused
+    assert [finding.check for finding in diagnosis.findings] == ["routes.programming.both"]
+
+
+def test_a_session_that_came_back_to_a_waiting_bird_brings_no_routes():
+    diagnosis = judged("bgp-f19-graceful-restart-wait")
+    assert any(protocol["state"] == "wait" and protocol["bgp"]["state"] == "Established" for protocol in sessions(diagnosis))
+    assert diagnosis.causes[0].id == "bgp_gr_stuck_after_restart"
