@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+from lab import kernel, pod
+from lab.api import seed
 from lab.cluster import Lab
 from lab.faults import BRIDGED, FLANNEL, FLANNEL_HOSTGW, FLANNEL_VXLAN, fault
-from lab.flannel.cni import BRIDGE, gateway
+from lab.flannel.cni import BRIDGE, allocate, gateway, store
 from lab.flannel.flanneld import DEVICE, FORWARD, PREFIX, SUBNET_ENV, TITLE
+from lab.plan import new_pod
 from lab.processes import send, wait_for
 
 NODE, POD = "k8s02", "shop/web-1"
@@ -174,9 +177,9 @@ def other_subnet(lab: Lab) -> Iterator[None]:
     yield
     lab.run(NODE, "ip", "addr", "add", right, "broadcast", "+", "dev", BRIDGE)
     lab.run(NODE, "ip", "addr", "del", "10.244.77.1/24", "dev", BRIDGE)
-    for pod in lab.pods:
-        if pod.node == NODE:
-            lab.run_in_pod(f"{pod.namespace}/{pod.name}", "ip", "neigh", "flush", "all")
+    for each in lab.pods:
+        if each.node == NODE:
+            lab.run_in_pod(f"{each.namespace}/{each.name}", "ip", "neigh", "flush", "all")
 
 
 @fault("bridge_down", number="x", breaks="bridge.down", objects=(BRIDGE,), modes=BRIDGED, question=TO_POD)
@@ -221,6 +224,30 @@ def same_podcidr(lab: Lab) -> Iterator[None]:
     _restart(lab, "k8s03")
     wait_for(lambda: lab.leases()["k8s03"].cidr == lab.node("k8s03").block, "k8s03 announces its own podCIDR again", 20)
     _restart(lab, "k8s01", NODE)
+
+
+@fault("duplicate_pod_ip.host_local", number="F61", breaks="pod.address.duplicate", objects=(POD, "shop/twin-0"), modes=BRIDGED, question=TO_POD)
+def duplicate_address(lab: Lab) -> Iterator[None]:
+    """host-local's store of k8s02 was wiped, and a new pod got the address of one that runs; the node asked by ARP, and the new one answered."""
+    about, node, old = lab.description, lab.node(NODE), lab.pod(POD)
+    lab.run(NODE, "rm", "-r", str(store(about)))
+    twin = new_pod(about, "shop", "twin-0", NODE, old.app, old.address, old.port)
+    owner = lab.client.get("pods", old.name, old.namespace)["metadata"]["ownerReferences"][0]
+    twin.uid = seed.create_pod(lab.client, about, twin, {"kind": owner["kind"], "metadata": owner})["metadata"]["uid"]
+    kernel.wait_child(pod.create(about, node, [twin]), "creating shop/twin-0")
+    lab.run(NODE, "ip", "neigh", "replace", twin.address, "lladdr", twin.mac, "dev", BRIDGE, "nud", "reachable")
+    _dead(lab)
+    yield
+    lab.client.delete("pods", twin.name, twin.namespace)
+    pod.delete(about, node, twin)
+
+    def refill() -> None:
+        for each in about.pods:
+            if each.node == NODE:
+                allocate(about, each)
+
+    kernel.wait_child(pod.in_node(node, refill), "filling host-local's store")
+    lab.run(NODE, "ip", "neigh", "replace", old.address, "lladdr", old.mac, "dev", BRIDGE, "nud", "stale")
 
 
 def _register(lab: Lab, item: dict[str, object], cidr: str) -> None:

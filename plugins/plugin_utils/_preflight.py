@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster, Node
+from ._flannel import bridged
 from ._inventory import identified
 from ._json import Json, NotCollected, as_mapping, section_of
 
@@ -173,7 +174,7 @@ def api_line(cluster: Mapping[str, Json] | None, failure: Mapping[str, Json], ri
         return line.wrong(said, "set kubeconfig (or K8S_AUTH_KUBECONFIG) to a file that reaches the API server from here")
     version = as_mapping(cluster.get("version")).get("gitVersion")
     line.well.append(f"{cluster.get('server')} {version or ''}".strip())
-    line.well.append(str(cluster["calico_api"]) if cluster.get("calico_api") else "NO Calico resources")
+    line.well.append(str(cluster["calico_api"]) if cluster.get("calico_api") else "flannel" if bridged(Cluster(cluster)) else "NO Calico resources")
     optional = [right for right in rights if right.get("optional")]
     rights = [right for right in rights if not right.get("optional")]
     missing = [right for right in rights if right.get("allowed") is False]
