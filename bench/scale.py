@@ -25,6 +25,24 @@ PODS = 30
 SIZES = (100, 1000, 5000)
 SECONDS, MEGABYTES, GROWTH = 60.0, 2048.0, 1.3
 SOURCE, DESTINATION = "app/pod-0-0", "app/pod-1-0"
+# chains as Calico and kube-proxy put them before everything that comes to, or from, the node itself
+FILTER = "\n".join(
+    [
+        *("*filter", ":INPUT ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"),
+        *(f":{name}-{way} - [0:0]" for name in ("cali", "KUBE-FIREWALL") for way in ("INPUT", "OUTPUT")),
+        *(f"[9:540] -A {way} -j {name}-{way}" for name in ("cali", "KUBE-FIREWALL") for way in ("INPUT", "OUTPUT")),
+        *(
+            f"[9:540] -A cali-{way} {end} 192.0.2.{number}/32 -p tcp -m multiport --dports {number + 2000} -m mark --mark 0x10000/0x10000 -j ACCEPT"
+            for way, end in (("INPUT", "-s"), ("OUTPUT", "-d"))
+            for number in range(20)
+        ),
+        *(
+            f"[9:540] -A KUBE-FIREWALL-{way} ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"
+            for way in ("INPUT", "OUTPUT")
+        ),
+        *("COMMIT", ""),
+    ],
+)
 JUDGE = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -165,7 +183,7 @@ def node_document(number: int, nodes: int) -> dict[str, Any]:
             }
         },
         "calico": {"felix": {"running": True}, "bird": {"running": True}},
-        "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"}], "nft": []},
+        "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": FILTER}], "nft": []},
         "sandboxes": [{"ifname": calis[0], "network": pod}],
         "lookups": [
             {"dst": "169.254.1.1", "route": {"dst": "169.254.1.1/32", "gateway": "172.31.255.254", "dev": "eth0"}},

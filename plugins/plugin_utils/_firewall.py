@@ -10,6 +10,7 @@ import json
 import typing as t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..module_utils import _iptables
 from ._json import Json, NotCollected, as_list, as_mapping, objects, parse_address, parse_network
@@ -90,8 +91,12 @@ def ports(text: str, port: int | None) -> Match:
     return False
 
 
+_network = lru_cache(maxsize=4096)(parse_network)  # the same few prefixes are held against each of many peers
+_address = lru_cache(maxsize=4096)(parse_address)
+
+
 def inside(address: str, prefix: str) -> Match:
-    network, parsed = parse_network(prefix), parse_address(address)
+    network, parsed = _network(prefix), _address(address)
     return None if network is None or parsed is None else parsed in network
 
 
@@ -143,6 +148,7 @@ def _negated(condition: _iptables.Condition, result: Match) -> Match:
     return result if result is None or not condition.negated else not result
 
 
+@lru_cache(maxsize=1024)
 def _value_and_mask(text: str) -> tuple[int, int]:
     value, _slash, mask = text.partition("/")
     try:
