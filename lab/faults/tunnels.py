@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 from lab.calico.cluster_routes import VXLAN as DEVICE
 from lab.calico.cluster_routes import vtep_mac
+from lab.calico.common import TUNNEL_ANNOTATION
 from lab.cluster import Lab
-from lab.faults import TUNNEL, VXLAN, fault
-from lab.faults.steps import annotate, annotation, cut_off, kill
+from lab.faults import CALICO, TUNNEL, VXLAN, Modes, fault
+from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill
 from lab.kernel import ip_batch
+from lab.modes import MODES
 from lab.processes import send, wait_for
 
 QUESTION = ("shop/web-2", "shop/web-0", 8080)  # crosses the subnets, where there are two
@@ -104,14 +106,14 @@ def unallocated_address(lab: Lab) -> Iterator[None]:
     number="F37",
     breaks="tunnel.address.duplicate",
     node="k8s03",
-    question=("shop/web-0", "shop/web-1", 8080),
+    question=("shop/web-2", "shop/web-1", 8080),
     modes=VXLAN,
 )
 def duplicate_address(lab: Lab) -> Iterator[None]:
     """k8s03 has the tunnel address of k8s02, by its annotation."""
     old = annotation(lab, "k8s03", "IPv4VXLANTunnelAddr")
     annotate(lab, "k8s03", "IPv4VXLANTunnelAddr", lab.node("k8s02").tunnel)
-    cut_off(lab, "shop/web-0", "shop/web-1")
+    cut_off(lab, "shop/web-2", "shop/web-1")
     yield
     annotate(lab, "k8s03", "IPv4VXLANTunnelAddr", old)
 
@@ -122,7 +124,7 @@ def duplicate_address(lab: Lab) -> Iterator[None]:
     breaks="vtep.mac.duplicate",
     node="k8s03",
     question=("shop/web-0", "shop/web-1", 8080),
-    modes=VXLAN,
+    modes=Modes(tuple(name for name in VXLAN.names if not MODES[name].cross_subnet), "no third node sends to both of them through the tunnel"),
 )
 def duplicate_mac(lab: Lab) -> Iterator[None]:
     """k8s03 announces the MAC address of the vxlan.calico of k8s02."""
@@ -191,3 +193,58 @@ def conflicting_device(lab: Lab) -> Iterator[None]:
     cut_off(lab, *QUESTION[:2])
     yield
     lab.run("k8s03", "ip", "link", "del", "vxlan-old", check=False)
+
+
+@fault(
+    "underlay_address_conflict",
+    number="x",
+    breaks="underlay.mac.different",
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=CALICO,
+)
+def another_machine(lab: Lab) -> Iterator[None]:
+    """k8s01 sends what is for k8s02 to the MAC address of another machine that once answered for its address."""
+    lab.run("k8s01", "ip", "neigh", "replace", lab.node("k8s02").address, "lladdr", "52:54:00:5e:53:01", "dev", "eth0", "nud", "permanent")
+    cut_off(lab, "shop/web-0", "shop/web-1")
+    yield
+    lab.run("k8s01", "ip", "neigh", "del", lab.node("k8s02").address, "dev", "eth0", check=False)
+
+
+@fault(
+    "second_default_route",
+    number="x",
+    breaks="underlay.default.second",
+    question=("shop/web-1", "shop/web-0", 8080),
+    works=True,
+    modes=CALICO,
+)
+def second_default(lab: Lab) -> Iterator[None]:
+    """A second default route on k8s02 (a VPN's) comes before that of its NIC: pods of its own network do not need either."""
+    own = ["default", "via", lab.node("k8s02").gateway, "dev", "eth0"]
+    lab.run("k8s02", "ip", "link", "add", "wg-office", "type", "bridge")
+    lab.run("k8s02", "ip", "link", "set", "wg-office", "up")
+    lab.run("k8s02", "ip", "route", "add", *own, "metric", "100")
+    lab.run("k8s02", "ip", "route", "add", "default", "dev", "wg-office", "metric", "50")
+    lab.run("k8s02", "ip", "route", "del", *own, "metric", "0")
+    yield
+    lab.run("k8s02", "ip", "route", "replace", *own)
+    lab.run("k8s02", "ip", "route", "del", *own, "metric", "100", check=False)
+    lab.run("k8s02", "ip", "link", "del", "wg-office", check=False)
+
+
+@fault(
+    "tunnel_ip_equals_pod_ip",
+    number="F36",
+    breaks="tunnel.address.of_a_pod",
+    objects=("shop/web-1",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=TUNNEL,
+)
+def tunnel_has_address_of_pod(lab: Lab) -> Iterator[None]:
+    """The tunnel address of k8s02 is that of one of its pods: the node keeps the pod's packets for itself."""
+    name = TUNNEL_ANNOTATION[lab.description.calico.tunnel].removeprefix(PREFIX)
+    old = annotation(lab, "k8s02", name)
+    annotate(lab, "k8s02", name, lab.pod("shop/web-1").address)
+    cut_off(lab, "shop/web-0", "shop/web-1")
+    yield
+    annotate(lab, "k8s02", name, old)

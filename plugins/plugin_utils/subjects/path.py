@@ -35,6 +35,7 @@ def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destina
             needs += [FactId("route.alien", node, str(block.cidr)) for node in scope.asked_nodes]
     if destination.kind == "pod":
         needs.append(FactId("pod.address", "", destination.label))
+    needs.append(FactId("tunnel.unique", local, tagged("", family_of(destination.address))))
     if source.kind == "pod" and source.node == local:
         needs.append(FactId("sysctl.forwarding", local, source.label))
         needs.append(FactId("veth", local, source.label))
