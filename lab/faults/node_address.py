@@ -1,4 +1,4 @@
-"""Faults of the node: its address, its name, its Felix."""
+"""Faults of the node: its address, its Felix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lab.cluster import Lab
 from lab.faults import BIRD_ROUTES, CALICO, FELIX, fault
-from lab.faults.steps import annotate, cut_off, kill, removed_machine
+from lab.faults.steps import annotate, cut_off, kill
 from lab.processes import wait_for
 
 STRAY = "192.188.1.1"
@@ -103,22 +103,6 @@ def duplicate(lab: Lab) -> Iterator[None]:
     yield
     lab.revive("k8s03")
     wait_for(lambda: lab.address("k8s03").startswith(f"{lab.node('k8s03').address}/"), "k8s03 announces its own address", 20)
-
-
-@fault(
-    "node_renamed",
-    number="x",
-    breaks="node.address.duplicate",
-    node="k8s02-old",
-    question=("shop/web-1", "shop/web-0", 8080),
-    works=True,
-    modes=CALICO,
-)
-def renamed(lab: Lab) -> Iterator[None]:
-    """The machine of k8s02 had another name before; its Node of that time is still there, with the same address."""
-    removed_machine(lab, "k8s02-old", lab.node("k8s02").address)
-    yield
-    lab.client.delete("nodes", "k8s02-old")
 
 
 @fault(

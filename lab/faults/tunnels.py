@@ -11,7 +11,7 @@ from lab.calico.cluster_routes import VXLAN as DEVICE
 from lab.calico.cluster_routes import vtep_mac
 from lab.calico.common import TUNNEL_ANNOTATION
 from lab.cluster import Lab
-from lab.faults import CALICO, TUNNEL, VXLAN, Modes, fault
+from lab.faults import TUNNEL, VXLAN, Modes, fault
 from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill
 from lab.kernel import ip_batch
 from lab.modes import MODES
@@ -193,43 +193,6 @@ def conflicting_device(lab: Lab) -> Iterator[None]:
     cut_off(lab, *QUESTION[:2])
     yield
     lab.run("k8s03", "ip", "link", "del", "vxlan-old", check=False)
-
-
-@fault(
-    "underlay_address_conflict",
-    number="x",
-    breaks="underlay.mac.different",
-    question=("shop/web-0", "shop/web-1", 8080),
-    modes=CALICO,
-)
-def another_machine(lab: Lab) -> Iterator[None]:
-    """k8s01 sends what is for k8s02 to the MAC address of another machine that once answered for its address."""
-    lab.run("k8s01", "ip", "neigh", "replace", lab.node("k8s02").address, "lladdr", "52:54:00:5e:53:01", "dev", "eth0", "nud", "permanent")
-    cut_off(lab, "shop/web-0", "shop/web-1")
-    yield
-    lab.run("k8s01", "ip", "neigh", "del", lab.node("k8s02").address, "dev", "eth0", check=False)
-
-
-@fault(
-    "second_default_route",
-    number="x",
-    breaks="underlay.default.second",
-    question=("shop/web-1", "shop/web-0", 8080),
-    works=True,
-    modes=CALICO,
-)
-def second_default(lab: Lab) -> Iterator[None]:
-    """A second default route on k8s02 (a VPN's) comes before that of its NIC: pods of its own network do not need either."""
-    own = ["default", "via", lab.node("k8s02").gateway, "dev", "eth0"]
-    lab.run("k8s02", "ip", "link", "add", "wg-office", "type", "bridge")
-    lab.run("k8s02", "ip", "link", "set", "wg-office", "up")
-    lab.run("k8s02", "ip", "route", "add", *own, "metric", "100")
-    lab.run("k8s02", "ip", "route", "add", "default", "dev", "wg-office", "metric", "50")
-    lab.run("k8s02", "ip", "route", "del", *own, "metric", "0")
-    yield
-    lab.run("k8s02", "ip", "route", "replace", *own)
-    lab.run("k8s02", "ip", "route", "del", *own, "metric", "100", check=False)
-    lab.run("k8s02", "ip", "link", "del", "wg-office", check=False)
 
 
 @fault(

@@ -146,6 +146,14 @@ def encapsulation(cluster: Cluster, prefix: IPNetwork, local: str, peer: str) ->
     return "none"
 
 
+def pool_class(cluster: Cluster, prefix: IPNetwork) -> Encapsulation:
+    """The encapsulation that the pool of a prefix has at all: it decides who writes the routes, in CrossSubnet those without the tunnel, too."""
+    pool = cluster.pool_of(prefix)
+    if pool is None:
+        return "none"
+    return "vxlan" if pool.vxlan != "Never" else "ipip" if pool.ipip != "Never" else "none"
+
+
 @dataclass(frozen=True)
 class RemotePrefix:
     """A prefix that must be routed to a node: an IPAM block, or the single address of a pod that borrowed it."""
@@ -194,7 +202,7 @@ def uses_encapsulation(cluster: Cluster, kind: Encapsulation, family: Family) ->
 
 
 def felix_programs(cluster: Cluster, how: Encapsulation | None) -> bool:
-    """Whether Felix, and not BIRD, writes the routes to other nodes of this encapsulation (calico.md section 3.2, programClusterRoutes)."""
+    """Whether Felix, and not BIRD, writes the routes to other nodes of pools of this encapsulation (calico.md section 3.2, programClusterRoutes)."""
     if how == "vxlan" or not uses_bird(cluster):
         return True
     try:

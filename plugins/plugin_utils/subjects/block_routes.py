@@ -25,6 +25,7 @@ from .._topology import (
     is_reflector,
     peer_addresses,
     pod_prefixes,
+    pool_class,
     reflectors,
     same_subnet,
     tunnel_device,
@@ -69,7 +70,7 @@ def block_route(cluster: Cluster, scope: Scope, local: str, prefix: str, peer: s
     needs = [FactId("node.address", local, tag), FactId("node.address", peer, tag), FactId("vtep", peer, tag)]
     needs += [FactId("ipam.affinity", claimer, prefix) for claimer in {peer, *cluster.claimers.get(prefix, ())}]
     needs += [FactId("route.alien", other, prefix) for other in (local, *(name for name in scope.asked_nodes if name != local))]
-    if not felix_programs(cluster, how):
+    if not felix_programs(cluster, pool_class(cluster, network) if network is not None else how):
         needs += [FactId("bgp.topology", local, tagged(peer, family))]
         needs += [FactId(kind, name, tag) for name in (local, peer) for kind in ("bird.running", "bgp.graceful_restart")]
         for one, other in _session_chain(cluster, local, peer, family):
@@ -327,9 +328,11 @@ def not_learned(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
     for finding in findings:
         node, owner, prefix = finding.fact.node, finding.fact.value["owner"], finding.fact.object
         borrowed = prefix.endswith(("/32", "/128"))
-        if felix_programs(cluster, finding.fact.value["encapsulation"]) and not borrowed:
+        network = parse_network(prefix)
+        felix = network is not None and felix_programs(cluster, pool_class(cluster, network))
+        if felix and not borrowed:
             by_node.setdefault(node, []).append(finding)
-        elif finding.hint.get("bird"):
+        elif finding.hint.get("bird") and not felix:
             yield Cause("remote_block_route_missing_bird_has_it", "F22", node, f"BIRD on {node} knows the way to {prefix} but the kernel has no such route.",
                         [finding], objects=[prefix], remedies=restart_calico_node(diagnosis.documents, node, f"{node} has a route to {prefix}"))  # fmt: skip
         elif borrowed:
