@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _links, _lookups, _neighbours, _node, _routes, _sandboxes
+from ansible_collections.podnet.doctor.plugins.module_utils import _iptables, _links, _lookups, _neighbours, _netfilter, _node, _routes, _sandboxes
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical_prefix
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
@@ -40,6 +40,7 @@ NEIGHBOR_SPEC: dict[str, t.Any] = {
     "fdb": {"type": "bool", "default": False},
     "timeout": COMMON["timeout"],
 }
+NETFILTER_SPEC: dict[str, t.Any] = {"family": FAMILY, "table": {"type": "str"}, "chain": NAMES, "timeout": COMMON["timeout"]}
 VETH_SPEC: dict[str, t.Any] = {"names": NAMES, **COMMON}
 CALICO_SPEC: dict[str, t.Any] = {"bird_socket": {"type": "path"}, "timeout": COMMON["timeout"]}
 
@@ -148,6 +149,35 @@ def veth_info(module: AnsibleModule) -> None:
         return {"veths": veths, "missing": sorted(set(options["names"] or ()) - {link["ifname"] for link in veths})}
 
     _read(module, read)
+
+
+def netfilter_info(module: AnsibleModule) -> None:
+    """Packet filters, the rules of iptables taken apart."""
+    options = module.params
+    need_root(module, "the packet filter")
+
+    def read(deadline: Deadline) -> dict[str, t.Any]:
+        section = _netfilter.read(deadline)
+        tables = section["nft"] if isinstance(section["nft"], list) else [section["nft"]]
+        found: dict[str, t.Any] = {"chains": [], "rules": [], "nft": [table for table in tables if "name" in table]}
+        found["errors"] = [entry["error"] for entry in (*section["iptables"], *tables) if "error" in entry]
+        for entry in section["iptables"]:
+            for name, table in _iptables.parse(entry.get("text", "")).tables.items():
+                if options["family"] in (None, entry["family"]) and options["table"] in (None, name):
+                    where = {"backend": entry["backend"], "family": entry["family"], "table": name}
+                    for chain_name, chain in table.chains.items():
+                        if not options["chain"] or chain_name in options["chain"]:
+                            place = {**where, "chain": chain_name}
+                            found["chains"].append({**place, "policy": chain.policy, "packets": chain.packets})
+                            found["rules"] += [_rule(rule, table, place) for rule in chain.rules]
+        return found
+
+    _read(module, read)
+
+
+def _rule(rule: _iptables.Rule, table: _iptables.Table, place: dict[str, t.Any]) -> dict[str, t.Any]:
+    told = {name: getattr(rule, name) for name in ("line", "target", "packets", "bytes")}
+    return {**place, **told, "understood": _iptables.understood(rule, table)}
 
 
 def calico_node_info(module: AnsibleModule) -> None:

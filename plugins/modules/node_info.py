@@ -146,6 +146,7 @@ seealso:
   - module: podnet.doctor.cluster_info
   - module: podnet.doctor.route_info
   - module: podnet.doctor.neighbor_info
+  - module: podnet.doctor.netfilter_info
   - module: podnet.doctor.veth_info
   - module: podnet.doctor.calico_node_info
 """

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.modules import calico_node_info, neighbor_info, route_info, veth_info
+from ansible_collections.podnet.doctor.plugins.modules import calico_node_info, neighbor_info, netfilter_info, route_info, veth_info
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
@@ -48,6 +49,23 @@ def test_neighbours(run: t.Any, network: support.Network) -> None:
     assert result["neighbours"] == [{"family": "inet", "dst": "192.0.2.12", "dev": "eth0", "lladdr": "52:54:00:6f:a7:2c", "state": ["PERMANENT"]}]
     assert "fdb" not in result
     assert all(row["ifname"] == "eth0" for row in run(neighbor_info, {"fdb": True, "dev": "eth0"}, node)["fdb"])
+
+
+def test_packet_filters(run: t.Any, namespaces: t.Any) -> None:
+    if not (shutil.which("iptables-nft-save") and shutil.which("nft")):
+        pytest.skip("needs iptables and nft")
+    space = namespaces()
+    space.run("iptables-nft", "-A", "INPUT", "-p", "tcp", "--dport", "179", "-j", "DROP")
+    space.run("ip6tables-nft", "-N", "other")
+    space.run("nft", "add table inet firewall")
+    result = run(netfilter_info, {}, space)
+    place = {"backend": "nft", "family": "inet", "table": "filter", "chain": "INPUT"}
+    told = {"line": "-A INPUT -p tcp -m tcp --dport 179 -j DROP", "target": "DROP", "packets": 0, "bytes": 0, "understood": True}
+    assert result["rules"] == [{**place, **told}] and result["errors"] == [] and result["changed"] is False
+    assert {**place, "policy": "ACCEPT", "packets": 0} in result["chains"]
+    assert [(table["family"], table["name"]) for table in result["nft"]] == [("inet", "firewall")]
+    assert [chain["chain"] for chain in run(netfilter_info, {"family": "inet6", "chain": ["other"]}, space)["chains"]] == ["other"]
+    assert run(netfilter_info, {"table": "nat"}, space)["rules"] == []
 
 
 def test_veths(run: t.Any, network: support.Network) -> None:
