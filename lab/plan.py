@@ -51,7 +51,6 @@ class Node:
     block6: str = ""
     pid: int = 0  # its first process, as the host numbers it
 
-
     @property
     def blocks(self) -> list[str]:
         """Its blocks of pod addresses, one for each family."""
