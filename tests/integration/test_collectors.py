@@ -93,6 +93,7 @@ def test_doors(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t.Any]) -
     node = pod_of(api, "web-0")["spec"]["nodeName"]
     assert task(node, "route_info", protocol="bird")["routes"]
     assert task(node, "neighbor_info", fdb=True)["neighbours"]
+    assert task(node, "netfilter_info", timeout=20)["errors"] == []
     assert any("pod_uid" in veth.get("sandbox", {}) for veth in task(node, "veth_info", timeout=20)["veths"])
     assert task(node, "calico_node_info", timeout=20)["bird"]["ipv4"]["protocols"]
 
