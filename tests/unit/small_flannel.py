@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
-from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import resolve
 from ansible_collections.podnet.doctor.tests.unit import small
 
@@ -126,11 +126,11 @@ def documents(backend: str = "vxlan", **changes: Json) -> Documents:
     return Documents(Cluster(cluster), nodes)
 
 
-def diagnose(source: str = "shop/web-0", destination: str = "shop/api-0", backend: str = "vxlan", **changes: Json) -> Diagnosis:
+def diagnose(source: str = "shop/web-0", destination: str = "shop/api-0", backend: str = "vxlan", evidence: Json = None, **changes: Json) -> Diagnosis:
     found = documents(backend, **changes)
     question = resolve(found.cluster, source, destination, "tcp", 8080)
     asked = {name: found.nodes[name] for name in question.nodes}
-    return Diagnosis(question, Documents(found.cluster, asked))
+    return Diagnosis(question, Documents(found.cluster, asked, Evidence(evidence)))
 
 
 def drop(section: str, **having: Json) -> Json:

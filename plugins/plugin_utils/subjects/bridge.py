@@ -120,7 +120,8 @@ def bridge_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
                                          " first new one", "", node=node)])  # fmt: skip
         else:
             held, inside = [str(text) for text in finding.actual], parse_network(wanted)
-            foreign = [text for text in held if inside is not None and parse_address(text.partition("/")[0]) not in inside]
+            parsed = {text: parse_address(text.partition("/")[0]) for text in held}
+            foreign = [text for text, address in parsed.items() if inside is not None and address is not None and address not in inside]
             yield Cause("cni0_mismatch", "F77", node, f"{ifname} on {node} has {', '.join(held) or 'no address'}, its podCIDR asks for {wanted}.", [finding],
                         objects=[ifname], why=["Its pods have no gateway, and new pods cannot be created."],
                         remedies=[Remedy("advise_bridge_address", "R0", f"ip address add {wanted} dev {ifname} on {node}"

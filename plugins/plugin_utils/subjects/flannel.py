@@ -69,9 +69,24 @@ def announced(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
         raise NotCollected(f"{fact.node}: the Kubernetes API tells no InternalIP")
     if found == wanted:
         return None
+    if _packets_arrive_at(fact.node, documents, scope):
+        raise NotApplicable(f"{fact.node} announces {found} instead of {wanted}, and packets to its pods arrive")
     evidence = f"{ANNOTATION}/public-ip: {found}; InternalIP: {', '.join(node.internal_ips)}"
     hint = {"overwrite": node.flannel("public-ip-overwrite") == found}
     return Finding("flannel.public_ip.wrong", fact, found, evidence, ("api",), hint=hint)
+
+
+def _packets_arrive_at(node: str, documents: Documents, scope: Scope) -> bool:
+    """Whether marked packets from another node were seen in a pod of this one."""
+    ends = {"forward": scope.question.destination, "reverse": scope.question.source}
+    return not scope.question.same_node and any(
+        end.kind == "pod" and end.node == node and documents.evidence.arrived(direction) is True for direction, end in ends.items()
+    )  # fmt: skip
+
+
+def _as_announced(peer: str, address: Json, documents: Documents, scope: Scope) -> bool:
+    """Whether packets go to the address that the peer announces, and arrive there."""
+    return address is not None and documents.cluster.node(peer).flannel("public-ip") == address and _packets_arrive_at(peer, documents, scope)
 
 
 @check("podcidr.duplicate", "podcidr.missing", fact="podcidr")
@@ -225,7 +240,7 @@ def peer_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None
     best = min(found, key=lambda route: route.get("metric") or 0)
     if any(gateway is None for gateway, _device in value["ways"]):
         raise NotCollected(f"the Kubernetes API does not tell where {value['owner']} is")
-    if _right(best, value["ways"]):
+    if _right(best, value["ways"]) or _as_announced(value["owner"], best.get("gateway"), documents, scope):
         return None
     return Finding("flannel.route.different", fact, route_line(best), route_line(best), (*source, "api"))
 
@@ -266,7 +281,7 @@ def vtep_fdb(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     if not found:
         evidence = f"no FDB entry {value['mac']} dev {value['dev']} on {fact.node}, the VTEP of {fact.object}"
         return Finding("flannel.fdb.missing", fact, None, evidence, (*source, "api"))
-    if found == [value["dst"]]:
+    if found == [value["dst"]] or (len(found) == 1 and _as_announced(fact.object, found[0], documents, scope)):
         return None
     evidence = f"{value['mac']} dev {value['dev']} dst {', '.join(found)} on {fact.node}; {fact.object} is {value['dst']}"
     return Finding("flannel.fdb.different", fact, found, evidence, (*source, "api"))

@@ -101,6 +101,16 @@ def test_public_ips_of_another_network_everywhere_are_a_choice():
     assert diagnose(cluster=vagrant, fl_1=first, fl_2=second).findings == []
 
 
+@pytest.mark.parametrize(("forward", "reverse", "named"), [(True, True, []), (False, None, ["flannel_public_ip_wrong"]),
+                                                           (None, True, ["flannel_public_ip_wrong"])])  # fmt: skip
+def test_another_public_ip_at_which_packets_arrive_is_a_choice(forward, reverse, named):
+    evidence = {"probes": [small.probe("forward", forward), small.probe("reverse", reverse)]}
+    for backend, first in (("vxlan", put("fdb", {"dst": "198.51.100.12"}, mac=MAC2)),
+                           ("host-gw", put("routes", {"gateway": "198.51.100.12"}, dst="10.244.1.0/24"))):  # fmt: skip
+        diagnosis = diagnose(evidence=evidence, backend=backend, cluster=annotate("fl-2", public_ip="198.51.100.12"), fl_1=first)
+        assert small.named(diagnosis) == named
+
+
 def test_two_entries_with_one_dst_are_normal():
     def old_entry_too(document):
         document["fdb"].append({"mac": "66:00:00:00:00:01", "ifname": "flannel.1", "dst": NODES["fl-2"][0], "state": "permanent", "flags": ["self"]})
