@@ -136,21 +136,29 @@ def broken(lab: Lab, faults: list[Fault]) -> Iterator[None]:
             fault.heal(lab)
 
 
+def up(name: str, mode: str) -> Lab:
+    """A fresh lab; the machine may be busy, so it gets a second chance."""
+    command = [sys.executable, "-m", "lab", "up", "--name", name, "--nodes", "3", *MODES[mode]]
+    for attempt in (1, 2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return Lab.load(name)
+        print(f"{mode}, attempt {attempt}: the lab did not come up:\n{done.stdout}{done.stderr}", flush=True)
+    raise RuntimeError(f"the lab did not come up:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def down(name: str) -> None:
+    subprocess.run([sys.executable, "-m", "lab", "down", "--name", name], cwd=ROOT, capture_output=True, check=False)
+
+
 def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
+    """The rows of a mode on one lab, or on a fresh one after a fault that could not be put in or healed."""
     name = f"m{os.getpid() % 10000}n{list(MODES).index(mode)}"
     folder = ROOT / "build" / "matrix" / mode
     folder.mkdir(parents=True, exist_ok=True)
-    lab_command = [sys.executable, "-m", "lab"]
     results: list[Row] = []
-    for attempt in (1, 2):
-        up = subprocess.run([*lab_command, "up", "--name", name, "--nodes", "3", *MODES[mode]], cwd=ROOT, capture_output=True, text=True, check=False)
-        if up.returncode == 0:
-            break
-        print(f"{mode}, attempt {attempt}: the lab did not come up:\n{up.stdout}{up.stderr}", flush=True)
     try:
-        if up.returncode != 0:
-            raise RuntimeError(f"the lab did not come up:\n{up.stdout[-2000:]}{up.stderr[-2000:]}")
-        lab = Lab.load(name)
+        lab = up(name, mode)
         for faults, question in rows:
             if question[1].startswith("[") or any(fault.family == 6 for fault in faults):
                 question = by_ipv6(lab, question)
@@ -167,10 +175,13 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
                 show(row)
                 if row.right:
                     break
+                if not keep:  # the fault may have left its traces
+                    down(name)
+                    lab = up(name, mode)
             results.append(row)
     finally:
         if not keep:
-            subprocess.run([*lab_command, "down", "--name", name], cwd=ROOT, capture_output=True, check=False)
+            down(name)
     return results
 
 
