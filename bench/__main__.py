@@ -187,12 +187,12 @@ def scale_rows(repeat: int) -> dict[str, dict[str, Any]]:
         print(f"  diagnosis from documents, {got.nodes} nodes, {got.nodes * scale.PODS} pods: {got.seconds:.2f} s, {got.megabytes:.0f} MB")
     before, largest = found[-2:]
     share, size = largest.seconds / scale.SECONDS, largest.megabytes / scale.MEGABYTES
-    linear = before.seconds * largest.nodes / before.nodes
-    growth = largest.seconds / linear
+    linear = before.cpu * largest.nodes / before.nodes
+    growth = largest.cpu / linear
     return {
         f"diagnosis_{largest.nodes}_nodes": row(largest.seconds, scale.SECONDS, share, 1.0, share <= 1),
         f"diagnosis_{largest.nodes}_nodes_memory": row(largest.megabytes, scale.MEGABYTES, size, 1.0, size <= 1),
-        "diagnosis_growth": row(largest.seconds, linear, growth, scale.GROWTH, growth <= scale.GROWTH),
+        "diagnosis_growth": row(largest.cpu, linear, growth, scale.GROWTH, growth <= scale.GROWTH),
     }
 
 
