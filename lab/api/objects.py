@@ -220,7 +220,6 @@ def status(host: Node, addresses: list[str], container: str, image: str, name: s
                     "started": True,
                 }
             ],
-            "qosClass": "Burstable",
         }
     }
 
