@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.api.crds import crd
 from lab.api.emulator import fields_match, json_patch, labels_match, make_server, merge, strategic
 
 Json = dict[str, Any]
@@ -93,6 +94,9 @@ def test_watch(api: str) -> None:
 
 
 def test_discovery(api: str) -> None:
+    before = [group["name"] for group in call(api, "GET", "/apis")["groups"]]
+    assert "crd.projectcalico.org" not in before  # as long as there are no CRDs
+    call(api, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd("ippools", "IPPool"))
     groups = [group["name"] for group in call(api, "GET", "/apis")["groups"]]
     assert "crd.projectcalico.org" in groups
     found = {item["name"]: item for item in call(api, "GET", "/apis/crd.projectcalico.org/v1")["resources"]}
