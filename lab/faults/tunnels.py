@@ -146,7 +146,7 @@ def duplicate_mac(lab: Lab) -> Iterator[None]:
 def fdb_missing(lab: Lab) -> Iterator[None]:
     """Felix of k8s03 is dead, and the FDB entry for the vxlan.calico of k8s01 is gone."""
     kill(lab, "k8s03", "felix")
-    entry = next(e for e in json.loads(lab.run("k8s03", "bridge", "-j", "fdb", "show", "dev", DEVICE)) if e.get("dst") == lab.node("k8s01").address)
+    (entry,) = [e for e in json.loads(lab.run("k8s03", "bridge", "-j", "fdb", "show", "dev", DEVICE)) if e.get("dst") == lab.node("k8s01").address]
     lab.run("k8s03", "bridge", "fdb", "del", entry["mac"], "dev", DEVICE, "dst", entry["dst"], "self")
     cut_off(lab, *QUESTION[:2])
     yield

@@ -27,7 +27,8 @@ COMMANDS = {
     "files": ["find", "/run", "/var", "/etc", "/root", "-xdev", "-newer", "MARKER", "-not", "-type", "d"],
     "temporary": ["find", "/tmp", "-maxdepth", "1", "-newer", "MARKER", "(", "-name", "ansible_*", "-o", "-name", "podnet-left*", ")"],
 }
-OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/")  # written all the time by what runs there, and by controllers on this machine
+# written all the time by what runs there, and by other controllers on this machine
+OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/")
 VOLATILE = ("stable_secret", "mtu_expires", "forwarding_expires")
 TIMER = re.compile(r"\b\w+_timer +[0-9.]+")  # of a bridge and its ports: they run by themselves
 
