@@ -98,9 +98,9 @@ def _status(name: str) -> int:
     for node in about.nodes:
         up = sum(session.established for session in lab.sessions(node.name))
         sessions = f"  {up} BGP sessions up" if about.calico.bird else ""
-        say(f"{node.name}  {node.address}  block {node.block}  pid {node.pid}{sessions}")
+        say(f"{node.name}  {node.address}  block {node.blocks[0]}  pid {node.pid}{sessions}")
     for pod in about.pods:
-        say(f"  {pod.node}  {pod.address:15}  {pod.interface}  {pod.namespace}/{pod.name}")
+        say(f"  {pod.node}  {pod.addresses[0]:15}  {pod.interface}  {pod.namespace}/{pod.name}")
     problems = lab.problems()
     for problem in problems:
         say(f"WRONG      {problem}")

@@ -208,9 +208,9 @@ class Lab:
         return data.decode("utf-8", "replace").partition("\r\n\r\n")[2].strip()
 
     def answers(self, source: str, destination: str, timeout: float = 1.0, family: int = 4) -> bool:
-        """Does a pod get the answer of another?"""
+        """Does a pod get the answer of another? Where it has no IPv4 address, over IPv6."""
         there = self.pod(destination)
-        return self.connect(source, there.address if family == 4 else there.address6, there.port, timeout) == destination
+        return self.connect(source, there.address6 if family == 6 or not there.address else there.address, there.port, timeout) == destination
 
     def problems(self, traffic: bool = True) -> list[str]:
         """What keeps the lab from being healthy, a sentence each."""
@@ -222,7 +222,7 @@ class Lab:
                 found += flannel.problems(lab, node, self.routes(node.name), leases) + self._dead_calico(lab, node)
                 continue
             wanted = f"{node.second or node.address}/24"
-            if "=" not in lab.autodetection or lab.autodetection.startswith("interface=eth"):
+            if lab.calico.ipv4 and ("=" not in lab.autodetection or lab.autodetection.startswith("interface=eth")):
                 have = self.address(node.name)
                 if have != wanted:
                     found.append(f"{node.name} announces {have or 'nothing'}, not {wanted}")
@@ -270,7 +270,7 @@ class Lab:
         found = []
         owner = "80" if lab.calico.felix_routes else "bird"
         for other in lab.nodes:
-            block = other.blocks[family == 6]
+            block = other.block6 if family == 6 else other.block
             to_block = [route for route in routes if route["dst"] == block]
             if other.name == node.name:
                 if not any(route.get("type") == "blackhole" and route.get("protocol") == owner for route in to_block):
@@ -284,7 +284,7 @@ class Lab:
         found = []
         for pod in lab.pods:
             if pod.node == node.name and not any(
-                r["dst"] == pod.addresses[family == 6] and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes
+                r["dst"] == (pod.address6 if family == 6 else pod.address) and r.get("dev") == pod.interface and r.get("metric") == 1024 for r in routes
             ):
                 found.append(f"{node.name} has no route to its pod {pod.namespace}/{pod.name}")
         return found

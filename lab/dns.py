@@ -41,7 +41,8 @@ def records(lab: Description) -> dict[str, str]:
         "api.shop.svc.cluster.local": "10.96.100.2",
     }
     for pod in lab.pods:
-        found[f"{pod.address.replace('.', '-')}.{pod.namespace}.pod.cluster.local"] = pod.address
+        for address in pod.addresses:
+            found[f"{address.replace('.', '-').replace(':', '-')}.{pod.namespace}.pod.cluster.local"] = address
     return found
 
 

@@ -38,6 +38,11 @@ class Mode:
         return tuple({4: "bird", 6: "bird6"}[family] for family in self.families) if self.bird else ()
 
     @property
+    def ipv4(self) -> bool:
+        """Do pods have IPv4 addresses? The nodes themselves are reached over IPv4 in every mode."""
+        return 4 in self.families
+
+    @property
     def ipv6(self) -> bool:
         return 6 in self.families
 
@@ -99,6 +104,7 @@ MODES = {
     "felixroutes": Mode(ipip="Always", version="v3.33.0"),
     "routereflector": Mode(reflectors=1),
     "dualstack": Mode(families=(4, 6)),
+    "ipv6": Mode(families=(6,)),
     "flannel": Mode(backend="", flannel="vxlan"),
     "flannel-hostgw": Mode(backend="", flannel="host-gw"),
     "canal": Mode(backend="none", flannel="vxlan"),

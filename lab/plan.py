@@ -58,7 +58,8 @@ class Node:
 
     @property
     def addresses(self) -> list[str]:
-        return [address for address in (self.address, self.address6) if address]
+        """What Kubernetes knows of it: of the families that its pods have."""
+        return [address for address, block in ((self.address, self.block or not self.block6), (self.address6, self.block6)) if block]
 
     @property
     def gateway(self) -> str:
@@ -289,7 +290,7 @@ def plan(
                 name=node,
                 address=str(ipaddress.ip_network(NODE_NETWORKS[subnet])[200 + number]),
                 mac=new_mac(),
-                block=block,
+                block=block if lab.calico.ipv4 else "",
                 machine_id=uuid.uuid4().hex,
                 system_uuid=str(uuid.uuid4()),
                 netns=f"{lab.prefix}{node}",

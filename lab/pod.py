@@ -89,26 +89,19 @@ def _network(lab: Description, node: Node, pods: Sequence[Pod]) -> None:
                 **(ipv6_sysctls(pod.interface) if pod.address6 else {}),
             }
         )
-        in_pod = []
+        in_pod = ["link set lo up", "link set eth0 up"]
+        if pod.address:
+            in_pod += [f"addr add {pod.address}/32 dev eth0", "route add 169.254.1.1 dev eth0 scope link", "route add default via 169.254.1.1 dev eth0"]
         if pod.address6:  # written before the link is up, so that nothing waits for duplicate address detection
             with kernel.in_netns(NETNS / pod.cni):
                 kernel.sysctl({"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/eth0/accept_dad": "0"})
-            in_pod = [f"addr add {pod.address6}/128 dev eth0 nodad", f"route add default via {HOST_LL} dev eth0"]
-        kernel.ip_batch(
-            [
-                "link set lo up",
-                "link set eth0 up",
-                f"addr add {pod.address}/32 dev eth0",
-                "route add 169.254.1.1 dev eth0 scope link",
-                "route add default via 169.254.1.1 dev eth0",
-                *in_pod,
-            ],
-            pod.cni,
-        )
+            in_pod += [f"addr add {pod.address6}/128 dev eth0 nodad", f"route add default via {HOST_LL} dev eth0"]
+        kernel.ip_batch(in_pod, pod.cni)
     lines = []
     for pod in pods:
         lines.append(f"link set {pod.interface} txqueuelen 0 up")
-        lines.append(f"route replace {pod.address}/32 dev {pod.interface} scope link")
+        if pod.address:
+            lines.append(f"route replace {pod.address}/32 dev {pod.interface} scope link")
         if pod.address6:
             lines.append(f"route replace {pod.address6}/128 dev {pod.interface}")
     kernel.ip_batch(lines)

@@ -196,8 +196,8 @@ def possible(fault: Fault, mode: str, by_name: bool = False) -> str:
     """Why a fault is not put in in a mode; "" if it is."""
     if mode not in modes.MODES:
         return "judged without faults only"
-    if mode not in fault.modes.names:
-        return fault.modes.otherwise
+    if fault.why_not(mode):
+        return fault.why_not(mode)
     return "" if by_name else NOT_YET.get((fault.name, mode), "")
 
 

@@ -202,8 +202,8 @@ def status(host: Node, addresses: list[str], container: str, image: str, name: s
         "status": {
             "phase": "Running",
             "conditions": [{"type": kind, "status": "True", "lastTransitionTime": stamp} for kind in kinds],
-            "hostIP": host.address,
-            "hostIPs": [{"ip": host.address}],
+            "hostIP": host.addresses[0],
+            "hostIPs": [{"ip": host.addresses[0]}],
             "podIP": addresses[0],
             "podIPs": [{"ip": address} for address in addresses],
             "startTime": stamp,
@@ -298,7 +298,7 @@ def endpointslice(lab: Description, service: Json, uids: dict[str, str]) -> Json
     app = "coredns" if meta["name"] == "kube-dns" else meta["name"]
     endpoints = [
         {
-            "addresses": [item.address],
+            "addresses": [item.addresses[0]],
             "conditions": {"ready": True, "serving": True, "terminating": False},
             "nodeName": item.node,
             "targetRef": {
@@ -326,7 +326,7 @@ def endpointslice(lab: Description, service: Json, uids: dict[str, str]) -> Json
             **metadata(f"{meta['name']}-{hashed(meta['name'], 5)}", meta["namespace"], labels),
             "ownerReferences": [{**reference(service), "apiVersion": "v1"}],
         },
-        "addressType": "IPv4",
+        "addressType": "IPv4" if lab.calico.ipv4 else "IPv6",
         "endpoints": endpoints,
         "ports": ports,
     }

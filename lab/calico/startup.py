@@ -23,7 +23,7 @@ def update_address(client: Client, settings: Settings, part: str, environment: d
     current = annotations_of(node)
     links = local_links()
     found = {family: autodetect.interfaces(links, family) for family in settings.calico.families}
-    wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found[4], found.get(6, ())), separators=(",", ":"))}
+    wanted = {PREFIX + "Interfaces": json.dumps(autodetect.published(found.get(4, ()), found.get(6, ())), separators=(",", ":"))}
     changed = False
     for family, interfaces in found.items():
         key = f"{PREFIX}IPv{family}Address"

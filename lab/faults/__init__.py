@@ -28,23 +28,25 @@ class Modes:
     otherwise: str  # why it cannot in the others
 
 
-EVERY = Modes(tuple(MODES), "")
-BGP = Modes(tuple(name for name, mode in MODES.items() if mode.bird), "BIRD does not run")
+NO_IPV4 = "pods have no IPv4 addresses"
+WITH_IPV4 = {name: mode for name, mode in MODES.items() if mode.ipv4}  # what does not say otherwise is about IPv4
+EVERY = Modes(tuple(WITH_IPV4), NO_IPV4)
+BGP = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.bird), "BIRD does not run")
 BIRD_ROUTES = Modes(tuple(name for name in BGP.names if not MODES[name].felix_routes), "BIRD does not write the routes to other nodes")
-FELIX_ROUTES = Modes(tuple(name for name, mode in MODES.items() if mode.felix_routes), "Felix does not write the routes to other nodes")
+FELIX_ROUTES = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.felix_routes), "Felix does not write the routes to other nodes")
 MESH = Modes(tuple(name for name in BGP.names if not MODES[name].reflectors), "there is no mesh")
-REFLECTORS = Modes(tuple(name for name, mode in MODES.items() if mode.reflectors), "there is no route reflector")
+REFLECTORS = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.reflectors), "there is no route reflector")
 IPV6 = Modes(tuple(name for name, mode in MODES.items() if mode.ipv6), "there is no IPv6")
-TUNNEL = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel), "there is no tunnel")
-IPIP = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "ipip"), "there is no tunl0")
-CALICO = Modes(tuple(name for name, mode in MODES.items() if not mode.flannel), "calico-node announces no address")
-FELIX = Modes(tuple(name for name, mode in MODES.items() if mode.backend), "Felix does not run")
+TUNNEL = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.tunnel), "there is no tunnel")
+IPIP = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.tunnel == "ipip"), "there is no tunl0")
+CALICO = Modes(tuple(name for name, mode in WITH_IPV4.items() if not mode.flannel), "calico-node announces no address")
+FELIX = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.backend), "Felix does not run")
 ONE_SUBNET = Modes(tuple(name for name in FELIX.names if MODES[name].subnets == 1), "pods need no proxy ARP, or the node would lose the other subnet, too")
-FLANNEL = Modes(tuple(name for name, mode in MODES.items() if mode.flannel), "flanneld does not run")
+FLANNEL = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.flannel), "flanneld does not run")
 FLANNEL_VXLAN = Modes(tuple(name for name in FLANNEL.names if MODES[name].device), "there is no flannel.1")
 FLANNEL_HOSTGW = Modes(tuple(name for name in FLANNEL.names if not MODES[name].device), "flanneld does not check its routes, or does not run")
-BRIDGED = Modes(tuple(name for name, mode in MODES.items() if not mode.backend), "there is no cni0")
-VXLAN = Modes(tuple(name for name, mode in MODES.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
+BRIDGED = Modes(tuple(name for name, mode in WITH_IPV4.items() if not mode.backend), "there is no cni0")
+VXLAN = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,16 @@ class Fault:
         """Does the question's traffic still flow?"""
         return self.works or (self.only_bgp and MODES[mode].felix_routes)
 
+    def why_not(self, mode: str) -> str:
+        """Why it cannot occur in a mode; "" where it can."""
+        if mode in self.modes.names:
+            return ""
+        return self.modes.otherwise if MODES[mode].ipv4 or self.family == 6 else NO_IPV4
+
     def inject(self, lab: Lab) -> None:
         """Break it, and return when the symptom is there."""
         if lab.mode not in self.modes.names:
-            raise LabError(f"{self.name} cannot occur in the mode {lab.mode}: {self.modes.otherwise}")
+            raise LabError(f"{self.name} cannot occur in the mode {lab.mode}: {self.why_not(lab.mode)}")
         inject_held(lab, self.name)
 
     def heal(self, lab: Lab) -> None:

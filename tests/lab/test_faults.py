@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,14 +59,14 @@ def test_breaks_and_heals(cluster: Lab, name: str) -> None:
 def test_elsewhere_it_says_why_not(cluster: Lab) -> None:
     for found in faults.catalogue():
         if cluster.mode not in found.modes.names:
-            with pytest.raises(LabError, match=found.modes.otherwise):
+            with pytest.raises(LabError, match=re.escape(found.why_not(cluster.mode))):
                 found.inject(cluster)
 
 
 def _needs(cluster: Lab, *wanted: faults.Fault) -> None:
     for item in wanted:
         if cluster.mode not in item.modes.names:
-            pytest.skip(item.modes.otherwise)
+            pytest.skip(item.why_not(cluster.mode))
 
 
 @needs_root
