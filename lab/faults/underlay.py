@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import CALICO, MESH, Modes, fault
+from lab.faults import CALICO, FELIX, MESH, Modes, fault
 from lab.faults.steps import cut_off, removed_machine
 from lab.modes import MODES
 
@@ -49,3 +50,15 @@ def renamed(lab: Lab) -> Iterator[None]:
     removed_machine(lab, "old02", lab.node("k8s02").address)
     yield
     lab.client.delete("nodes", "old02")
+
+
+@fault("link_flapping", number="x", breaks="link.flapping", question=QUESTION, modes=FELIX)
+def flapping(lab: Lab) -> Iterator[None]:
+    """The host interface of shop/web-1 goes down and up again, many times a second."""
+    interface = lab.pod("shop/web-1").interface
+    script = 'while :; do ip link set "$0" down; sleep 0.05; ip link set "$0" up; sleep 0.05; done'
+    process = subprocess.Popen([*lab.enter("k8s02"), "sh", "-c", script, interface], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield
+    process.kill()
+    process.wait()
+    lab.run("k8s02", "ip", "link", "set", interface, "up")

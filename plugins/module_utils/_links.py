@@ -21,6 +21,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtne
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETRULE = 18, 22, 34
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_STATS64, IFLA_LINK_NETNSID = 1, 3, 4, 5, 10, 16, 18, 23, 37
+IFLA_CARRIER_CHANGES = 35
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 3, 4, 8
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_OIFNAME = 1, 2, 3, 4, 6, 17
@@ -226,6 +227,17 @@ def indexes(payloads: t.Iterable[bytes]) -> dict[int, str]:
     for payload in payloads:
         if len(payload) >= _LINK.size:
             found[_LINK.unpack_from(payload)[2]] = _text(_first(payload, _LINK.size, IFLA_IFNAME))
+    return found
+
+
+def carrier_changes(payloads: t.Iterable[bytes]) -> dict[int, int]:
+    """Interface index -> how often its carrier has come and gone since it was made."""
+    found = {}
+    for payload in payloads:
+        if len(payload) >= _LINK.size:
+            value = _first(payload, _LINK.size, IFLA_CARRIER_CHANGES)
+            if len(value) == 4:
+                found[_LINK.unpack_from(payload)[2]] = _native(value)
     return found
 
 

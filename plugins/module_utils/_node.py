@@ -167,6 +167,24 @@ class Collector(Places):
             processes = None
         return _bird_socket.read(family, self.deadline, processes, self.question.bird_socket)
 
+    def _carrier_changes(self) -> dict[int, int]:
+        if "links" not in self.question.sections:
+            return {}
+        try:
+            return t.cast("dict[int, int]", self._kernel(lambda kernel: _links.carrier_changes(_links.dump(kernel))))
+        except Exception:  # noqa: BLE001 - the section links tells what is wrong
+            return {}
+
+    def _mark_flapping(self, links: t.Any, before: dict[int, int]) -> None:
+        """An interface whose carrier came or went while the document was read."""
+        if not before or not isinstance(links, list):
+            return
+        after = self._carrier_changes()
+        for link in links:
+            changes = after.get(link["ifindex"], 0) - before.get(link["ifindex"], 0)
+            if link["ifindex"] in before and changes > 0:
+                link["flapped"] = changes
+
     def readers(self) -> tuple[dict[str, Section], dict[str, Section]]:
         """The asked sections: those that mostly wait, and those that compute."""
         question, deadline = self.question, self.deadline
@@ -210,7 +228,9 @@ class Collector(Places):
             "node": self.question.node,
         }
         beside, in_turn = self.readers()
+        before = self._carrier_changes()
         found = run(beside, in_turn, self.deadline)
+        self._mark_flapping(found.get("links"), before)
         if "bird" in self.question.sections:
             found["bird"] = {family: found.pop(f"bird.{family}") for family in ("ipv4", "ipv6")}
         document.update((name, found[name]) for name in SECTIONS if name in found)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _marks, _probe, _sandboxes
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _links, _marks, _probe, _sandboxes
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
 from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, PODS, load_pyroute2, need_root
 from ansible_collections.podnet.doctor.plugins.module_utils._places import Places
@@ -101,6 +102,18 @@ def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline)
     return {"captured": False, "reason": reason, "seen": []}
 
 
+def _carrier_changes(module: AnsibleModule, deadline: Deadline) -> int | None:
+    """How often the carrier of the host's link to the pod has come and gone; None where it cannot be told."""
+    ifname = (module.params["pod"] or {}).get("ifname")
+    try:
+        with Rtnetlink(deadline) as kernel:
+            payloads = _links.dump(kernel)
+        index = next((number for number, name in _links.indexes(payloads).items() if name == ifname), None)
+        return _links.carrier_changes(payloads).get(index) if index is not None else None
+    except OSError:
+        return None
+
+
 PHASES = {"arm": _arm, "fire": _fire, "collect": _collect}
 
 
@@ -114,5 +127,8 @@ def run(module: AnsibleModule) -> None:
         module.fail_json(msg=str(error))
     deadline = Deadline(options["timeout"])
     found = PHASES[options["phase"]](module, marks, deadline)
+    changes = _carrier_changes(module, deadline) if options["phase"] != "fire" else None
+    if changes is not None:
+        found["carrier_changes"] = changes
     own = {"identifier": marks.identifier, "first_port": marks.port, "last_port": marks.ports[-1]}
     module.exit_json(changed=False, phase=options["phase"], id=options["id"], hostname=os.uname().nodename, marks=own, **found)

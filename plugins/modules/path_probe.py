@@ -221,6 +221,11 @@ seen:
       elements: dict
   sample:
     - {"where": "pod", "ifname": "eth0", "protocol": "icmp", "requests": 3, "replies": 3, "resets": 0, "errors": 0, "packets": []}
+carrier_changes:
+  description: How often the carrier of the host's link to the pod has come and gone since it was made.
+  returned: O(phase=arm) and O(phase=collect), if O(pod.ifname) is given and the link is there
+  type: int
+  sample: 2
 reason:
   description: Why nothing could be captured or sent.
   returned: it could not

@@ -21,7 +21,7 @@ ROUTE: Shape = {
     "flags": list, "nexthops": list,
 }  # fmt: skip
 SHAPES: Mapping[str, Shape] = {
-    "links": {"ifname": str, "ifindex": int, "flags": list, "operstate": str, "address": str, "linkinfo": dict},
+    "links": {"ifname": str, "ifindex": int, "flags": list, "operstate": str, "address": str, "linkinfo": dict, "flapped": int},
     "addresses": {"ifname": str, "local": str, "prefixlen": int, "family": str},
     "routes": ROUTE,
     "rules": {"priority": int, "src": str},
@@ -33,7 +33,7 @@ SHAPES: Mapping[str, Shape] = {
 }
 PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
 PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "seen": list,
-                "source": dict, "destination": dict}  # fmt: skip
+                "source": dict, "destination": dict, "flapped": dict}  # fmt: skip
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 

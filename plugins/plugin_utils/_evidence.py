@@ -45,7 +45,7 @@ def probes(question: Question, hosts: Mapping[str, str]) -> dict[str, dict[str, 
         common = {"id": secrets.token_hex(16), "direction": direction}
         if listener is not None:
             add(listener, "arm", {**common, "pod": _pod(far), "limit": LIMIT_SECONDS})
-            add(listener, "collect", common)
+            add(listener, "collect", {**common, "pod": _pod(far)})
         port = question.port if direction == "forward" and question.protocol == "tcp" else None
         add(sender, "fire", {**common, "pod": _pod(near), "dst": far.address, "port": port, "source": near.address if near.kind == "pod" else None})
     return result
@@ -96,8 +96,16 @@ def document(
         if not trouble and not seen.get("captured"):
             trouble = _trouble(seen, far) or str(seen.get("reason") or f"the capture at {far.label} told nothing")
         for train in fired.get("fired") or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
-            entries.append(_entry(direction, near, far, train, seen, trouble, hosts, asked_protocol, fired))
+            entries.append({**_entry(direction, near, far, train, seen, trouble, hosts, asked_protocol, fired), **_flapped(far, armed, seen)})
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries}
+
+
+def _flapped(far: Endpoint, armed: Mapping[str, Json], seen: Mapping[str, Json]) -> dict[str, Json]:
+    """Whether the host's link to the pod came or went while the capture listened."""
+    before, after = armed.get("carrier_changes"), seen.get("carrier_changes")
+    if not isinstance(before, int) or not isinstance(after, int) or after <= before:
+        return {}
+    return {"flapped": {"node": far.node, "ifname": far.ifname, "changes": after - before}}
 
 
 def _trouble(result: Mapping[str, Json], end: Endpoint) -> str:

@@ -93,7 +93,7 @@ def _pod_hops(pod: Endpoint, sending: bool) -> list[Hop]:
     node, family = str(pod.node), family_of(pod.address)
     tag = tagged(pod.label, family)
     inner = [FactId("pod.link", node, tag), FactId("pod.address", "", pod.label), FactId("pod.route", node, tag)]
-    veth = [FactId("veth", node, pod.label), FactId("endpoint.programmed", node, pod.label)]
+    veth = [FactId("veth", node, pod.label), FactId("link.steady", node, pod.label), FactId("endpoint.programmed", node, pod.label)]
     if family == "ipv4":
         inner.append(FactId("pod.gateway", node, tag))
         sends = [FactId("route.gateway", node), FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label)]

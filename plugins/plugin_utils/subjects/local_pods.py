@@ -36,7 +36,7 @@ def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for node in scope.core:
         for pod in cluster.workloads_on(node):
             ifname = host_interface(pod.namespace, pod.name, cluster.interface_prefix)
-            yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"})
+            yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"}, needs=(FactId("link.steady", node, pod.key),))
             for family in FAMILIES:
                 address = pod.address_in(family)
                 if address is not None:

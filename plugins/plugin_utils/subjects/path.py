@@ -38,7 +38,7 @@ def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destina
     needs.append(FactId("tunnel.unique", local, tagged("", family_of(destination.address))))
     if source.kind == "pod" and source.node == local:
         needs.append(FactId("sysctl.forwarding", local, source.label))
-        needs.append(FactId("veth", local, source.label))
+        needs += [FactId("veth", local, source.label), FactId("link.steady", local, source.label)]
     return tuple(needs)
 
 

@@ -11,6 +11,7 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
+from .._flannel import bridged
 from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import NotCollected, as_list, as_mapping, family_of, tagged
 from .._question import Scope
@@ -22,6 +23,7 @@ if t.TYPE_CHECKING:
 
     from .._diagnosis import Diagnosis
 
+UPLINK = "uplink"
 STRICT = "1"  # rp_filter (Documentation/networking/ip-sysctl): 0 off, 1 strict, 2 loose; the larger of all and the interface counts
 
 
@@ -150,6 +152,47 @@ def second_default(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
                     objects=[str(finding.actual)],
                     why=["Everything beyond the node's own networks leaves there: the API, nodes in other subnets, what pods reach outside."],
                     remedies=[Remedy("advise_default_route", "R0", f"on {node}, remove it or give it a higher metric: ip route del {finding.actual}", "",
+                                     node=node)])  # fmt: skip
+
+
+@expects("link.steady")
+def steady_links(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """The host interfaces of the asked pods, and each node's own NIC (its name is known to the node alone)."""
+    for pod in scope.pods:
+        if not bridged(cluster):
+            yield Fact("link.steady", str(pod.node), pod.label, value={"ifname": pod.ifname})
+    for name in scope.core:
+        yield Fact("link.steady", name, UPLINK, value={"ifname": None})
+
+
+@check("link.flapping", fact="link.steady")
+def carrier_stays(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts, ifname = documents.node(fact.node), fact.value["ifname"]
+    if ifname is None:
+        node = documents.cluster.node(fact.node)
+        held = (facts.link_holding(address) for address in (*node.internal_ips, *node.calico_addresses))
+        ifname = next((name for name in held if name is not None), None)
+    link = facts.links.get(str(ifname))
+    if link is None:
+        raise NotApplicable(f"{fact.node} has no such interface")
+    probed = [as_mapping(probe.get("flapped")) for probe in documents.evidence.probes]
+    seen = [entry["changes"] for entry in probed if entry.get("node") == fact.node and entry.get("ifname") == ifname and isinstance(entry.get("changes"), int)]
+    changes = max([link.get("flapped") or 0, *seen])
+    if not changes:
+        return None
+    sources = (f"kernel {fact.node}", "probe") if seen else (f"kernel {fact.node}",)
+    evidence = f"{ifname} of {fact.node}: its carrier came or went {changes} times during this run"
+    return Finding("link.flapping", fact, changes, evidence, sources, hint={"ifname": ifname})
+
+
+@cause(roots=("link.flapping",))
+def flapping(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, ifname = finding.fact.node, str(finding.hint["ifname"])
+        whose = f", the interface of pod {finding.fact.object}," if finding.fact.object != UPLINK else ""
+        yield Cause("link_flapping", None, node, f"{ifname}{whose} on {node} goes up and down again and again.", [finding], objects=[ifname],
+                    why=["What depends on it is there in one moment and gone in the next."],
+                    remedies=[Remedy("advise_flapping", "R0", f"see who does it: ip monitor link, journalctl -k | grep {ifname} on {node}", "",
                                      node=node)])  # fmt: skip
 
 

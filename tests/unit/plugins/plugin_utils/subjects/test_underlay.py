@@ -180,3 +180,26 @@ def test_strict_reverse_paths():
     assert found.finding.check == "rp_filter.strict"
     assert (diagnosis.causes[0].id, diagnosis.causes[0].fault, diagnosis.causes[0].node) == ("rp_filter_strict_underlay", "F15", "k8s02")
     assert verdict("2")[1].outcome == "ok"
+
+
+def flapped(document):
+    next(li for li in document["links"] if li["ifname"].startswith("cali")).update(flapped=3)
+
+
+def test_an_interface_that_flaps_explains_what_it_takes_away():
+    def gone(document):
+        document["routes"] = [r for r in document["routes"] if not str(r.get("dev")).startswith("cali")]
+        next(li for li in document["links"] if li["ifname"].startswith("cali"))["flags"] = []
+
+    (cause,) = small.diagnose(k8s02=small.together(flapped, gone)).causes
+    assert (cause.id, cause.fault, cause.node) == ("link_flapping", None, "k8s02")
+
+
+def test_an_interface_that_flapped_while_packets_were_sent():
+    from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
+
+    seen = {"node": "k8s02", "ifname": host_interface("shop", "api-0"), "changes": 8}
+    diagnosis = small.diagnose(evidence={"probes": [small.probe("forward", False, flapped=seen)]})
+    (cause,) = diagnosis.causes
+    assert cause.id == "link_flapping" and "probe" in cause.roots[0].sources
+    assert diagnosis.outcome == "broken"
