@@ -272,3 +272,20 @@ def around_the_tunnel(lab: Lab) -> Iterator[None]:
     wait_for(lambda: lab.answers("shop/web-0", "shop/web-1"), "traffic still flows", 20)
     yield
     lab.run("k8s01", "ip", "route", "del", *route, check=False)
+
+
+@fault(
+    "programclusterroutes_mismatch",
+    number="F31",
+    breaks="routes.programming.both",
+    node="",
+    objects=("FelixConfiguration default",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    works=True,
+    modes=BIRD_ROUTES,
+)
+def both_program(lab: Lab) -> Iterator[None]:
+    """FelixConfiguration tells Felix to write the routes that BIRD writes. The lab's Felix does not listen to it: the contradiction alone is there."""
+    lab.client.patch("felixconfigurations", "default", {"spec": {"programClusterRoutes": "Enabled"}})
+    yield
+    lab.client.patch("felixconfigurations", "default", {"spec": {"programClusterRoutes": None}})
