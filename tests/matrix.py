@@ -166,6 +166,8 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
                 row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults], attempts=attempt)
                 try:
                     with broken(lab, faults):
+                        if len(faults) == 1 and not faults[0].shows(lab):
+                            raise RuntimeError("the fault does not show: traffic does not do what the fault says")
                         started = time.monotonic()
                         report = diagnose(name, question, folder)
                         row.seconds = round(time.monotonic() - started, 2)

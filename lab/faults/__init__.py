@@ -62,7 +62,7 @@ class Fault:
     question: Question  # source, destination, port: what stops working
     run: Generator
     text: str
-    works: bool = False  # a latent fault: the question's traffic still flows
+    works: bool | None = False  # True: a latent fault, the question's traffic still flows; None: it flows now and then
     only_bgp: bool = False  # latent where Felix writes the routes
     family: int = 4  # of the addresses that the question is about
 
@@ -72,7 +72,17 @@ class Fault:
 
     def works_in(self, mode: str) -> bool:
         """Does the question's traffic still flow?"""
-        return self.works or (self.only_bgp and MODES[mode].felix_routes)
+        return bool(self.works) or (self.only_bgp and MODES[mode].felix_routes)
+
+    def shows(self, lab: Lab) -> bool:
+        """Does the question's traffic do what it should do with the fault in?"""
+        if self.works is None:
+            return True
+        source, destination, _port = self.question
+        there = lab.pod(destination)
+        told = lab.client.get("pods", there.name, there.namespace)["status"]["podIPs"]  # a fault can give a pod another address
+        address = next(item["ip"] for item in told if (":" in item["ip"]) == (self.family == 6))
+        return (lab.connect(source, address, there.port) == destination) == self.works_in(lab.mode)
 
     def why_not(self, mode: str) -> str:
         """Why it cannot occur in a mode; "" where it can."""
@@ -103,7 +113,7 @@ def fault(
     node: str = "k8s02",
     objects: tuple[str, ...] = (),
     modes: Modes = EVERY,
-    works: bool = False,
+    works: bool | None = False,
     only_bgp: bool = False,
     family: int = 4,
 ) -> Callable[[Generator], Generator]:

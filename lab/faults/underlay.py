@@ -52,7 +52,7 @@ def renamed(lab: Lab) -> Iterator[None]:
     lab.client.delete("nodes", "old02")
 
 
-@fault("link_flapping", number="x", breaks="link.flapping", question=QUESTION, modes=FELIX)
+@fault("link_flapping", number="x", breaks="link.flapping", question=QUESTION, modes=FELIX, works=None)
 def flapping(lab: Lab) -> Iterator[None]:
     """The host interface of shop/web-1 goes down and up again, many times a second."""
     interface = lab.pod("shop/web-1").interface

@@ -27,8 +27,8 @@ def test_catalogue() -> None:
         faults.find("nothing")
 
 
-# each fault in the first mode in which it can occur; the matrix has the other modes
-HOMES = [(item.modes.names[0], item.name) for item in faults.catalogue()]
+# one fault of each file in its first mode; the matrix puts all of them in, looks at the traffic, and takes them out again
+HOMES = sorted({item.run.__module__: (item.modes.names[0], item.name) for item in reversed(faults.catalogue()) if item.works is False}.values())
 
 
 @pytest.fixture(scope="module", params=["ipip", "vxlan", "dualstack", "canal"])
@@ -39,17 +39,14 @@ def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
 
 
 @needs_root
-@pytest.mark.parametrize(("cluster", "name"), sorted(HOMES), indirect=["cluster"])
+@pytest.mark.parametrize(("cluster", "name"), HOMES, indirect=["cluster"])
 def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     found = faults.find(name)
     source, destination, _rest = found.question
     assert cluster.answers(source, destination, family=found.family)
     found.inject(cluster)
     try:
-        there = cluster.pod(destination)
-        told = cluster.client.get("pods", there.name, there.namespace)["status"]["podIPs"]  # a fault can give a pod another address
-        address = next(item["ip"] for item in told if (":" in item["ip"]) == (found.family == 6))
-        assert (cluster.connect(source, address, there.port) == destination) == found.works_in(cluster.mode)
+        assert found.shows(cluster)
     finally:
         found.heal(cluster)
     assert cluster.answers(source, destination, family=found.family)
