@@ -99,14 +99,22 @@ def test_source_without_route(network: support.Network) -> None:
 
 
 def test_capture_ends_by_itself(network: support.Network) -> None:
-    probe = os.urandom(16).hex()
-    place = [_capture.Place("pod", network.pods[1].path)]
-    deadline = Deadline(10)
-    assert inside(network.nodes[1].path, lambda: _capture.arm(probe, place, _marks.of(probe, 1), 0.3), deadline) is None
-    assert inside(network.nodes[1].path, lambda: _capture.arm(probe, place, _marks.of(probe, 1), 0.3), deadline) == "Address already in use"
-    time.sleep(0.6)
+    node, place, deadline = network.nodes[1].path, [_capture.Place("pod", network.pods[1].path)], Deadline(20)
+
+    def listens(probe: str) -> bool:
+        with open("/proc/thread-self/net/unix", encoding="utf-8", errors="replace") as sockets:
+            return any(probe in line for line in sockets)
+
+    long, short = os.urandom(16).hex(), os.urandom(16).hex()
+    assert inside(node, lambda: _capture.arm(long, place, _marks.of(long, 1), 20), deadline) is None
+    assert inside(node, lambda: _capture.arm(long, place, _marks.of(long, 1), 20), deadline) == "Address already in use"
+    assert inside(node, lambda: listens(long), deadline)
+    inside(node, lambda: _capture.collect(long, 5), deadline)
+    assert inside(node, lambda: _capture.arm(short, place, _marks.of(short, 1), 0.2), deadline) is None
+    while inside(node, lambda: listens(short), deadline):  # the deadline ends it
+        time.sleep(0.02)
     with pytest.raises(ConnectionRefusedError):
-        inside(network.nodes[1].path, lambda: _capture.collect(probe, 1), deadline)
+        inside(node, lambda: _capture.collect(short, 1), deadline)
 
 
 def test_capture_that_cannot_listen(network: support.Network) -> None:
