@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -69,7 +70,8 @@ def _up(arguments: argparse.Namespace) -> None:
         made = lifecycle.up(description, arguments.api, say)
     except BaseException:
         if not known and not arguments.keep and os.geteuid() == 0:
-            lifecycle.down(arguments.name, lambda text: None)
+            with contextlib.suppress(LabError):  # what went wrong first is what is told
+                lifecycle.down(arguments.name, lambda text: None)
         raise
     say(f"inventory  {made.inventory}")
     say(f"kubeconfig {made.kubeconfig}")

@@ -125,7 +125,8 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         lines = [pipe.readline(), pipe.readline()]
     kernel.wait_child(child, f"starting {node.name}")
     if sorted(lines)[-1].strip() != "ready":
-        raise LabError(f"{node.name} did not start; see {folder / 'logs' / f'{node.name}.log'}")
+        said = (folder / "logs" / f"{node.name}.log").read_text(encoding="utf-8", errors="replace").strip()[-1000:]
+        raise LabError(f"{node.name} did not start: {said or 'it said nothing'}")
     node.pid = int(sorted(lines)[0])
 
 

@@ -20,9 +20,11 @@ def unique(name: str) -> str:
 
 def lab(*arguments: str, check: bool = True) -> str:
     """python -m lab ..."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
-    )
+    command = [sys.executable, "-m", "lab", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    if check and arguments[0] == "up" and done.returncode:  # a busy machine gets a second chance, and the first is shown
+        print(f"{arguments}, at the first try: {done.stdout}{done.stderr}", file=sys.stderr)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     if check:
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
