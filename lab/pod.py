@@ -28,6 +28,24 @@ def ipv6_sysctls(interface: str) -> dict[str, str]:
     return {f"net/ipv6/conf/{interface}/{name}": value for name, value in values.items()}
 
 
+def start_in_node(lab: Description, node: Node, command: list[str], log: Path, what: str) -> None:
+    """Start a long-lived Python program of the lab inside a node."""
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def work() -> None:
+        if os.fork():
+            return
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for target, source in ((0, null), (1, written), (2, written)):
+            os.dup2(source, target)
+        os.execve(sys.executable, command, processes.environment(lab.name))
+
+    child = in_node(node, work)
+    os.close(written)
+    kernel.wait_child(child, f"starting {what} on {node.name}")
+
+
 def in_node(node: Node, work: Callable[[], None]) -> int:
     """Run `work` as a process of the node; the id of the process that waits for it."""
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lab import kernel, pod, processes
+from lab import pod, processes
 from lab.calico.common import Settings
 from lab.plan import GATEWAY, Description, Node
 
@@ -45,20 +43,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         mtu=lab.calico.mtu,
     )
     command = processes.python_command("lab.calico.node", json.dumps(asdict(settings)))
-    log = os.open(folder / "logs" / f"{node.name}-calico.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def work() -> None:
-        if os.fork():
-            return
-        os.setsid()
-        null = os.open("/dev/null", os.O_RDONLY)
-        for target, source in ((0, null), (1, log), (2, log)):
-            os.dup2(source, target)
-        os.execve(sys.executable, command, processes.environment(lab.name))
-
-    child = pod.in_node(node, work)
-    os.close(log)
-    kernel.wait_child(child, f"starting calico-node on {node.name}")
+    pod.start_in_node(lab, node, command, folder / "logs" / f"{node.name}-calico.log", "calico-node")
 
 
 def kill(node: Node) -> None:

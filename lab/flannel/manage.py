@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-from lab import kernel, pod, processes
+from lab import pod, processes
 from lab.calico.manage import find
 from lab.flannel.flanneld import TITLE, Settings
 from lab.plan import FLANNEL_NETWORK, GATEWAY, Description, Node
@@ -24,20 +22,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         server=f"https://{GATEWAY}:{lab.port}", title=tuple(title(lab)),
     )  # fmt: skip
     command = processes.python_command("lab.flannel.flanneld", settings.to_json())
-    log = os.open(folder / "logs" / f"{node.name}-flannel.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def work() -> None:
-        if os.fork():
-            return
-        os.setsid()
-        null = os.open("/dev/null", os.O_RDONLY)
-        for target, source in ((0, null), (1, log), (2, log)):
-            os.dup2(source, target)
-        os.execve(sys.executable, command, processes.environment(lab.name))
-
-    child = pod.in_node(node, work)
-    os.close(log)
-    kernel.wait_child(child, f"starting flanneld on {node.name}")
+    pod.start_in_node(lab, node, command, folder / "logs" / f"{node.name}-flannel.log", "flanneld")
 
 
 def kill(node: Node) -> None:

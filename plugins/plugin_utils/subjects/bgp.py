@@ -140,7 +140,9 @@ def protocol_line(protocol: Mapping[str, Json]) -> str:
 def node_ready(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """Only a node that no asked BIRD has a session with counts: a kubelet that is not well does not stop packets."""
     node = documents.cluster.node(fact.node)
-    if node.ready is not False:
+    if node.ready is None:
+        raise NotApplicable(f"the API does not tell whether {fact.node} is Ready")
+    if node.ready:
         return None
     seen_dead = []
     for facts in documents.collected():
@@ -183,10 +185,12 @@ def session_established(fact: Fact, documents: Documents, scope: Scope) -> Findi
 def as_numbers_agree(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """What BIRD says of the peer, and the AS number that its configuration expects there."""
     facts, wanted = documents.node(fact.node), fact.value["as_number"]
-    for protocol in facts.bgp_sessions(fact.value["address"]):
-        if established(protocol):
-            return None
-    for protocol in facts.bgp_sessions(fact.value["address"]):
+    sessions_there = facts.bgp_sessions(fact.value["address"])
+    if not sessions_there:
+        raise NotApplicable(f"BIRD of {fact.node} has no session with {fact.value['address']}")
+    if any(map(established, sessions_there)):
+        return None
+    for protocol in sessions_there:
         configured = bgp_of(protocol).get("neighbor_as")
         complains = "Bad peer AS" in f"{protocol.get('info')} {bgp_of(protocol).get('last_error')}"
         different = configured is not None and wanted is not None and str(configured) != wanted
@@ -201,7 +205,10 @@ def as_numbers_agree(fact: Fact, documents: Documents, scope: Scope) -> Finding 
 def sessions_carry_routes(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """The mesh, or BGPPeers that select both nodes, or a route reflector that both peer with (calico.md section 1.5)."""
     cluster, peer, family = documents.cluster, fact.value["peer"], fact.family
-    if not fact.value["peer"] or carries_routes(cluster, fact.node, peer, family) is not False:
+    carried = carries_routes(cluster, fact.node, peer, family)
+    if carried is None:
+        raise NotApplicable("a BGP peer outside of the cluster may carry the routes")
+    if carried:
         return None
     names = sorted(str(as_mapping(raw.get("metadata")).get("name")) for raw in cluster.section("bgppeers"))
     evidence = f"nodeToNodeMeshEnabled: {str(cluster.mesh).lower()}; BGPPeers: {', '.join(names) or 'none'}; none of them links {fact.node} and {peer}"

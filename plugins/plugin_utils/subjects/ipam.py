@@ -45,8 +45,10 @@ def affinity_agrees(fact: Fact, documents: Documents, scope: Scope) -> Finding |
         evidence = f"BlockAffinity of {fact.node} for {fact.object}: confirmed; there is no such IPAMBlock"
         return Finding("ipam.affinity.dangling", fact, None, evidence, ("api",), severity="latent")
     if block.node == fact.node:
-        if confirmed or not cluster.is_whole("blockaffinities"):
+        if confirmed:
             return None
+        if not cluster.is_whole("blockaffinities"):
+            raise NotCollected("the BlockAffinities were read for this question only")
         evidence = f"IPAMBlock {fact.object}: affinity host:{fact.node}; {fact.node} has no confirmed BlockAffinity for it"
         return Finding("ipam.affinity.missing", fact, None, evidence, ("api",), severity="latent")
     evidence = f"BlockAffinity of {fact.node} for {fact.object}: confirmed; IPAMBlock: affinity {f'host:{block.node}' if block.node else 'none'}"

@@ -12,7 +12,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Pod
 from .._documents import Documents
 from .._flannel import BRIDGE, bridged
-from .._graph import Fact, FactId, Finding
+from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, host_interface
 from .._remedies import dead_felix, restart_calico_node
@@ -170,8 +170,10 @@ def host_link_local(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     if link is None:
         raise NotCollected(f"{fact.node}: {ifname} does not exist")
     held = [str(a.get("local")) for a in facts.addresses if a.get("ifname") == ifname and str(a.get("local")).startswith("fe80:")]
-    if fact.value["address"] in held or link.get("address") != CNI_MAC:
+    if fact.value["address"] in held:
         return None
+    if link.get("address") != CNI_MAC:
+        raise NotApplicable(f"{ifname} has a MAC of its own, so the pod's gateway is another address")
     evidence = f"{ifname} of {fact.node}: {', '.join(held) or 'no link-local address'}, the pod's gateway is {fact.value['address']}"
     return Finding("veth.link_local.missing", fact, held, evidence, (f"kernel {fact.node}",))
 

@@ -129,7 +129,9 @@ def announced_mask(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
     if announced is None:
         raise NotApplicable("no address is announced")
     held = documents.node(fact.node).address_on_node(str(announced.ip))
-    if held is None or held.get("prefixlen") == announced.network.prefixlen:
+    if held is None:
+        raise NotApplicable(f"no interface of {fact.node} has {announced.ip}")
+    if held.get("prefixlen") == announced.network.prefixlen:
         return None
     evidence = f"projectcalico.org/{ADDRESS_ANNOTATION[family]}: {announced}; {announced.ip}/{held.get('prefixlen')} dev {held.get('ifname')}"
     return Finding("node.mask.different", fact, announced.network.prefixlen, evidence, ("api", f"kernel {fact.node}"), severity="latent",

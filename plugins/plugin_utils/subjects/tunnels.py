@@ -12,7 +12,7 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Node
 from .._documents import Documents
-from .._graph import Fact, FactId, Finding
+from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, as_list, as_mapping, tagged
 from .._question import Scope
 from .._remedies import dead_felix, restart_calico_node
@@ -136,8 +136,10 @@ def tunnel_up(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
 @check("tunnel.address.different", fact="tunnel.address")
 def tunnel_address_held(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, ifname, wanted = documents.node(fact.node), fact.value["ifname"], fact.value["address"]
+    if not wanted:
+        raise NotApplicable(f"{fact.node} announces no tunnel address")
     held = [str(a.get("local")) for a in facts.addresses if a.get("ifname") == ifname and not str(a.get("local")).startswith("fe80:")]
-    if not wanted or wanted in held:
+    if wanted in held:
         return None
     evidence = f"{ifname} of {fact.node} has {', '.join(held) or 'no address'}; its annotation says {wanted}"
     return Finding("tunnel.address.different", fact, held, evidence, (f"kernel {fact.node}", "api"), severity="latent")
@@ -146,7 +148,9 @@ def tunnel_address_held(fact: Fact, documents: Documents, scope: Scope) -> Findi
 @check("tunnel.address.of_a_pod", fact="tunnel.unique")
 def tunnel_address_of_no_pod(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     address = fact.value["address"]
-    pods = [pod.key for pod in documents.cluster.pods_at(str(address))] if address else []
+    if not address:
+        raise NotApplicable(f"{fact.node} announces no tunnel address")
+    pods = [pod.key for pod in documents.cluster.pods_at(str(address))]
     if not pods:
         return None
     return Finding("tunnel.address.of_a_pod", fact, pods, f"{fact.value['ifname']} of {fact.node} and pod {', '.join(pods)} have {address}", ("api",),
@@ -198,7 +202,9 @@ def tunnel_end_is_allocated(fact: Fact, documents: Documents, scope: Scope) -> F
     cluster = documents.cluster
     address = vteps(cluster, fact.family).get(fact.node, ("", ""))[0]
     block = cluster.block_of(address)
-    if not address or not cluster.blocks or (block is not None and address in block.allocated):
+    if not address or not cluster.blocks:
+        raise NotApplicable(f"{fact.node} announces no tunnel address" if not address else "IPAM has no blocks")
+    if block is not None and address in block.allocated:
         return None
     evidence = f"projectcalico.org/{VTEP_ADDRESS[fact.family]} of {fact.node}: {address}; IPAM has not given out this address"
     return Finding("vtep.address.unallocated", fact, address, evidence, ("api",), severity="latent")

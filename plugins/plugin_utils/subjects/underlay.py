@@ -79,7 +79,7 @@ def reverse_path(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     gateway = answer.get("gateway")
     arrives = facts.link_holding(str(gateway)) if gateway else None
     if arrives is None:
-        return None  # over a router, or to another machine: the last router's side cannot be told from here
+        raise NotApplicable("the packets come over a router or end elsewhere: by which interface they arrive cannot be told")
     filters = {name: facts.sysctl(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", arrives)} if family_of(wanted["source"]) == "ipv4" else {}
     if STRICT not in filters.values() or "2" in filters.values():
         return None
@@ -97,10 +97,12 @@ def peer_answers_itself(fact: Fact, documents: Documents, scope: Scope) -> Findi
     facts, peer, address = documents.node(fact.node), documents.node(fact.value["peer"]), fact.value["address"]
     entry = next((n for n in facts.neighbours if n.get("dst") == address and n.get("lladdr")), None)
     if entry is None:
-        return None
+        raise NotApplicable(f"{fact.node} has no neighbour entry for {address}")
     held = peer.address_on_node(address)
     link = peer.links.get(str(held.get("ifname"))) if held is not None else None
-    if link is None or not link.get("address") or link["address"] == entry["lladdr"]:
+    if link is None or not link.get("address"):
+        raise NotApplicable(f"no interface of {fact.value['peer']} with a MAC holds {address}")
+    if link["address"] == entry["lladdr"]:
         return None
     others = [n for n in facts.neighbours if n.get("dev") == entry.get("dev") and n.get("lladdr") == entry["lladdr"] and n.get("dst") != address]
     if others or link["address"] in {li.get("address") for li in facts.links.values()}:
@@ -137,7 +139,9 @@ def default_not_taken_over(fact: Fact, documents: Documents, scope: Scope) -> Fi
     own = facts.link_holding(documents.cluster.node(fact.node).calico_address())
     found = sorted(facts.routes_to("0.0.0.0/0"), key=lambda route: route.get("metric") or 0)
     devices = [device for route in found for _gateway, device in hops(route)]
-    if own is None or own not in devices or devices[0] == own:
+    if own is None or own not in devices:
+        raise NotApplicable(f"{fact.node} has no default route over the interface of its own address")
+    if devices[0] == own:
         return None
     best = route_line(found[0])
     return Finding("underlay.default.second", fact, best, f"{best} comes before {route_line(found[devices.index(own)])} on {fact.node}",

@@ -203,3 +203,15 @@ def test_an_interface_that_flapped_while_packets_were_sent():
     (cause,) = diagnosis.causes
     assert cause.id == "link_flapping" and "probe" in cause.roots[0].sources
     assert diagnosis.outcome == "broken"
+
+
+def test_what_there_is_nothing_to_compare_with_is_not_called_ok():
+    diagnosis = small.diagnose()  # no neighbour entries, and the API tells no Ready condition
+    for kind, of in (("underlay.mac", "k8s02"), ("node.ready", "")):
+        found = small.verdict(diagnosis, kind, "k8s01", of)
+        assert (found.outcome, bool(found.reason)) == ("not_applicable", True)
+
+    def no_session(document):
+        document["bird"]["ipv4"]["protocols"] = []
+
+    assert small.verdict(small.diagnose(k8s01=no_session), "bgp.as", "k8s01", "k8s02").outcome == "not_applicable"
