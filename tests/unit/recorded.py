@@ -39,17 +39,24 @@ def folder() -> pathlib.Path | None:
 
 def names(prefix: str = "") -> list[str]:
     where = folder()
-    if where is None:
-        return []
+    return [] if where is None else names_in(where, prefix)
+
+
+def names_in(where: pathlib.Path, prefix: str = "") -> list[str]:
     packed = {p.name.removesuffix(".tar.gz") for p in where.glob(f"{prefix}*.tar.gz")}
     return sorted(packed | {p.parent.name for p in where.glob(f"{prefix}*/about.json")})
 
 
-@functools.cache
 def unpacked(name: str) -> pathlib.Path:
     where = folder()
     if where is None:
         pytest.skip(ABSENT)
+    return opened(where, name)
+
+
+@functools.cache
+def opened(where: pathlib.Path, name: str) -> pathlib.Path:
+    """The folder of a recording, which is unpacked once for all runs."""
     if (where / name / "about.json").is_file():
         return where / name
     origin = hashlib.sha256(str(where.resolve()).encode()).hexdigest()[:8]
