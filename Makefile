@@ -36,7 +36,7 @@ property: .venv/.dev $(HOUSE)
 	@PODNET_EXPLORE=1 tests/tools/pytest_dirs.sh tests/unit -k property
 
 integration: setup tools
-	@tests/tools/pytest_dirs.sh tests/lab tests/integration
+	@tests/tools/pytest_dirs.sh tests/lab tests/integration --reruns 1
 
 captures: .venv/.dev $(HOUSE)
 	@$(PY) tests/captures.py $(CAPTURE)

@@ -54,7 +54,9 @@ def reap() -> set[int]:
 def main(arguments: list[str]) -> int:
     """JSON of the settings."""
     settings = Settings.read(arguments[0])
-    kernel.set_title(["runsvdir", "-P", "/etc/service/enabled"])
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
+    kernel.set_title(["runsvdir", "-P", "/etc/service/enabled"])  # by which it is found and signalled, so after the handler
     client = settings.client()
     try:
         environment = startup.start(client, settings)
@@ -72,8 +74,6 @@ def main(arguments: list[str]) -> int:
     services = {*parts, *settings.calico.birds}
     wanted = set(services)
 
-    asked: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
         revive, ended = bool(asked), reap()

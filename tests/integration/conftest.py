@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.integration.running import Running
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-NAME = f"itest{os.getpid() % 10000}"
 
 
 @dataclass
@@ -74,22 +74,14 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def lab():
-    if os.geteuid() != 0:
-        pytest.skip("needs root: the lab is made of network namespaces")
-    from lab.cluster import Lab
+def running():
+    with Running("itest", "ipip") as here:
+        yield here
 
-    command = [sys.executable, "-m", "lab"]
-    for attempt in (1, 2):
-        up = subprocess.run([*command, "up", "--name", NAME, "--mode", "ipip", "--nodes", "3"], cwd=ROOT, capture_output=True, text=True, check=False)
-        if up.returncode == 0:
-            break
-        print(f"attempt {attempt}: the lab did not come up:\n{up.stdout}{up.stderr}", file=sys.__stderr__, flush=True)
-    try:
-        assert up.returncode == 0, up.stdout + up.stderr
-        yield Lab.load(NAME)
-    finally:
-        subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, capture_output=True, check=False)
+
+@pytest.fixture
+def lab(running):
+    return running.healthy()
 
 
 @pytest.fixture

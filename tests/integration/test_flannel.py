@@ -6,34 +6,19 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
+from tests.integration.running import Running
 from tests.integration.test_no_trace import marker, settle, state, what_stays
 from tests.integration.test_remediate import broken, ends, plan_of
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-NAME = f"iflan{os.getpid() % 10000}"
 __all__ = ["marker"]
 
 
 @pytest.fixture(scope="module")
-def lab():
-    if os.geteuid() != 0:
-        pytest.skip("needs root: the lab is made of network namespaces")
-    from lab.cluster import Lab
-
-    command = [sys.executable, "-m", "lab"]
-    up = subprocess.run([*command, "up", "--name", NAME, "--mode", "flannel", "--nodes", "3"], cwd=ROOT, capture_output=True, text=True, check=False)
-    try:
-        assert up.returncode == 0, up.stdout + up.stderr
-        yield Lab.load(NAME)
-    finally:
-        subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, capture_output=True, check=False)
+def running():
+    with Running("iflan", "flannel") as here:
+        yield here
 
 
 @pytest.mark.parametrize("destination", ["shop/web-1:8080", "shop/api-2:8080"], ids=["another node", "the same node"])

@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from lab import cluster
+from tests.integration.running import Running
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-NAME = "preflight"
 
 
 @dataclass
@@ -29,8 +30,8 @@ class Answer:
 
 
 class Lab:
-    def __init__(self, folder: Path, work: Path) -> None:
-        self.folder = folder
+    def __init__(self, lab: cluster.Lab, work: Path) -> None:
+        self.name, self.folder = lab.name, lab.folder
         self.work = work
 
     def play(self, *words: str, playbook: str = "podnet.doctor.preflight", kubeconfig: bool = True) -> Answer:
@@ -52,18 +53,12 @@ class Lab:
         return str(path)
 
     def node(self, name: str, command: str) -> None:
-        subprocess.run([sys.executable, "-m", "lab", "exec", "--name", NAME, name, "--", "sh", "-c", command], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "lab", "exec", "--name", self.name, name, "--", "sh", "-c", command], cwd=ROOT, check=True)
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if os.geteuid() != 0:
-        pytest.fail("the lab needs root")
-    subprocess.run([sys.executable, "-m", "lab", "up", "--name", NAME, "--mode", "ipip", "--nodes", "3"], cwd=ROOT, check=True)
-    try:
-        yield Lab(ROOT / "build" / "lab" / NAME, tmp_path_factory.mktemp("preflight"))
-    finally:
-        subprocess.run([sys.executable, "-m", "lab", "down", "--name", NAME], cwd=ROOT, check=True)
+@pytest.fixture
+def lab(running: Running, tmp_path: Path) -> Lab:
+    return Lab(running.healthy(), tmp_path)
 
 
 def test_ready(lab: Lab) -> None:
