@@ -222,7 +222,11 @@ def question(name: str, known: Cluster) -> Question:
 def diagnose(name: str) -> Diagnosis:
     """As the playbook does: first the nodes on the path, then those that the answers point to."""
     everything = documents(name)
-    asked = question(name, everything.cluster)
+    return follow(question(name, everything.cluster), everything)
+
+
+def follow(asked: Question, everything: Documents) -> Diagnosis:
+    """The diagnosis of a question, with the nodes that it asks for taken from the documents."""
     chosen = list(asked.nodes)
     witnesses: list[str] = []
     while True:
