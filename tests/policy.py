@@ -26,6 +26,8 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "collections")]
 
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _policy  # noqa: E402
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster  # noqa: E402
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected  # noqa: E402
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 
@@ -81,9 +83,22 @@ class PolicySet:
         return None
 
 
+def intended_judge(chosen: PolicySet) -> Callable[[Flow], str]:
+    """From the API alone."""
+    cluster = Cluster(recorded.cluster_in(chosen.base / "api"))
+
+    def verdict(flow: Flow) -> str:
+        ends: dict[str, t.Literal["pod", "node", "address"]] = {"pod": "pod", "host": "node", "outside": "address"}
+        source = _policy.End(ends[flow.kind], flow.src, flow.node, flow.source if flow.kind == "pod" else "")
+        found = _policy.worst(_policy.intended(cluster, source, _policy.end_at(cluster, flow.dst), flow.protocol, flow.port))
+        return f"unknown: {found.why}" if found.outcome == "unknown" else found.outcome
+
+    return verdict
+
+
 Judge = Callable[[PolicySet], Callable[[Flow], str]]
 # What judges a set: made once for it, then asked for each flow: works, timeout, eperm, or unknown.
-JUDGES: Mapping[str, Judge] = {}
+JUDGES: Mapping[str, Judge] = {"intended": intended_judge}
 KINDS = ("actual", "intended")
 
 

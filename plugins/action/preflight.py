@@ -72,7 +72,7 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
     """What a diagnosis reads, and, as optional, what a repair would do."""
     wanted: list[dict[str, Json]] = [{"verb": "get", "resource": "pods", "group": ""}]
     calico = str(document.get("calico_api") or "").partition("/")[0]
-    for section in _run.SECTIONS:
+    for section in _kube.SECTIONS:
         if section in CORE:
             words = CORE[section].split("/")
             wanted.append({"verb": "list", "resource": words[-1], "group": words[2] if words[1] == "apis" else ""})

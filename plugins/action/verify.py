@@ -7,7 +7,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import flows, full, pods
@@ -39,7 +38,7 @@ class ActionModule(NodeAction):
             return {**result, "failed": True, "msg": f"{text} ({type(exc).__name__} {exc})", "done": False, "left": [text]}
         ends = {"endpoints": [asked.source.asked, asked.destination.asked], "nodes": [node]}
         try:
-            document = _kube.read_cluster(_kube.options_of(arguments), _run.SECTIONS, narrow=ends, timeout=arguments["timeout"])
+            document = _kube.read_cluster(_kube.options_of(arguments), None, narrow=ends, timeout=arguments["timeout"])
             if document.get("reachable") is False:
                 raise BadQuestion(f"the Kubernetes API cannot be read: {document.get('error')}")
         except (BadQuestion, _kube.KubeError) as exc:

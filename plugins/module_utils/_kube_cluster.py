@@ -30,6 +30,7 @@ CORE = {
     "nodes": "/api/v1/nodes",
     "pods": "/api/v1/pods",
     "namespaces": "/api/v1/namespaces",
+    "serviceaccounts": "/api/v1/serviceaccounts",
     "services": "/api/v1/services",
     "endpointslices": "/apis/discovery.k8s.io/v1/endpointslices",
     "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
@@ -52,6 +53,9 @@ CALICO = {
     "networksets": "networksets",
     "globalnetworksets": "globalnetworksets",
 }
+# policies of the cluster's administrator; which version has which of them changed
+POLICY_GROUP = "policy.networking.k8s.io"
+POLICY = ("clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies")
 # where flannel's and canal's manifests keep net-conf.json
 FLANNEL_CONFIGURATIONS = (
     ("kube-flannel", "kube-flannel-cfg"),
@@ -59,7 +63,7 @@ FLANNEL_CONFIGURATIONS = (
     ("kube-system", "canal-config"),
     ("kube-system", "rke2-canal-config"),
 )
-SECTIONS = (*CORE, "configmaps", *CALICO)
+SECTIONS = (*CORE, "configmaps", *POLICY, *CALICO)
 GROUPS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 Narrow = t.Mapping[str, t.Sequence[t.Any]]
 
@@ -174,6 +178,7 @@ class Reader:
         self.sections = sections
         self.narrow = narrow
         self.calico: str | None = None
+        self.policy_versions: list[str] = []
 
     def _reduced(self, kind: str, items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         configmaps: dict[tuple[str, str], t.Any] = {}
@@ -207,20 +212,29 @@ class Reader:
             raise ApiError("the API serves no Calico resources (neither crd.projectcalico.org nor projectcalico.org)", 404)
         return self._reduced(name, self.api.items(f"/apis/{self.calico}/{CALICO[name]}"))
 
-    def _group(self) -> str | None:
-        """The group under which Calico's resources are stored: v3 only if nothing serves v1."""
+    def _policy(self, name: str) -> list[dict[str, t.Any]]:
+        for version in self.policy_versions:
+            try:
+                return self._reduced(name, self.api.items(f"/apis/{version}/{name}"))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+        raise ApiError(f"the API serves no {name} ({POLICY_GROUP})", 404)
+
+    def _groups(self) -> dict[str, list[str]] | None:
+        """The groups that are served, each with its versions; None where that may not be read."""
         try:
-            names = {group.get("name") for group in self.api.get_json("/apis").get("groups") or []}
+            found = self.api.get_json("/apis").get("groups") or []
         except ApiError as error:
             if error.status in (0, 401):
                 raise
-            return GROUPS[0]
-        return next((group for group in GROUPS if group.partition("/")[0] in names), None)
+            return None
+        return {str(group.get("name")): [str(version.get("groupVersion")) for version in group.get("versions") or []] for group in found}
 
     def read(self, document: dict[str, t.Any]) -> None:
         """Fill the document in. Raises ApiError only if there is no talking to the API at all."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="api") as pool, ThreadPoolExecutor(WORKERS) as questions:
-            group = pool.submit(self._group)
+            groups = pool.submit(self._groups)
             version = pool.submit(self.api.get_json, "/version")
             found: dict[str, Future[list[dict[str, t.Any]]]] = {}
             narrowed = self.narrow is not None and "pods" in self.sections
@@ -233,11 +247,16 @@ class Reader:
                     found[name] = pool.submit(self._core, name)
             if "configmaps" in self.sections:
                 found["configmaps"] = pool.submit(self._configmaps, found.get("daemonsets"))
-            self.calico = group.result()
+            served = groups.result()
+            # the group under which Calico's resources are stored: v3 only if nothing serves v1
+            self.calico = GROUPS[0] if served is None else next((group for group in GROUPS if group.partition("/")[0] in served), None)
+            self.policy_versions = [f"{POLICY_GROUP}/v1alpha2", f"{POLICY_GROUP}/v1alpha1"] if served is None else served.get(POLICY_GROUP, [])
             document["calico_api"] = self.calico
             for name in self.sections:
                 if name in CALICO:
                     found[name] = pool.submit(self._calico, name)
+                elif name in POLICY:
+                    found[name] = pool.submit(self._policy, name)
             try:
                 document["version"] = {"gitVersion": str(version.result().get("gitVersion"))}
             except ApiError as error:
@@ -251,7 +270,8 @@ def _result(answer: Future[list[dict[str, t.Any]]]) -> t.Any:
     try:
         return answer.result()
     except Exception as error:  # noqa: BLE001 - a section that failed by itself
-        return {"error": sentence(error)}
+        absent = isinstance(error, ApiError) and error.status == 404
+        return {"error": sentence(error), **({"reason": "absent"} if absent else {})}
 
 
 def read_cluster(

@@ -31,8 +31,9 @@ options:
   sections:
     description:
       - The sections to read. The default is all of them. A section with V(!) before its name is left out.
-      - The sections are V(nodes), V(pods), V(namespaces), V(services), V(endpointslices), V(networkpolicies), V(daemonsets),
-        V(deployments), V(events), V(configmaps), V(ippools), V(ipamblocks), V(blockaffinities), V(bgpconfigurations), V(bgppeers),
+      - The sections are V(nodes), V(pods), V(namespaces), V(serviceaccounts), V(services), V(endpointslices), V(networkpolicies),
+        V(daemonsets), V(deployments), V(events), V(configmaps), V(clusternetworkpolicies), V(adminnetworkpolicies),
+        V(baselineadminnetworkpolicies), V(ippools), V(ipamblocks), V(blockaffinities), V(bgpconfigurations), V(bgppeers),
         V(felixconfigurations), V(clusterinformations), V(hostendpoints), V(globalnetworkpolicies), V(calico_networkpolicies),
         V(tiers), V(networksets), and V(globalnetworksets).
       - V(configmaps) is the configuration of flannel, and no other ConfigMap.

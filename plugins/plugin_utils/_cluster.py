@@ -32,7 +32,12 @@ from ._json import (
 
 CALICO = "projectcalico.org/"
 FLANNEL = "flannel.alpha.coreos.com/"
-CALICO_SECTIONS = frozenset({"ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"})
+CALICO_SECTIONS = frozenset(
+    {
+        "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations", "hostendpoints",
+        "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets",
+    }
+)  # fmt: skip
 DEFAULT_AS_NUMBER = 64512  # libcalico-go/lib/options: the AS of a cluster that names none
 ADDRESS_ANNOTATION: dict[Family, str] = {"ipv4": "IPv4Address", "ipv6": "IPv6Address"}
 

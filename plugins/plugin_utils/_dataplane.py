@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ._cluster import Cluster
-from ._json import Json, as_mapping
+from ._json import Json, NotCollected, as_mapping, objects
 
 OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 # Felix's programs forward between pod and host interfaces by themselves, with a source check of their own (felix/bpf, FELIX_BPFENABLED)
@@ -31,12 +32,33 @@ class Unmodelled:
 
 def felix_setting(cluster: Cluster, node: str, name: str) -> Json:
     """A setting of Felix on one node: the environment wins over the node's own FelixConfiguration, that over the default one."""
-    if cluster.calico_daemonset is not None:
-        value = cluster.calico_environment.get(f"FELIX_{name.upper()}")
-        if value is not None:
-            return value
+    value = _environment(cluster, node).get(f"FELIX_{name.upper()}")
+    if value is not None:
+        return value
     specs = {str(as_mapping(raw.get("metadata")).get("name")): as_mapping(raw.get("spec")) for raw in cluster.section("felixconfigurations")}
     return next((spec[name] for spec in (specs.get(f"node.{node}", {}), specs.get("default", {})) if name in spec), None)
+
+
+def _environment(cluster: Cluster, node: str) -> Mapping[str, str]:
+    """Of calico-node: its DaemonSet's; where that was not read, its pod's on this node."""
+    try:
+        return cluster.calico_environment
+    except NotCollected:
+        found = cluster.once("environments of calico-node", lambda: _environments_of_pods(cluster)).get(node)
+        if found is None:
+            raise
+        return found
+
+
+def _environments_of_pods(cluster: Cluster) -> dict[str, Mapping[str, str]]:
+    result: dict[str, Mapping[str, str]] = {}
+    for raw in cluster.section("pods"):
+        spec = as_mapping(raw.get("spec"))
+        for container in objects(spec.get("containers")):
+            if container.get("name") == "calico-node" and as_mapping(as_mapping(raw.get("metadata")).get("labels")).get("k8s-app") in ("calico-node", "canal"):
+                values = {str(entry.get("name")): entry["value"] for entry in objects(container.get("env")) if isinstance(entry.get("value"), str)}
+                result[str(spec.get("nodeName"))] = values
+    return result
 
 
 def _on(value: Json) -> bool:

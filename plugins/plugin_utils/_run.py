@@ -23,8 +23,6 @@ from ._question import BadQuestion, Question, check_port, resolve, split_service
 
 FIRST_ANSWER = "diagnose_node"
 LATER_ANSWER = "diagnose_node_again"
-SECTIONS = ("nodes", "pods", "namespaces", "daemonsets", "configmaps", "deployments", "events", "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations",
-            "bgppeers", "felixconfigurations", "clusterinformations")  # fmt: skip
 
 
 def refuse_free_strategy(task: t.Any) -> str | None:
@@ -71,7 +69,7 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
             raise BadQuestion(f"{role} is missing: give a pod (namespace/name), a node (node/name) or an address, such as -e {role}=shop/web-0")
     options = _kube.options_of(arguments)
     ends = [str(arguments["source"]).strip(), str(arguments["destination"]).strip()]
-    document = _kube.read_cluster(options, SECTIONS, narrow={"endpoints": ends}, timeout=float(arguments.get("timeout") or 20))
+    document = _kube.read_cluster(options, None, narrow={"endpoints": ends}, timeout=float(arguments.get("timeout") or 20))
     if document.get("reachable") is False:
         raise BadQuestion(f"the Kubernetes API at {document.get('server') or 'an unknown address'} cannot be read: {document.get('error')}")
     return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 Labels = Mapping[str, str]
 Selector = Callable[[Labels], bool]
+NAMESPACE_NAME = "projectcalico.org/name"  # the label that Calico gives to every namespace
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"[^"]*"|'[^']*')|(?P<operator>==|!=|&&|\|\||[!(){},])|(?P<call>has|all|global)\s*\(|(?P<word>[A-Za-z0-9_./-]+))"""
 )
@@ -41,9 +42,11 @@ def _tokens(text: str) -> list[str]:
 class _Parser:
     """Recursive descent: or, and, not, one test."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, everything: Selector, nowhere: Selector) -> None:
         self.text = text
         self.tokens = _tokens(text)
+        self.everything = everything
+        self.nowhere = nowhere
 
     def next(self, *wanted: str) -> str:
         if not self.tokens or (wanted and self.tokens[0] not in wanted):
@@ -80,7 +83,7 @@ class _Parser:
         if self.at("all(") or self.at("global("):
             name = self.next()
             self.next(")")
-            return (lambda labels: True) if name == "all(" else (lambda labels: False)
+            return self.everything if name == "all(" else self.nowhere
         if self.at("has("):
             self.next()
             key = self.word()
@@ -134,16 +137,42 @@ class _Parser:
         return frozenset(members)
 
 
+def _every(labels: Labels) -> bool:
+    return True
+
+
+def _none(labels: Labels) -> bool:
+    return False
+
+
+def _namespaced(labels: Labels) -> bool:
+    return NAMESPACE_NAME in labels
+
+
+def _global(labels: Labels) -> bool:
+    return NAMESPACE_NAME not in labels
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Selector:
     """A function from labels to whether they match; an empty selector matches everything. Errors: BadSelector."""
+    return _parsed(text, _every, _none)
+
+
+@lru_cache(maxsize=1024)
+def parse_namespaces(text: str) -> Selector:
+    """As `parse`, over the labels of the namespace that something is in, {} for what is in none: all() is every namespace, global() none of them."""
+    return _parsed(text, _namespaced, _global)
+
+
+def _parsed(text: str, everything: Selector, nowhere: Selector) -> Selector:
     if not text.strip():
-        return lambda labels: True
-    parser = _Parser(text)
+        return _every
+    parser = _Parser(text, everything, nowhere)
     selector = parser.either()
     if parser.tokens:
         raise BadSelector(f"selector {text!r}: {parser.tokens[0]} is not expected")
     return selector
 
 
-__all__ = ["BadSelector", "Selector", "parse"]
+__all__ = ["BadSelector", "Labels", "Selector", "parse", "parse_namespaces"]

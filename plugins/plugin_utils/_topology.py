@@ -207,14 +207,14 @@ def felix_programs(cluster: Cluster, how: Encapsulation | None) -> bool:
         return True
     try:
         setting = str(cluster.felix_configuration().get("programClusterRoutes") or "")
-        default = "EnabledIPIPOnly" if _at_least(cluster.calico_version, (3, 33)) else "Disabled"
+        default = "EnabledIPIPOnly" if at_least(cluster.calico_version, (3, 33)) else "Disabled"
     except NotCollected:
         return False
     chosen = setting or default
     return chosen == "Enabled" or chosen == {"ipip": "EnabledIPIPOnly", "none": "EnabledNoEncapOnly"}.get(how or "")
 
 
-def _at_least(version: str | None, wanted: tuple[int, int]) -> bool:
+def at_least(version: str | None, wanted: tuple[int, int]) -> bool:
     found = re.match(r"v?(\d+)\.(\d+)", version or "")
     return found is not None and (int(found[1]), int(found[2])) >= wanted
 

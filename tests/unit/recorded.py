@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_cluster, _kube_fields, _sysctls
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
@@ -88,7 +88,11 @@ def about(name: str) -> Json:
 
 def cluster(name: str) -> dict[str, Json]:
     """The cluster document of a recording."""
-    api = unpacked(name) / "api"
+    return cluster_in(unpacked(name) / "api")
+
+
+def cluster_in(api: pathlib.Path) -> dict[str, Json]:
+    """The cluster document of a folder of lists as the API returned them."""
     configmaps = {}
     for item in read_json(api / "configmaps.json", {"items": []})["items"]:
         configmaps[(item["metadata"].get("namespace", ""), item["metadata"]["name"])] = item.get("data") or {}
@@ -101,10 +105,16 @@ def cluster(name: str) -> dict[str, Json]:
         except (KeyError, ValueError):
             continue
     document["configmaps"] = _flannel_configuration(api)
-    groups = {group["name"] for group in read_json(api / "_apis.json", {"groups": []})["groups"]}
+    if (api / "_apis.json").is_file():
+        groups = {group["name"] for group in read_json(api / "_apis.json")["groups"]}
+    else:
+        groups = {item["apiVersion"].partition("/")[0] for item in read_json(api / "tiers.json", {"items": []})["items"]}
     document["calico_api"] = next((group for group in ("crd.projectcalico.org/v1", "projectcalico.org/v3") if group.partition("/")[0] in groups), None)
     for section in ("ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations"):
         document.setdefault(section, [] if document["calico_api"] else {"error": "the API serves no Calico resources"})
+    for section in _kube_cluster.SECTIONS:
+        if not (api / f"{section}.json").is_file():
+            document.setdefault(section, {"error": "the API does not serve it", "reason": "absent"})
     return document
 
 

@@ -38,8 +38,8 @@ def test_whole_cluster(recorded: FakeApi) -> None:
     assert (document["scope"], document["narrowed"], document["reachable"]) == ("cluster", ["deployments", "events"], True)
     version = "projectcalico.org/v3" if recorded.name.startswith("v333") else "crd.projectcalico.org/v1"  # type: ignore[attr-defined]
     assert document["calico_api"] == version
-    errors = {name: section["error"] for name, section in document.items() if isinstance(section, dict) and "error" in section}
-    assert all("not found" in text for text in errors.values()), errors
+    errors = {name: section for name, section in document.items() if isinstance(section, dict) and "error" in section}
+    assert all(section["reason"] == "absent" for section in errors.values()), errors
     assert len(document["nodes"]) == 3 and document["ippools"] and document["ipamblocks"] and document["calico_networkpolicies"]
     assert document["networkpolicies"] != document["calico_networkpolicies"]
     calico = next(item for item in document["daemonsets"] if item["metadata"]["name"] == "calico-node")
@@ -145,3 +145,35 @@ def test_sections() -> None:
     assert _kube.sections_of(["ippools", "nodes"]) == ["nodes", "ippools"]
     with pytest.raises(ValueError, match="no section secrets"):
         _kube.sections_of(["secrets"])
+
+
+def test_policies_of_the_cluster(api: FakeApi) -> None:
+    """Each kind in whichever version of the group has it; what none has is absent, what is forbidden is not."""
+    group = "policy.networking.k8s.io"
+    versions = [{"groupVersion": f"{group}/v1alpha2"}, {"groupVersion": f"{group}/v1alpha1"}]
+    api.objects["/apis"] = {"groups": [{"name": group, "versions": versions}]}
+    api.lists[f"/apis/{group}/v1alpha2/clusternetworkpolicies"] = [{"metadata": {"name": "first"}, "spec": {"priority": 1}}]
+    api.lists[f"/apis/{group}/v1alpha1/adminnetworkpolicies"] = [{"metadata": {"name": "second"}, "spec": {"priority": 2}}]
+    wanted = ["clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"]
+    document = _kube.read_cluster({"host": api.url}, [*wanted, "tiers"])
+    support.valid("cluster", document)
+    assert document["clusternetworkpolicies"] == [{"metadata": {"name": "first"}, "spec": {"priority": 1}}]
+    assert names(document, "adminnetworkpolicies") == {"second"}
+    assert document["baselineadminnetworkpolicies"]["reason"] == document["tiers"]["reason"] == "absent"
+    api.refused[f"/apis/{group}/v1alpha2/clusternetworkpolicies"] = 403
+    forbidden = _kube.read_cluster({"host": api.url}, wanted)["clusternetworkpolicies"]
+    assert "forbids" in forbidden["error"] and "reason" not in forbidden
+
+
+def test_a_group_that_is_not_served_is_not_asked(api: FakeApi) -> None:
+    api.objects["/apis"] = {"groups": []}
+    document = _kube.read_cluster({"host": api.url}, ["clusternetworkpolicies"])
+    assert document["clusternetworkpolicies"]["reason"] == "absent"
+    assert not any("policy.networking" in path for _method, path, _body, _headers in api.asked)
+
+
+def test_labels_of_service_accounts(api: FakeApi) -> None:
+    account = {"metadata": {"name": "runner", "namespace": "shop", "labels": {"role": "ci"}, "resourceVersion": "7"}, "secrets": [{"name": "runner-token"}]}
+    api.lists["/api/v1/serviceaccounts"] = [account]
+    document = _kube.read_cluster({"host": api.url}, ["serviceaccounts"])
+    assert document["serviceaccounts"] == [{"metadata": {"name": "runner", "namespace": "shop", "labels": {"role": "ci"}}}]
