@@ -14,12 +14,13 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) matrix property captures bench format changelog setup setup-lab setup-dev clean distclean
+.PHONY: help demo test $(TESTED) matrix property captures policy bench format changelog setup setup-lab setup-dev clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
-	@echo "  one by one: $(TESTED) property captures bench galaxy clean distclean"
+	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
+	@echo "  make policy [SET=np-and-peer]                      every measured cell of the recorded policy sets judged ($$PODNET_CAPTURES)"
 
 # ---- what people run
 demo: setup-lab
@@ -40,6 +41,9 @@ integration: setup tools
 
 captures: .venv/.dev $(HOUSE)
 	@$(PY) tests/captures.py $(CAPTURE)
+
+policy: .venv/.dev $(HOUSE)
+	@$(PY) tests/policy.py $(SET)
 
 matrix: setup tools
 	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE)) --healthy $(HEALTHY)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
 import sys
 import time
@@ -26,9 +25,14 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "collections")]
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _policy  # noqa: E402
+from ansible_collections.podnet.doctor.plugins.plugin_utils import (
+    _packet_walk,
+    _policy,
+)
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster  # noqa: E402
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import NodeFacts  # noqa: E402
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected  # noqa: E402
+from ansible_collections.podnet.doctor.plugins.plugin_utils._packet_walk import Walks  # noqa: E402
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 
 Json = t.Any
@@ -96,19 +100,21 @@ def intended_judge(chosen: PolicySet) -> Callable[[Flow], str]:
     return verdict
 
 
+def actual_judge(chosen: PolicySet) -> Callable[[Flow], str]:
+    """From the nodes' own rules, sets, routes and addresses."""
+    walks = Walks(NodeFacts(node.name, recorded.node_in(chosen.base, node.name)) for node in sorted((chosen.base / "nodes").iterdir()))
+
+    def verdict(flow: Flow) -> str:
+        walked = walks.walk(_packet_walk.Flow(flow.protocol, flow.src, flow.dst, flow.port, flow.node, flow.kind == "host"))
+        return walked.verdict if walked.verdict != "unknown" else f"unknown: {walked.reason}"
+
+    return verdict
+
+
 Judge = Callable[[PolicySet], Callable[[Flow], str]]
-# What judges a set: made once for it, then asked for each flow: works, timeout, eperm, or unknown.
-JUDGES: Mapping[str, Judge] = {"intended": intended_judge}
+# What judges a set: made once for it, then asked for each flow: works, timeout, eperm, or unknown with its reason.
+JUDGES: Mapping[str, Judge] = {"actual": actual_judge, "intended": intended_judge}
 KINDS = ("actual", "intended")
-
-
-def folder() -> pathlib.Path | None:
-    """Where the sets lie: the folder named policy beside the recorded clusters, or any folder of such sets."""
-    for path in (os.environ.get("PODNET_CAPTURES"), str(ROOT.parent / "shared" / "captures")):
-        for where in (pathlib.Path(path, "policy"), pathlib.Path(path)) if path else ():
-            if recorded.names_in(where):
-                return where
-    return None
 
 
 def judge(where: pathlib.Path, name: str) -> dict[str, Json]:
@@ -157,7 +163,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("prefix", nargs="?", default="", help="only the sets whose name begins like this")
     given = parser.parse_args()
-    where = folder()
+    where = recorded.policy_folder()
     if where is None:
         print(recorded.ABSENT)
         return 0

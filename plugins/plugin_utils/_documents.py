@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster, Made
-from ._fib import MAIN_TABLE, route_to
-from ._firewall import Hook, hooks
+from ._fib import MAIN_TABLE, Fib
 from ._flannel import bridged
 from ._json import Family, Json, NotCollected, Shape, as_mapping, family_of, objects, section_of, shaped
+from ._netfilter_hooks import Filters, ground_of
 
 ROUTE: Shape = {
     "dst": str, "type": str, "protocol": str, "scope": str, "table": int, "metric": int, "gateway": str, "dev": str, "prefsrc": str,
@@ -160,10 +160,19 @@ class NodeFacts:
         family = family_of(prefix)
         return self.once(f"bird routes by prefix {family}", lambda: _by("prefix", self.bird_routes(family))).get(prefix, [])
 
-    def filters(self, family: str, way: str) -> list[Hook]:
-        """The chains that a packet of the node itself meets on its way `input` or `output`."""
+    @property
+    def fib(self) -> Fib:
+        return self.once("fib", lambda: Fib(self.rules, self.routes))
+
+    def filters(self, family: str) -> Filters:
+        """The packet filters of one family: inet or inet6."""
+
+        def read() -> Filters:
+            section = self.section("netfilter")
+            return Filters(section, family, ground_of(section, family, self.addresses, self.fib))
+
         try:
-            return self.once(f"filters {family} {way}", lambda: hooks(self.section("netfilter"), family, way))
+            return self.once(f"filters {family}", read)
         except NotCollected as exc:
             raise exc if exc.reason.startswith(self.name) else NotCollected(f"{self.name}: {exc.reason}") from exc
 
@@ -202,7 +211,7 @@ class NodeFacts:
         except NotCollected as exc:
             if not exc.absent:
                 raise
-        return route_to(self.rules, self.routes, wanted["dst"], wanted.get("src"), wanted.get("iif"))
+        return self.fib.route_to(wanted["dst"], wanted.get("src"), wanted.get("iif"))
 
 
 @dataclass

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._json import Json, NotCollected, family_of, objects, parse_address, parse_network
+from ._json import Json, NotCollected, family_of, objects, parse_address
+from ._prefixes import Prefixes, network, number
 
 Route = Mapping[str, Json]
 LOCAL_TABLE, MAIN_TABLE, DEFAULT_TABLE = 255, 254, 253  # linux/rtnetlink.h
@@ -18,66 +19,104 @@ REFUSALS = {"blackhole": "Invalid argument", "unreachable": "No route to host", 
 UNREACHABLE = "Network is unreachable"
 
 
+class Fib:
+    """Rules and routes of one node, in both families."""
+
+    def __init__(self, rules: Sequence[Mapping[str, Json]], routes: Iterable[Route]) -> None:
+        self._rules = {family: _in_order(rules, family) for family in ("inet", "inet6")}
+        self._tables: dict[int, Prefixes[list[Route]]] = {}
+        for route in routes:
+            prefix = network(str(route.get("dst")))
+            if prefix is None or "dead" in (route.get("flags") or ()):
+                continue
+            table = self._tables.setdefault(int(route.get("table") or MAIN_TABLE), Prefixes())
+            same = table.get(prefix)
+            if same is None:
+                table.add(prefix, [route])
+            else:
+                same.append(route)
+
+    def route_to(self, dst: str, src: str | None = None, iif: str | None = None, mark: int = 0) -> dict[str, Json]:
+        """The shape of a look-up's `route` (docs/documents.md); an error text where there is no way. Errors: NotCollected for a rule with unknown meaning."""
+        lowest = -1
+        for rule in self._rules["inet6" if family_of(dst) == "ipv6" else "inet"]:
+            priority = int(rule.get("priority") or 0)
+            if priority < lowest or not _matches(rule, dst, src, iif, mark):
+                continue
+            action = rule.get("action")
+            if isinstance(rule.get("goto"), int):
+                lowest = int(rule["goto"])
+                continue
+            if action in REFUSALS:
+                return {"dst": dst, "error": REFUSALS[str(action)]}
+            if action == "nop":
+                continue
+            if not isinstance(rule.get("table"), int):
+                raise NotCollected(f"ip rule {priority} cannot be understood")
+            best = self._best(rule["table"], dst)
+            if best is None or best.get("type") == "throw":
+                continue
+            shortest = rule.get("suppress_prefixlen")
+            if isinstance(shortest, int) and _length(best) <= shortest:
+                continue
+            return _answer(best, dst)
+        return {"dst": dst, "error": UNREACHABLE, "errno": 101}
+
+    def type_in(self, table: int, dst: str) -> str | None:
+        """The type of the route of one table that an address has."""
+        best = self._best(table, dst)
+        return None if best is None else str(best.get("type") or "unicast")
+
+    def _best(self, table: int, dst: str) -> Route | None:
+        address = number(dst)
+        if address is None or table not in self._tables:
+            return None
+        family = "inet6" if address[0] == 128 else "inet"
+        for same in self._tables[table].covering(address):
+            mine = [route for route in same if route.get("family") in (None, family)]
+            if mine:
+                return min(mine, key=lambda route: route.get("metric") or 0)
+        return None
+
+
 def route_to(rules: Sequence[Mapping[str, Json]], routes: Iterable[Route], dst: str, src: str | None = None, iif: str | None = None) -> dict[str, Json]:
-    """The shape of a look-up's `route` (docs/documents.md); an error text where there is no way. Errors: NotCollected for a rule with unknown meaning."""
-    family = "inet6" if family_of(dst) == "ipv6" else "inet"
-    mine = sorted((r for r in rules if r.get("family") in (None, family)), key=lambda r: r.get("priority") or 0) or list(DEFAULT_RULES)
-    tables: dict[int, list[Route]] = {}
-    for route in routes:
-        if route.get("family") in (None, family) and _covers(route, dst) and "dead" not in (route.get("flags") or ()):
-            tables.setdefault(int(route.get("table") or MAIN_TABLE), []).append(route)
-    lowest = -1
-    for rule in mine:
-        priority = int(rule.get("priority") or 0)
-        if priority < lowest or not _matches(rule, dst, src, iif):
-            continue
-        action = rule.get("action")
-        if isinstance(rule.get("goto"), int):
-            lowest = int(rule["goto"])
-            continue
-        if action in REFUSALS:
-            return {"dst": dst, "error": REFUSALS[str(action)]}
-        if action == "nop":
-            continue
-        if not isinstance(rule.get("table"), int):
-            raise NotCollected(f"ip rule {priority} cannot be understood")
-        best = _best(tables.get(rule["table"], ()))
-        if best is None or best.get("type") == "throw":
-            continue
-        shortest = rule.get("suppress_prefixlen")
-        if isinstance(shortest, int) and _length(best) <= shortest:
-            continue
-        return _answer(best, dst)
-    return {"dst": dst, "error": UNREACHABLE, "errno": 101}
+    return Fib(rules, routes).route_to(dst, src, iif)
 
 
-def _covers(route: Route, dst: str) -> bool:
-    network, address = parse_network(route.get("dst")), parse_address(dst)
-    return network is not None and address is not None and address in network
+def _in_order(rules: Sequence[Mapping[str, Json]], family: str) -> list[Mapping[str, Json]]:
+    return sorted((r for r in rules if r.get("family") in (None, family)), key=lambda r: r.get("priority") or 0) or list(DEFAULT_RULES)
 
 
 def _length(route: Route) -> int:
-    network = parse_network(route.get("dst"))
-    return network.prefixlen if network is not None else 0
+    prefix = network(str(route.get("dst")))
+    return prefix.prefixlen if prefix is not None else 0
 
 
-def _best(routes: Iterable[Route]) -> Route | None:
-    return min(routes, key=lambda route: (-_length(route), route.get("metric") or 0), default=None)
-
-
-def _matches(rule: Mapping[str, Json], dst: str, src: str | None, iif: str | None) -> bool:
-    """Of a packet without a mark, and not bound to an output device."""
+def _matches(rule: Mapping[str, Json], dst: str, src: str | None, iif: str | None, mark: int) -> bool:
+    """Of a packet that is not bound to an output device."""
     inside = True
     for name, text in (("src", src), ("dst", dst)):
-        network = parse_network(rule.get(name))
-        if network is not None and network.prefixlen:
+        prefix = network(str(rule.get(name))) if rule.get(name) else None
+        if prefix is not None and prefix.prefixlen:
             address = parse_address(text)
-            inside = inside and address is not None and address in network
+            inside = inside and address is not None and address in prefix
     if rule.get("iif"):
         inside = inside and rule["iif"] == iif
-    if rule.get("oif") or rule.get("fwmark"):
+    if rule.get("oif"):
         inside = False
+    if rule.get("fwmark") or rule.get("fwmask"):
+        inside = inside and mark & _bits(rule.get("fwmask"), 0xFFFFFFFF) == _bits(rule.get("fwmark"), 0)
     return inside != bool(rule.get("not"))
+
+
+def _bits(value: Json, absent: int) -> int:
+    """A mark as a number, or as the text that `ip` prints."""
+    if isinstance(value, str):
+        try:
+            return int(value, 0)
+        except ValueError:
+            raise NotCollected(f"an ip rule has the mark {value[:20]}") from None
+    return value if isinstance(value, int) else absent
 
 
 def _answer(route: Route, dst: str) -> dict[str, Json]:

@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_cluster, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _ipset, _kube_cluster, _kube_fields, _sysctls
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
@@ -34,6 +34,15 @@ def folder() -> pathlib.Path | None:
     for path in (os.environ.get("PODNET_CAPTURES"), str(ROOT.parent / "shared" / "captures")):
         if path and (any(pathlib.Path(path).glob("*.tar.gz")) or any(pathlib.Path(path).glob("*/about.json"))):
             return pathlib.Path(path)
+    return None
+
+
+def policy_folder() -> pathlib.Path | None:
+    """Where the measured sets of policies lie: the folder named policy beside the recordings, or a folder of nothing else."""
+    for path in (os.environ.get("PODNET_CAPTURES"), str(ROOT.parent / "shared" / "captures")):
+        for where in (pathlib.Path(path, "policy"), pathlib.Path(path)) if path else ():
+            if names_in(where):
+                return where
     return None
 
 
@@ -175,12 +184,16 @@ def netfilter(where: pathlib.Path) -> dict[str, Json]:
             table = (value.get("family"), value["name"] if kind == "table" else value.get("table"))
             if kind != "metainfo" and table not in own:
                 listed.setdefault(table, []).append(item)
-    return {"iptables": saved, "nft": [{"family": f, "name": n, "json": json.dumps({"nftables": items})} for (f, n), items in listed.items()]}
+    tables = [{"family": f, "name": n, "json": json.dumps({"nftables": items})} for (f, n), items in listed.items()]
+    return {"iptables": saved, "nft": tables, "ipsets": _ipset.parse(text(where / "ipset-save.txt"))}
 
 
 def node(name: str, node_name: str) -> dict[str, Json]:
     """The node document of a recording. Look-ups are not in it: the recordings did not ask the kernel for them."""
-    base = unpacked(name)
+    return node_in(unpacked(name), node_name)
+
+
+def node_in(base: pathlib.Path, node_name: str) -> dict[str, Json]:
     where = base / "nodes" / node_name
     document: dict[str, Json] = {"schema": "podnet.doctor/node/1", "host": node_name, "node": node_name, "seconds": 0, **_network(where)}
     document["netfilter"] = netfilter(where)

@@ -11,9 +11,10 @@ import typing as t
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
-from .._firewall import Hit, Packet, end_of
+from .._firewall import Direction, end_of, segment
 from .._graph import Fact, Finding
 from .._json import NotCollected, tagged
+from .._netfilter_rules import Step
 from .._question import Scope
 from .._topology import BGP_PORT, bgp_peers, families, peer_addresses, uses_bird
 
@@ -44,11 +45,11 @@ def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding |
         device = facts.link_holding(own)
     except NotCollected:
         device = None
-    hits: dict[Hit, None] = {}
-    for way, src, dst in (("input", other, own), ("output", own, other)):
-        met = facts.filters(family, way)
-        for state, sport, dport in (("NEW", None, BGP_PORT), ("ESTABLISHED", BGP_PORT, None)):
-            hit = end_of(Packet(t.cast("t.Any", way), "tcp", src, dst, sport, dport, state, device), met)
+    hits: dict[Step, None] = {}
+    ways: tuple[tuple[Direction, str, str], ...] = (("input", other, own), ("output", own, other))
+    for way, src, dst in ways:
+        for opens, sport, dport in ((True, None, BGP_PORT), (False, BGP_PORT, None)):
+            hit = end_of(segment(way, src, dst, sport, dport, device, opens), way, facts.filters(family))
             if hit is not None:
                 hits[hit] = None
     if not hits:
@@ -56,12 +57,12 @@ def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     first, *more = ordered = sorted(hits, key=lambda hit: -(hit.packets or 0))
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
     counted = any(hit.packets for hit in hits)
-    where = f"{first.backend}, table {first.table}, chain {first.chain}"
+    where = f"{first.base.backend}, table {first.base.table}, chain {first.chain}"
     return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in ordered], evidence, (f"netfilter {fact.node}",), severity="latent",
                    hint={"counted": counted, "rules": [_line(hit) for hit in ordered], "where": where})  # fmt: skip
 
 
-def _line(hit: Hit) -> str:
+def _line(hit: Step) -> str:
     return hit.line if hit.packets is None else f"{hit.line} ({hit.packets} packets)"
 
 

@@ -1,0 +1,316 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: one flow through the packet filters of all nodes on its way, the request and its answer, as the nodes' own rules have it.
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ._fib import Fib
+from ._json import Json, NotCollected
+from ._netfilter_hooks import Connection, Filters, Host, Stop
+from ._netfilter_rules import ICMP, ICMPV6, REJECT, TCP, UDP, Packet, Run, Step, Unknown, every_way
+
+if t.TYPE_CHECKING:
+    from ._documents import NodeFacts
+
+Verdict = t.Literal["works", "timeout", "refused", "eperm", "unknown"]
+MOST_NODES = 8  # that a packet is followed through, to and fro
+ECHO = {"inet": (ICMP, 8, 0), "inet6": (ICMPV6, 128, 129)}
+TUNNELS = ("ipip", "ip6tnl", "sit")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is asked. node: where the source is, None outside of the cluster. host: the source is the node itself. port: None for an echo."""
+
+    protocol: t.Literal["tcp", "udp", "icmp"]
+    src: str
+    dst: str
+    port: int | None = None
+    node: str | None = None
+    host: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way that a flow may take. phase: which packet ended, or the last one: request, answer, next request, next answer."""
+
+    verdict: Verdict
+    phase: str
+    reason: str
+    steps: tuple[Step, ...]
+    ends_at: str | None = None  # the node where it was stopped
+    doubts: tuple[str, ...] = ()
+    backend: tuple[str, int | None] | None = None  # where the request arrived
+
+
+@dataclass(frozen=True)
+class Walked:
+    """verdict: what every way has in common; unknown if they differ, or if it cannot be told."""
+
+    verdict: Verdict
+    reason: str
+    ways: tuple[Way, ...]
+
+    @property
+    def way(self) -> Way | None:
+        """The way that tells most: the first that has the verdict."""
+        return next((way for way in self.ways if way.verdict == self.verdict), self.ways[0] if self.ways else None)
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a packet arrived: a pod behind a device of a node, the node itself (device: None), or nobody that is known (node: None)."""
+
+    node: str | None
+    device: str | None
+    packet: Packet
+
+
+@dataclass
+class NodeRules:
+    """What of one node a walk needs, made once from its document."""
+
+    name: str
+    fib: Fib
+    addresses: Mapping[str, str]
+    tunnels: frozenset[str]
+    filters: t.Callable[[str], Filters]  # of a family. Errors: NotCollected
+
+    @classmethod
+    def of(cls, facts: NodeFacts) -> NodeRules:
+        """Errors: NotCollected."""
+        addresses = {str(a.get("local")): str(a.get("ifname")) for a in facts.addresses}
+        kinds = {name: (link.get("linkinfo") or {}).get("info_kind") for name, link in facts.links.items()}
+        tunnels = frozenset(name for name, kind in kinds.items() if kind in TUNNELS or name == "tunl0")
+        return cls(facts.name, facts.fib, addresses, tunnels, facts.filters)
+
+
+class Walks:
+    """All nodes whose documents are there, and the flows through them."""
+
+    def __init__(self, facts: t.Iterable[NodeFacts]) -> None:
+        self.nodes: dict[str, NodeRules] = {}
+        self.unread: dict[str, str] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
+        for one in facts:
+            try:
+                self.nodes[one.name] = NodeRules.of(one)
+            except NotCollected as exc:
+                self.unread[one.name] = exc.reason
+        for node in self.nodes.values():
+            for address, device in node.addresses.items():
+                if address not in ("127.0.0.1", "::1"):
+                    self._owners.setdefault(address, (node.name, device))
+
+    def walk(self, flow: Flow, established: bool = False) -> Walked:
+        """What becomes of a flow; established: of one that every node on its way knows already."""
+        ways: list[Way] = []
+        try:
+            for _run, way in every_way(lambda run: _Walk(self, flow, run, established).all()):
+                ways.append(way)
+        except Unknown as exc:
+            return Walked("unknown", str(exc), tuple(ways))
+        verdicts = {way.verdict for way in ways}
+        if len(verdicts) == 1:
+            return Walked(ways[0].verdict, ways[0].reason, tuple(ways))
+        doubt = next((doubt for way in ways for doubt in way.doubts), None)
+        unknown = next((way.reason for way in ways if way.verdict == "unknown"), None)
+        mixed = f"it cannot be told whether the packet matches: {doubt}" if doubt else "some ways work, others do not"
+        return Walked("unknown", unknown or mixed, tuple(ways))
+
+    def owner(self, address: str) -> tuple[str, str] | None:
+        """The node and the device that have an address."""
+        return self._owners.get(address)
+
+    def home(self, address: str) -> tuple[str, str] | None:
+        """The node that has a pod with this address, and the host's device to it."""
+        for node in self.nodes.values():
+            route = node.fib.route_to(address)
+            if route.get("type") == "unicast" and not route.get("gateway") and address not in node.addresses:
+                match = route.get("match") or {}
+                if str(match.get("dst")).endswith(("/32", "/128")):
+                    return node.name, str(route.get("dev"))
+        return None
+
+
+class _Walk:
+    """One way of one flow."""
+
+    def __init__(self, walks: Walks, flow: Flow, run: Run, established: bool) -> None:
+        self.walks = walks
+        self.flow = flow
+        self.run = run
+        self.hosts: dict[str, Host] = {}
+        self.established = established
+        self.family = "inet6" if ":" in flow.dst else "inet"
+
+    def all(self) -> Way:
+        phase, sender = "request", ""
+        arrived: End | None = None
+        try:
+            sender = "source"
+            arrived = self._send_request(first=True)
+            for phase in ("answer", "next request", "next answer") if self.flow.protocol == "tcp" else ("answer",):
+                if phase == "next request":
+                    self._send_request(first=False)
+                else:
+                    self._answer(arrived, first=phase == "answer")
+        except Stop as stop:
+            return self._way(self._felt(stop, phase), phase, f"{self.run.node}: {self.run.steps[-1].line}" if self.run.steps else "", arrived)
+        except _Lost as lost:
+            return self._way("timeout", phase, str(lost), arrived)
+        except Unknown as exc:
+            return self._way("unknown", phase, str(exc), arrived)
+        except NotCollected as exc:
+            return self._way("unknown", phase, exc.reason, arrived)
+        return self._way("works", phase, sender and "", arrived)
+
+    def _way(self, verdict: Verdict, phase: str, reason: str, arrived: End | None) -> Way:
+        backend = (arrived.packet.dst, arrived.packet.dport) if arrived is not None else None
+        return Way(verdict, phase, reason, tuple(self.run.steps), self.run.node or None, tuple(self.run.doubts), backend)
+
+    def _felt(self, stop: Stop, phase: str) -> Verdict:
+        """What the asking program sees of a packet that was stopped."""
+        if "answer" in phase:
+            return "timeout"
+        if stop.verdict == REJECT:
+            return "refused"
+        own = self.flow.host and self.run.node == self.flow.node and self._at_output
+        return "eperm" if own and self.flow.protocol != "tcp" else "timeout"
+
+    @property
+    def _at_output(self) -> bool:
+        return bool(self.run.steps) and self.run.steps[-1].base.hook in ("output", "postrouting")
+
+    # -------------------------------------------------------------- the ends
+
+    def _packet(self, first: bool) -> Packet:
+        flow = self.flow
+        if flow.protocol == "icmp":
+            number, request, _answer = ECHO[self.family]
+            return Packet(number, flow.src, flow.dst, icmp=(request, 0))
+        flags = frozenset({"SYN"} if first else {"ACK"}) if flow.protocol == "tcp" else frozenset()
+        return Packet(TCP if flow.protocol == "tcp" else UDP, flow.src, flow.dst, None, flow.port, flags=flags)
+
+    def _send_request(self, first: bool) -> End:
+        flow = self.flow
+        packet = self._packet(first)
+        if flow.host and flow.node is not None:
+            return self._from_node(flow.node, packet)
+        if flow.node is not None:
+            route = self._node(flow.node).fib.route_to(flow.src)
+            return self._into(flow.node, str(route.get("dev")), packet)
+        return self._from_outside(packet)
+
+    def _answer(self, arrived: End, first: bool) -> None:
+        asked = arrived.packet
+        flags = frozenset({"SYN", "ACK"} if first else {"ACK"}) if asked.protocol == TCP else frozenset()
+        icmp = None if asked.icmp is None else (ECHO[self.family][2], 0)
+        packet = Packet(asked.protocol, asked.dst, asked.src, asked.dport, asked.sport, icmp, flags)
+        if arrived.node is None:
+            end = self._from_outside(packet)
+        elif arrived.device is None:
+            end = self._from_node(arrived.node, packet)
+        else:
+            end = self._into(arrived.node, arrived.device, packet)
+        got = end.packet
+        if (got.src, got.dst) != (self.flow.dst, self.flow.src) or (self.flow.port is not None and got.sport != self.flow.port):
+            raise _Lost(f"the answer comes from {got.src} to {got.dst}, not from {self.flow.dst} to {self.flow.src}")
+
+    def _from_outside(self, packet: Packet) -> End:
+        """From a machine that is no node: to the node that has the address, or that has the pod."""
+        found = self.walks.owner(packet.dst)
+        if found is None:
+            home = self.walks.home(packet.dst)
+            if home is None:
+                raise Unknown(f"no node that was asked has {packet.dst}")
+            node = self._node(home[0])
+            found = (home[0], str(node.fib.route_to(packet.src).get("dev")))
+        return self._into(found[0], found[1], packet)
+
+    # -------------------------------------------------------------- through the nodes
+
+    def _node(self, name: str) -> NodeRules:
+        if name not in self.walks.nodes:
+            raise Unknown(f"{name}: {self.walks.unread.get(name, 'not asked')}")
+        return self.walks.nodes[name]
+
+    def _host(self, name: str) -> Host:
+        if name not in self.hosts:
+            self.hosts[name] = Host(name, self._node(name).filters(self.family))
+            if self.established:
+                first, answer = self._packet(True), replace(self._packet(True))
+                original = (first.protocol, first.src, first.sport, first.dst, first.dport)
+                reply = (answer.protocol, answer.dst, answer.dport, answer.src, answer.sport)
+                self.hosts[name].connections.append(Connection(original, reply, 0x18E))
+        return self.hosts[name]
+
+    def _into(self, name: str, device: str, packet: Packet, depth: int = 0) -> End:
+        """A packet that a node receives."""
+        if depth > MOST_NODES:
+            raise _Lost("the packet goes in a circle")
+        host, node = self._host(name), self._node(name)
+        arrived = replace(packet, iif=device, oif="", mark=0, status=None, connection=None, untracked=False)
+        host.hook("ingress", arrived, self.run)
+        host.hook("prerouting", arrived, self.run)
+        route = node.fib.route_to(arrived.dst, arrived.src, device, arrived.mark or 0)
+        if route.get("type") == "local" or arrived.dst in node.addresses:
+            host.hook("input", arrived, self.run)
+            return End(name, None, arrived)
+        self._refuse(name, route)
+        arrived.oif = str(route.get("dev"))
+        host.hook("forward", arrived, self.run)
+        return self._leave(host, route, arrived, depth)
+
+    def _from_node(self, name: str, packet: Packet) -> End:
+        """A packet that a node sends itself."""
+        host, node = self._host(name), self._node(name)
+        sent = replace(packet, iif="", oif="", mark=0, status=None, connection=None, untracked=False)
+        route = node.fib.route_to(sent.dst, sent.src)
+        self._refuse(name, route)
+        sent.oif = str(route.get("dev"))
+        asked = (sent.dst, sent.mark)
+        host.hook("output", sent, self.run)  # its chains see the device of the first look-up, also after a translation (struct nf_hook_state)
+        if (sent.dst, sent.mark) != asked:
+            route = node.fib.route_to(sent.dst, sent.src, None, sent.mark or 0)
+            self._refuse(name, route)
+        sent.oif = str(route.get("dev"))
+        if route.get("type") == "local":
+            return self._to_itself(host, sent)
+        return self._leave(host, route, sent, 0)
+
+    def _to_itself(self, host: Host, packet: Packet) -> End:
+        """Over lo, where what is tracked already is not looked up again."""
+        packet.oif = "lo"
+        host.hook("postrouting", packet, self.run)
+        packet.iif, packet.oif = "lo", ""
+        host.hook("prerouting", packet, self.run)
+        host.hook("input", packet, self.run)
+        return End(host.name, None, packet)
+
+    def _refuse(self, name: str, route: Mapping[str, Json]) -> None:
+        if "error" in route:
+            raise _Lost(f"{name} has no route to {route.get('dst')}: {route['error']}")
+
+    def _leave(self, host: Host, route: Mapping[str, Json], packet: Packet, depth: int) -> End:
+        host.hook("postrouting", packet, self.run)
+        device, gateway = str(route.get("dev")), route.get("gateway")
+        found = self.walks.owner(str(gateway) if gateway else packet.dst)
+        if found is not None and found[0] != host.name:
+            name = found[0]
+            receiver = self._node(name)
+            entry = device if device in self._node(host.name).tunnels and device in receiver.tunnels else found[1]
+            return self._into(name, entry, packet, depth + 1)
+        if not gateway:
+            return End(host.name, device, packet) if self.walks.home(packet.dst) == (host.name, device) else End(None, None, packet)
+        raise Unknown(f"{host.name} sends it to {gateway}, which is no node that was asked")
+
+
+class _Lost(Exception):
+    """The packet goes nowhere, and no filter is to blame."""
