@@ -25,10 +25,7 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "collections")]
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import (
-    _packet_walk,
-    _policy,
-)
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _packet_walk, _policy  # noqa: E402
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster  # noqa: E402
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import NodeFacts  # noqa: E402
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected  # noqa: E402
