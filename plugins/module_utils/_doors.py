@@ -160,7 +160,10 @@ def netfilter_info(module: AnsibleModule) -> None:
         section = _netfilter.read(deadline)
         tables = section["nft"] if isinstance(section["nft"], list) else [section["nft"]]
         found: dict[str, t.Any] = {"chains": [], "rules": [], "nft": [table for table in tables if "name" in table]}
-        found["errors"] = [entry["error"] for entry in (*section["iptables"], *tables) if "error" in entry]
+        sets = section["ipsets"] if isinstance(section["ipsets"], list) else []
+        found["ipsets"] = [entry for entry in sets if options["family"] in (None, entry["family"])]
+        unread = [section["ipsets"]] if isinstance(section["ipsets"], dict) else []
+        found["errors"] = [entry["error"] for entry in (*section["iptables"], *tables, *unread) if "error" in entry]
         for entry in section["iptables"]:
             for name, table in _iptables.parse(entry.get("text", "")).tables.items():
                 if options["family"] in (None, entry["family"]) and options["table"] in (None, name):

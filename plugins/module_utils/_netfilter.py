@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import shutil
 import subprocess
 import typing as t
 
+from ansible_collections.podnet.doctor.plugins.module_utils import _ipset
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Netlink, attributes
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file
@@ -27,6 +29,8 @@ BINARIES = {"nft": ("xtables-nft",), "legacy": ("xtables-legacy", "xtables-multi
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/run/current-system/sw/bin:/var/lib/rancher/k3s/data/current/bin/aux:/var/lib/rancher/rke2/bin"
 LARGEST = 16 << 20
 MOST_TABLES = 32
+LARGE_TABLE = 1 << 20  # of a table's JSON that is longer, large sets are cut
+MATCHED_SET = re.compile(r"--match-set (?:\"([^\"]*)\"|(\S+))")
 NF_TABLES = "nf_tables"
 NETLINK_NETFILTER, NFT_MSG_GETTABLE, NFTA_TABLE_NAME = 12, 10 << 8 | 1, 1
 NFPROTO = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -89,12 +93,12 @@ def program(name: str, backend: str) -> str | None:
     return usual if usual and os.path.basename(os.path.realpath(usual)).startswith(BINARIES[backend]) else None
 
 
-def has_nf_tables(root: str = "") -> bool | None:
-    """Whether the kernel has nf_tables in it without loading anything; None if that cannot be told."""
-    if os.path.isdir(f"{root}/sys/module/{NF_TABLES}") or not os.path.exists(f"{root}/proc/modules"):
+def has_module(name: str, root: str = "") -> bool | None:
+    """Whether the kernel has a module in it without loading anything; None if that cannot be told."""
+    if os.path.isdir(f"{root}/sys/module/{name}") or not os.path.exists(f"{root}/proc/modules"):
         return True  # loaded; or a kernel that can load nothing
     builtin = read_file(f"{root}/lib/modules/{os.uname().release}/modules.builtin", 1 << 20)
-    return None if builtin is None else f"/{NF_TABLES}.ko" in builtin
+    return None if builtin is None else f"/{name}.ko" in builtin
 
 
 def _save(name: str, backend: str, family: str, deadline: Deadline) -> dict[str, t.Any]:
@@ -128,7 +132,7 @@ def tables(deadline: Deadline) -> list[tuple[str, str]]:
     return found
 
 
-def _nft(saved: list[dict[str, t.Any]], deadline: Deadline) -> list[dict[str, t.Any]] | dict[str, t.Any]:
+def _nft(saved: list[dict[str, t.Any]], deadline: Deadline, addresses: t.Sequence[str]) -> list[dict[str, t.Any]] | dict[str, t.Any]:
     try:
         own = _own_tables(saved)
         foreign = [table for table in tables(deadline) if table not in own]
@@ -144,24 +148,71 @@ def _nft(saved: list[dict[str, t.Any]], deadline: Deadline) -> list[dict[str, t.
         try:
             if path is None:
                 raise Failed("nft is not installed")
-            entry["json"] = output([path, "-j", "-f", "-"], deadline, question)
+            entry["json"] = cut_sets(output([path, "-j", "-f", "-"], deadline, question), addresses)
         except (Failed, Expired, OSError) as error:
             entry["error"] = sentence(error)
         found.append(entry)
     return found
 
 
-def read(deadline: Deadline) -> dict[str, t.Any]:
-    """``iptables``: what each backend says that the kernel has; ``nft``: the other tables of nftables."""
+def cut_sets(text: str, addresses: t.Sequence[str]) -> str:
+    """A long table with large sets and maps of addresses cut to what holds some addresses, which then are its ``cut``."""
+    if len(text) <= LARGE_TABLE:
+        return text
+    try:
+        listed = json.loads(text)["nftables"]
+        for item in listed:
+            held = item.get("set") or item.get("map") or {}
+            elements = held.get("elem") or []
+            if len(elements) > _ipset.LARGE and any(str(kind).startswith("ipv") for kind in [held.get("type"), *(held.get("type") or [])]):
+                held["elem"] = [element for element in elements if _holds(element, addresses)]
+                held["cut"] = list(addresses)
+        return json.dumps({"nftables": listed}, separators=(",", ":"))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return text
+
+
+def _holds(element: t.Any, addresses: t.Sequence[str]) -> bool:
+    """Whether any part of a member holds one of the addresses; what is no address holds none."""
+    if isinstance(element, str):
+        return element in addresses
+    if isinstance(element, list):
+        return any(_holds(part, addresses) for part in element)
+    if isinstance(element, dict):
+        if "prefix" in element:
+            return _ipset.holds(f"{element['prefix'].get('addr')}/{element['prefix'].get('len')}", addresses)
+        if "range" in element:
+            return _ipset.holds("-".join(str(end) for end in element["range"]), addresses)
+        return any(_holds(part, addresses) for part in element.values())
+    return False
+
+
+def _sets(saved: list[dict[str, t.Any]], deadline: Deadline, addresses: t.Sequence[str]) -> list[dict[str, t.Any]] | dict[str, t.Any]:
+    """The IP sets that rules of iptables ask for."""
+    names = {quoted or plain for entry in saved for quoted, plain in MATCHED_SET.findall(entry.get("text", ""))}
+    if not names:
+        return []
+    try:
+        return _ipset.read(deadline, names, addresses)
+    except (Expired, OSError) as error:
+        return {"error": sentence(error)}
+
+
+def read(deadline: Deadline, addresses: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """``iptables``: what each backend says that the kernel has; ``nft``: the other tables of nftables; ``ipsets``: what the rules of iptables ask for.
+
+    addresses: those that matter, where a set is too large to be told as a whole.
+    """
     saved = []
     for family, (name, names) in FAMILIES.items():
         if (read_file(names) or "").split():
             saved.append(_save(name, "legacy", family, deadline))
-    present = has_nf_tables()
+    present = has_module(NF_TABLES)
+    nft: list[dict[str, t.Any]] | dict[str, t.Any] = []
     if present is None:
-        return {"iptables": saved, "nft": {"error": "whether the kernel has nf_tables cannot be told, and asking could load it"}}
-    if not present:
-        return {"iptables": saved, "nft": []}
-    if program("iptables", "nft"):
-        saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
-    return {"iptables": saved, "nft": _nft(saved, deadline)}
+        nft = {"error": "whether the kernel has nf_tables cannot be told, and asking could load it"}
+    elif present:
+        if program("iptables", "nft"):
+            saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
+        nft = _nft(saved, deadline, addresses)
+    return {"iptables": saved, "nft": nft, "ipsets": _sets(saved, deadline, addresses)}

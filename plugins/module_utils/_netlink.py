@@ -51,13 +51,24 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """The attributes from offset on, by type; of two of one type the last. Broken lengths end the list."""
     found: dict[int, bytes] = {}
     end = len(data)
-    while offset + 4 <= end:
+    while offset + 4 <= end:  # attributes_in_turn() written out: a node may have very many routes
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < 4 or offset + length > end:
             break
         found[kind & NLA_TYPE_MASK] = data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
+
+
+def attributes_in_turn(data: bytes, offset: int = 0) -> t.Iterator[tuple[int, bytes]]:
+    """As attributes, each by itself."""
+    end = len(data)
+    while offset + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4 or offset + length > end:
+            break
+        yield kind & NLA_TYPE_MASK, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -159,6 +159,15 @@ class Collector(Places):
                 result.append({**flow, "route": {"error": sentence(error)}})
         return result
 
+    def _addresses(self) -> list[str]:
+        """The addresses that the caller asks about, and the node's own."""
+        try:
+            own = [entry["local"] for entry in self._kernel(lambda kernel: _links.addresses(kernel, self._index()))]
+        except Exception:  # noqa: BLE001 - the section addresses tells what is wrong
+            own = []
+        asked = [flow.get(end) for flow in self.question.flows for end in ("src", "dst")] + [pod.get("ip") for pod in self.question.pods]
+        return list(dict.fromkeys(address for address in asked + own if address))
+
     def bird(self, family: str) -> dict[str, t.Any]:
         """What the daemon of one family says."""
         try:
@@ -192,7 +201,7 @@ class Collector(Places):
             "calico": lambda: _calico.read(self._processes(), deadline),
             "bird.ipv4": lambda: self.bird("ipv4"),
             "bird.ipv6": lambda: self.bird("ipv6"),
-            "netfilter": lambda: _netfilter.read(deadline),
+            "netfilter": lambda: _netfilter.read(deadline, self._addresses()),
             "reachability": lambda: _reachability.read(list(question.reachability), self.place, deadline),
         }
         in_turn: dict[str, Section] = {

@@ -129,6 +129,15 @@ nft:
   elements: dict
   sample:
     - {"family": "inet", "name": "firewalld", "json": "{\"nftables\": []}"}
+ipsets:
+  description:
+    - The IP sets that rules of iptables ask for. C(members) is what C(ipset save) prints of them.
+    - Of a set with more than 1000 members, only those are here that hold an address of the node, which then are its C(cut).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {"name": "cali40this-host", "type": "hash:ip", "family": "inet", "members": ["10.2.7.201", "127.0.0.1"]}
 errors:
   description: What could not be read, one sentence each.
   returned: success

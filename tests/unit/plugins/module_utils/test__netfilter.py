@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -83,27 +84,27 @@ def test_programs_by_backend(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_nothing_is_loaded(tmp_path: t.Any) -> None:
-    assert _netfilter.has_nf_tables(str(tmp_path)) is True  # no /proc/modules: nothing can be loaded
+    assert _netfilter.has_module("nf_tables", str(tmp_path)) is True  # no /proc/modules: nothing can be loaded
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "modules").write_text("veth 1 0 - Live\n")
-    assert _netfilter.has_nf_tables(str(tmp_path)) is None
+    assert _netfilter.has_module("nf_tables", str(tmp_path)) is None
     folder = tmp_path / "lib" / "modules" / os.uname().release
     folder.mkdir(parents=True)
     (folder / "modules.builtin").write_text("kernel/net/veth.ko\n")
-    assert _netfilter.has_nf_tables(str(tmp_path)) is False
+    assert _netfilter.has_module("nf_tables", str(tmp_path)) is False
     (tmp_path / "sys" / "module" / "nf_tables").mkdir(parents=True)
-    assert _netfilter.has_nf_tables(str(tmp_path)) is True
+    assert _netfilter.has_module("nf_tables", str(tmp_path)) is True
 
 
 def test_kernel_without_nf_tables_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_arguments: t.Any, **_options: t.Any) -> str:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr(_netfilter, "has_nf_tables", lambda: False)
+    monkeypatch.setattr(_netfilter, "has_module", lambda name: False)
     monkeypatch.setattr(_netfilter, "read_file", lambda _path: None)
     monkeypatch.setattr(_netfilter, "output", never)
-    assert _netfilter.read(Deadline(5)) == {"iptables": [], "nft": []}
-    monkeypatch.setattr(_netfilter, "has_nf_tables", lambda: None)
+    assert _netfilter.read(Deadline(5)) == {"iptables": [], "nft": [], "ipsets": []}
+    monkeypatch.setattr(_netfilter, "has_module", lambda name: None)
     assert "could load it" in _netfilter.read(Deadline(5))["nft"]["error"]
 
 
@@ -126,4 +127,36 @@ def test_tables_that_nobody_can_list(namespaces: t.Any, monkeypatch: pytest.Monk
     space.run("nft", "add table inet firewall; add table ip filter")
     monkeypatch.setattr(_netfilter, "PATH", "/nowhere")
     names = (("inet", "firewall"), ("ip", "filter"))
-    assert read(space) == {"iptables": [], "nft": [{"family": family, "name": name, "error": "nft is not installed"} for family, name in names]}
+    foreign = [{"family": family, "name": name, "error": "nft is not installed"} for family, name in names]
+    assert read(space) == {"iptables": [], "nft": foreign, "ipsets": []}
+
+
+def test_sets_that_rules_ask_for(namespaces: t.Any) -> None:
+    tools()
+    space = namespaces()
+    saved = [{"text": '-A INPUT -m set --match-set peers src -j ACCEPT\n-A INPUT -m set ! --match-set "with space" src,dst -j DROP\n'}]
+    names = {quoted or plain for entry in saved for quoted, plain in _netfilter.MATCHED_SET.findall(entry["text"])}
+    assert names == {"peers", "with space"}
+    assert read(space)["ipsets"] == []
+
+
+def test_long_tables_are_cut() -> None:
+    many = [f"10.{one}.{two}.1" for one in range(100) for two in range(100)]
+    services = [[{"elem": {"val": {"concat": [address, "tcp", 80]}, "comment": "x" * 40}}, {"drop": None}] for address in many]
+    networks = [{"prefix": {"addr": f"10.{one}.{two}.0", "len": 24}} for one in range(50) for two in range(50)]
+    items = [
+        {"set": {"name": "pods", "type": "ipv4_addr", "elem": many}},
+        {"set": {"name": "few", "type": "ipv4_addr", "elem": many[:9]}},
+        {"set": {"name": "nets", "type": "ipv4_addr", "elem": [*networks, {"range": ["10.200.0.0", "10.200.0.9"]}]}},
+        {"map": {"name": "services", "type": ["ipv4_addr", "inet_proto", "inet_service"], "elem": services}},
+        {"map": {"name": "ports", "type": "inet_service", "elem": [[port, {"drop": None}] for port in range(2000)]}},
+    ]
+    text = json.dumps({"nftables": items})
+    assert len(text) > _netfilter.LARGE_TABLE
+    asked = ["10.7.9.1", "10.200.0.5"]
+    found = {value["name"]: value for item in json.loads(_netfilter.cut_sets(text, asked))["nftables"] for value in item.values()}
+    assert (found["pods"]["elem"], found["pods"]["cut"]) == (["10.7.9.1"], asked)
+    assert found["nets"]["elem"] == [{"prefix": {"addr": "10.7.9.0", "len": 24}}, {"range": ["10.200.0.0", "10.200.0.9"]}]
+    assert len(found["services"]["elem"]) == 1 and found["services"]["cut"] == asked
+    assert found["few"] == items[1]["set"] and found["ports"] == items[4]["map"]
+    assert _netfilter.cut_sets("{" * (2 << 20), asked) == "{" * (2 << 20)
