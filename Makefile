@@ -20,6 +20,7 @@ help:
 	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
+	@echo "  make partial CAPTURE=vxlan                         the same, each with every part of it taken away in turn"
 	@echo "  make policy [SET=np-and-peer]                      every measured cell of the recorded policy sets judged ($$PODNET_CAPTURES)"
 
 # ---- what people run
@@ -44,6 +45,9 @@ captures: .venv/.dev $(HOUSE)
 
 policy: .venv/.dev $(HOUSE)
 	@$(PY) tests/policy.py $(SET)
+
+partial: .venv/.dev $(HOUSE)
+	@$(PY) tests/partial.py $(CAPTURE)
 
 matrix: setup tools
 	@$(PY) tests/matrix.py $(if $(FAULT),--fault $(FAULT)) $(if $(MODE),--mode $(MODE)) --healthy $(HEALTHY)

@@ -19,12 +19,13 @@ from ._collection import MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
-from ._json import Json, NotCollected, as_mapping, objects
+from ._json import NOT_ASKED, Json, NotCollected, as_mapping, objects
 from ._path import Path, settle, walk
 from ._question import Question, Scope
 from ._topology import families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
+UNTRIED = ("policy", "underlay.tcp179")  # that these were not looked at is the rule: they say nothing of what was meant to be seen
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
 
 
@@ -63,7 +64,7 @@ class Diagnosis:
 
     def _counts(self, verdict: Judged) -> bool:
         """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked."""
-        asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and "was not asked for" not in verdict.reason)
+        asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and NOT_ASKED not in verdict.reason)
         return verdict.outcome != "not_checked" or asked
 
     def _mark_untold(self, untold: Mapping[str, str]) -> None:
@@ -102,7 +103,7 @@ class Diagnosis:
     def _mark_explained(self) -> None:
         """What nobody asked for, because something above it is wrong already, is not reached rather than not checked."""
         for fact_id, verdict in list(self.judged.items()):
-            if verdict.outcome == "not_checked" and verdict.reason.endswith("was not asked for") and wrong_ancestors(fact_id, self.judged)[0]:
+            if verdict.outcome == "not_checked" and verdict.reason.endswith(NOT_ASKED) and wrong_ancestors(fact_id, self.judged)[0]:
                 self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_reached", reason=verdict.reason)
 
     # ------------------------------------------------------------------ what is wrong
@@ -134,8 +135,21 @@ class Diagnosis:
             except NotCollected:  # what would name it was not read: its findings stay unexplained
                 continue
         absorbed = {finding.id for cause in found for finding in cause.also}
-        found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots)]
+        found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots) and not self._may_follow(cause)]
         return sorted(found, key=lambda c: (not self.affects_path(c), self.severity(c) == "latent", -len(self.explained_by(c)), c.node, c.id))
+
+    def _may_follow(self, cause: Cause) -> bool:
+        """Whether what each of its roots needs was left unread in part, and may be what is wrong in the first place."""
+        return all(any(above.kind not in UNTRIED for above in self.explanation.unread_above.get(root.fact.id, ())) for root in cause.roots)
+
+    def unseen_on(self, node: str) -> bool:
+        """Whether something that the packet needs on a node could not be read, or the API did not tell what it should be."""
+        needed = self.on_path.union(fact for hop in self.path.forward + self.path.reverse for fact in hop.facts)
+        return any(
+            self.judged[fact_id].outcome == "not_checked" and not self.judged[fact_id].reason.endswith(NOT_ASKED)
+            for fact_id in needed
+            if fact_id in self.judged and fact_id.node == node and fact_id.kind not in UNTRIED
+        )
 
     def explained_by(self, cause: Cause) -> list[Finding]:
         ids: set[FactId] = set()

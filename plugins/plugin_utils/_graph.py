@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ._json import Family, Json, NotCollected
+from ._json import NOT_ASKED, Family, Json, NotCollected
 
 Severity = t.Literal["critical", "warning", "latent"]
 
@@ -126,7 +126,7 @@ def wrong_ancestors(start: FactId, judged: Mapping[FactId, Judged]) -> tuple[set
         if verdict.outcome == "finding":
             wrong.add(current)
         elif verdict.outcome in ("not_checked", "not_reached"):
-            if verdict.outcome == "not_checked":
+            if verdict.outcome == "not_checked" or not verdict.reason.endswith(NOT_ASKED):
                 unread.add(current)
             stack.extend(verdict.fact.needs)
     return wrong, unread

@@ -32,6 +32,9 @@ def in_family(texts: t.Iterable[str], family: Family) -> str | None:
     return next((text for text in texts if family_of(text) == family), None)
 
 
+NOT_ASKED = "was not asked for"
+
+
 class NotCollected(Exception):
     """What a check asked for could not be read; `reason` is one sentence for the report. absent: nobody had asked for it."""
 
@@ -45,7 +48,7 @@ class NotCollected(Exception):
 def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
     """A section's value; NotCollected where it is absent or carries an error."""
     if name not in document:
-        raise NotCollected(f"{whose}: {name} was not asked for", absent=True)
+        raise NotCollected(f"{whose}: {name} {NOT_ASKED}", absent=True)
     value = document[name]
     if isinstance(value, Mapping) and isinstance(value.get("error"), str):
         errno = value.get("errno") or value.get("reason")  # BIRD's socket gives a word of its own as reason

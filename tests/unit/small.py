@@ -93,6 +93,7 @@ def node_document(name: str) -> dict[str, Json]:
     address, far = PODS[key][1], next(a for node, a in PODS.values() if node == other)
     cali = host_interface(*key.split("/"))
     settings = {"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/proxy_arp": "0"}
+    settings.update({f"net/ipv4/conf/{device}/rp_filter": "0" for device in ("all", "eth0", "tunl0", cali)})
     settings.update({f"net/ipv4/conf/{cali}/{setting}": "1" for setting in ("forwarding", "proxy_arp")})
     return {
         "schema": "podnet.doctor/node/1",

@@ -290,6 +290,15 @@ def blackhole_present(fact: Fact, documents: Documents, scope: Scope) -> Finding
 ORIGIN = {"static": "somebody's static route", "dhcp": "a route from DHCP", "boot": "a route added by hand or by a script"}
 
 
+def _arrival_unread(diagnosis: Diagnosis, sender: str, receiver: str) -> bool:
+    """Whether a node takes packets that another one sends over such a route could not be read: they may come in on another interface (F15)."""
+    return any(
+        verdict.outcome in ("not_checked", "not_reached") and verdict.fact.node == receiver and verdict.fact.value["from"] == sender
+        for fact_id, verdict in diagnosis.judged.items()
+        if fact_id.kind == "underlay.source"
+    )
+
+
 @cause(roots=("route.alien",))
 def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
@@ -308,6 +317,8 @@ def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
             of = f", a block of {owner.node}" if owner is not None and owner.node else ""
             yield Cause("blackhole_wrong_block", "F28", node, f"{node} throws away packets for {prefix}{of}: {line}", [finding], objects=[prefix], why=why,
                         remedies=remedies)  # fmt: skip
+        elif owner is not None and _arrival_unread(diagnosis, node, str(owner.node)):
+            continue
         elif finding.hint.get("reaches_owner"):
             how = encapsulation(diagnosis.documents.cluster, t.cast(IPNetwork, parse_network(prefix)), node, str(owner.node)) if owner else None
             if how in ("ipip", "vxlan"):

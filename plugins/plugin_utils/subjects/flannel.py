@@ -486,5 +486,7 @@ def forward_drop(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Caus
 def flanneld_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
         node = finding.fact.node
+        if diagnosis.unseen_on(node):  # what it has not written may be the cause, and what it has may be broken
+            continue
         yield Cause("flanneld_not_running", None, node, f"flanneld does not run on {node}: what is there works, nothing new is written.", [finding],
                     objects=["flanneld"], remedies=restart_flannel(diagnosis.documents, node, f"flanneld runs on {node}"))  # fmt: skip

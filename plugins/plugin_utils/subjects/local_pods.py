@@ -309,5 +309,7 @@ def stale_neighbour(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
 def felix_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
         node = finding.fact.node
+        if diagnosis.unseen_on(node):  # what it has not written may be the cause, and what it has may be broken
+            continue
         yield Cause("felix_not_ready", "F43", node, f"Felix does not run on {node}: existing pods work, nothing new is programmed.", [finding],
                     remedies=restart_calico_node(diagnosis.documents, node, f"Felix runs on {node}"))  # fmt: skip

@@ -37,6 +37,8 @@ def nobody_else_has_it(fact: Fact, documents: Documents, scope: Scope) -> Findin
 
 @cause(roots=("pod.address.duplicate",))
 def duplicate(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    if diagnosis.documents.cluster.plugin == "flannel" and any(finding.check == "podcidr.duplicate" for finding in diagnosis.findings):
+        return  # two nodes with one podCIDR (F78) is the cause
     by_address: dict[str, list[Finding]] = {}
     for finding in findings:
         by_address.setdefault(str(finding.fact.value["address"]), []).append(finding)
