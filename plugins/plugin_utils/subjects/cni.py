@@ -67,7 +67,7 @@ def programmed(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     """Felix drops what comes from, or goes to, a workload interface that it has no chain for ("Unknown interface")."""
     if cluster.backend:
         for pod in scope.pods:
-            needs = (FactId("veth", str(pod.node), pod.label),)
+            needs = (FactId("veth", str(pod.node), pod.label), FactId("link.steady", str(pod.node), pod.label))
             yield Fact("endpoint.programmed", str(pod.node), pod.label, value={"ifname": pod.ifname}, needs=needs)
 
 

@@ -45,19 +45,19 @@ def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 def _pod_in(cluster: Cluster, scope: Scope, node: str, pod: Pod, ifname: str, family: Family, address: str) -> Iterator[Fact]:
     """What one address of a pod needs on its node."""
-    tag, veth = tagged(pod.key, family), FactId("veth", node, pod.key)
+    tag, veth = tagged(pod.key, family), (FactId("veth", node, pod.key), FactId("link.steady", node, pod.key))
     block = cluster.block_of(address)
     # BIRD of another node can announce an alien route of its own, and then it wins here, too
     aliens = [FactId("route.alien", other, str(block.cidr)) for other in scope.asked_nodes if other != node] if block is not None else []
-    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(veth, *aliens))
-    yield Fact("neighbour.pod", node, tag, {"dst": address, "dev": ifname, "pod": pod.key}, needs=(veth,))
+    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(*veth, *aliens))
+    yield Fact("neighbour.pod", node, tag, {"dst": address, "dev": ifname, "pod": pod.key}, needs=veth)
     if family == "ipv4":
         yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},
-                   needs=(FactId("sysctl.ip_forward", node), veth))  # fmt: skip
-        yield Fact("sysctl.proxy_arp", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/proxy_arp", "value": "1", "ifname": ifname}, needs=(veth,))
+                   needs=(FactId("sysctl.ip_forward", node), *veth))  # fmt: skip
+        yield Fact("sysctl.proxy_arp", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/proxy_arp", "value": "1", "ifname": ifname}, needs=veth)
     else:
-        yield Fact("sysctl.ipv6", node, pod.key, {"path": f"net/ipv6/conf/{ifname}/disable_ipv6", "value": "0", "ifname": ifname}, needs=(veth,))
-        yield Fact("veth.link_local", node, pod.key, {"address": HOST_LINK_LOCAL, "ifname": ifname}, needs=(FactId("sysctl.ipv6", node, pod.key), veth))
+        yield Fact("sysctl.ipv6", node, pod.key, {"path": f"net/ipv6/conf/{ifname}/disable_ipv6", "value": "0", "ifname": ifname}, needs=veth)
+        yield Fact("veth.link_local", node, pod.key, {"address": HOST_LINK_LOCAL, "ifname": ifname}, needs=(FactId("sysctl.ipv6", node, pod.key), *veth))
 
 
 @expects("sysctl.ip_forward", "felix.running", "route.gateway")

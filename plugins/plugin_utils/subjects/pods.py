@@ -32,14 +32,15 @@ def inside(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         return
     for pod in scope.pods:
         node, family = str(pod.node), family_of(pod.address)
-        tag, veth = tagged(pod.label, family), FactId("veth", node, pod.label)
+        tag, veth, steady = tagged(pod.label, family), FactId("veth", node, pod.label), FactId("link.steady", node, pod.label)
         link = FactId("pod.link", node, tag)
         value = {"host": pod.ifname, "pod": pod.label}
-        yield Fact("pod.link", node, tag, {"ifname": "eth0", "address": pod.address, **value}, needs=(veth,))
+        yield Fact("pod.link", node, tag, {"ifname": "eth0", "address": pod.address, **value}, needs=(veth, steady))
         anywhere, gateway = ("0.0.0.0/0", GATEWAY) if family == "ipv4" else ("::/0", HOST_LINK_LOCAL)
-        yield Fact("pod.route", node, tag, {"dst": anywhere, "gateway": gateway, "dev": "eth0", **value}, needs=(link,))
+        yield Fact("pod.route", node, tag, {"dst": anywhere, "gateway": gateway, "dev": "eth0", **value}, needs=(link, steady))
         if family == "ipv4":
-            needs = (link, veth, FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label), FactId("route.gateway", node))
+            sysctls = (FactId("sysctl.proxy_arp", node, pod.label), FactId("sysctl.forwarding", node, pod.label))
+            needs = (link, veth, steady, *sysctls, FactId("route.gateway", node))
             yield Fact("pod.gateway", node, tag, {"dst": GATEWAY, "lladdr": CNI_MAC, **value}, needs=needs)
 
 
