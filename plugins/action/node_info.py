@@ -4,15 +4,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import typing as t
 
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils._files import file_of
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 
 
 class ActionModule(NodeAction):
-    """Adds the host's name to the call."""
+    """Adds the host's name to the call, and what an audit asks of this host."""
 
     def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         arguments = super().arguments(task_vars)
-        arguments.setdefault("host", str(task_vars.get("inventory_hostname") or ""))
-        return arguments
+        host = str(task_vars.get("inventory_hostname") or "")
+        arguments.setdefault("host", host)
+        folder = arguments.pop("asked", None)
+        if not folder:
+            return arguments
+        path = os.path.join(str(folder), file_of(host))
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return {**json.load(stream), **arguments}
+        except (OSError, ValueError) as error:
+            raise AnsibleActionFail(f"asked: {path} cannot be read: {error}") from error

@@ -13,10 +13,12 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _inventory, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
+from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import audit_wave, first_wave
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import printable
 
 ARGUMENTS: dict[str, t.Any] = {
     "report": {"type": "path"},
@@ -24,9 +26,18 @@ ARGUMENTS: dict[str, t.Any] = {
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
     "port": {"type": "raw"},
+    "audit": {"type": "bool", "default": False},
     "probe": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 20.0},
 }
+
+
+def _kept(document: t.Any) -> str:
+    """A file that lasts as long as the run."""
+    handle, path = tempfile.mkstemp(prefix="podnet-cluster-", suffix=".json", dir=constants.DEFAULT_LOCAL_TMP)
+    with os.fdopen(handle, "w") as stream:
+        json.dump(document, stream)
+    return path
 
 
 class ActionModule(ActionBase):
@@ -45,18 +56,19 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": refusal}
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
         try:
+            if arguments["audit"]:
+                return {**result, **self._audit(_run.ask_whole(arguments), variables)}
             document, question = _run.ask_api(arguments)
-        except (BadQuestion, _kube.KubeError) as exc:
+        except _run.ApiSilent as exc:
+            return {**result, **self._alone(exc, arguments, variables)}
+        except (BadQuestion, NotCollected, _kube.KubeError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
         cluster = Cluster(document)
         hosts = _inventory.match(cluster, _run.inventory(variables))
         wave = first_wave(cluster, question)
-        handle, path = tempfile.mkstemp(prefix="podnet-cluster-", suffix=".json", dir=constants.DEFAULT_LOCAL_TMP)
-        with os.fdopen(handle, "w") as stream:
-            json.dump(document, stream)
         result.update(
             question=question.to_json(),
-            cluster_file=path,
+            cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
             probes=_evidence.probes(question, hosts) if arguments["probe"] else {},
@@ -64,3 +76,35 @@ class ActionModule(ActionBase):
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )
         return result
+
+    def _audit(self, document: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What to ask of every node."""
+        cluster = Cluster(document)
+        hosts = _inventory.match(cluster, _run.inventory(variables))
+        wave = audit_wave(cluster, _audit.scope_of(cluster))
+        return {
+            "question": None, "audit": True, "cluster_file": _kept(document), "nodes": hosts, "asked": self._files(_run.ask(wave, hosts)), "ask": {},
+            "probes": {}, "hosts": [hosts[w.node] for w in wave if w.node in hosts], "not_in_inventory": _inventory.not_matched(cluster.nodes, hosts),
+        }  # fmt: skip
+
+    def _alone(self, silent: _run.ApiSilent, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The API is silent: all hosts of the play are asked, and the question is resolved from what they say."""
+        hosts = _run.every_host(variables)
+        ask = _run.ask_alone(hosts)
+        server = str(silent.document.get("server") or "an unknown address")
+        text = f"the Kubernetes API at {server} is silent: {printable(silent.error)}; going on with the {len(hosts)} hosts of the play alone"
+        self._display.display(f"WARNING     {text}", color="yellow")
+        return {
+            "question": None, "audit": silent.given is None, "given": silent.given, "probe": arguments["probe"],
+            "api": {"server": server, "error": silent.error}, "cluster_file": _kept(silent.document), "nodes": hosts, "hosts": list(ask),
+            "ask": ask if silent.given is not None else {}, "asked": self._files(ask) if silent.given is None else None, "probes": {}, "not_in_inventory": {},
+        }  # fmt: skip
+
+    @staticmethod
+    def _files(ask: dict[str, dict[str, t.Any]]) -> str:
+        """The folder of what each host is asked; it is much, so it does not pass through templates."""
+        folder = tempfile.mkdtemp(prefix="podnet-asked-", dir=constants.DEFAULT_LOCAL_TMP)
+        for host, arguments in ask.items():
+            with open(os.path.join(folder, _files.file_of(host)), "w", encoding="utf-8") as stream:
+                json.dump(arguments, stream)
+        return folder

@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
+from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
@@ -47,15 +48,20 @@ class ActionModule(ActionBase):
         try:
             if arguments["replay"]:
                 diagnosis, collected = _bundle.load(arguments["replay"])
-            elif not isinstance(asked.get("question"), dict):
+                hosts: dict[str, str] = {}
+            elif not any(asked.get(name) for name in ("question", "audit", "api")):
                 raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
             else:
-                diagnosis, collected = _run.diagnose(asked, variables, _evidence.gather(variables, asked))
+                diagnosis, collected, hosts = _run.diagnose(asked, variables)
             if not arguments["final"]:
-                wanted = diagnosis.wanted()
-                ask = _run.ask(wanted, {str(k): str(v) for k, v in asked["nodes"].items()})
-                return {**result, "ask": ask, "hosts": list(ask), "outcome": diagnosis.outcome}
-            report = diagnosis.report(collected, version=VERSION)
+                wanted, probes = diagnosis.wanted(), asked.get("probes") or {}
+                if asked.get("given") and not _run.asked_twice(variables, hosts):
+                    wanted = first_wave(diagnosis.documents.cluster, diagnosis.question)
+                    probes = _evidence.probes(diagnosis.question, hosts) if asked.get("probe") else {}
+                ask = _run.ask(wanted, hosts)
+                return {**result, "ask": ask, "hosts": list(ask), "probes": probes, "outcome": diagnosis.outcome}
+            waves = _run.waves(variables, hosts) if asked else []
+            report = diagnosis.report(collected, version=VERSION, waves=waves)
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
             if arguments["bundle"]:
                 _bundle.save(arguments["bundle"], diagnosis, report)
@@ -72,6 +78,7 @@ class ActionModule(ActionBase):
             summary=verdict["summary"],
             causes=[{key: cause[key] for key in ("id", "fault", "confidence", "node", "summary")} for cause in verdict["causes"]],
             nodes_asked=len([entry for entry in collected if entry["sections"]]),
+            node_tasks=report["node_tasks"],
         )
         if not arguments["quiet"] and not _run.batches_follow(variables):
             show(result, _text.screen(report, path), self._display)

@@ -32,6 +32,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "pods": {"type": "list", "elements": "dict", "default": [], "options": PODS},
     "flows": {"type": "list", "elements": "dict", "default": [], "options": FLOWS},
     "reachability": {"type": "list", "elements": "dict", "default": [], "options": TARGETS},
+    "asked": {"type": "path"},
     "bird_socket": {"type": "path"},
     "packed": {"type": "bool", "default": False},
     **COMMON,

@@ -121,6 +121,11 @@ options:
       netns_of:
         description: Try from inside of this pod; see O(flows[].netns_of).
         type: str
+  asked:
+    description:
+      - A folder on the controller with the options of each host, written by M(podnet.doctor.question). The action reads them, so that a long list does
+        not pass through templates. Options of the task itself win.
+    type: path
   bird_socket:
     description:
       - The path of BIRD's control socket, or the folder that holds C(bird.ctl) and C(bird6.ctl).

@@ -42,6 +42,11 @@ options:
   port:
     description: The destination's port.
     type: raw
+  audit:
+    description:
+      - Ask for the whole cluster instead of a pair. What is asked of each node then is in files, because it is much; RV(asked) is their folder.
+    type: bool
+    default: false
   probe:
     description: Whether packets are to be sent. If not, RV(probes) is empty.
     type: bool
@@ -90,6 +95,14 @@ ask:
   description: Arguments of M(podnet.doctor.node_info) for each of RV(hosts).
   type: dict
   returned: success
+asked:
+  description: The folder of what is asked of each host, for O(podnet.doctor.node_info#module:asked). It lasts as long as the run.
+  type: str
+  returned: when O(audit=true)
+audit:
+  description: Whether the whole cluster is asked for.
+  type: bool
+  returned: when O(audit=true)
 probes:
   description: Arguments of M(podnet.doctor.path_probe) for each host and phase.
   type: dict

@@ -106,6 +106,10 @@ nodes_asked:
   description: How many nodes gave an answer.
   type: int
   returned: when O(final=true)
+node_tasks:
+  description: How many tasks the nodes were given, in all waves together.
+  type: int
+  returned: when O(final=true)
 hosts:
   description: Hosts to ask next, because the answers point to them.
   type: list

@@ -243,6 +243,11 @@ class Cluster:
             self._cache[key] = make()
         return t.cast(Made, self._cache[key])
 
+    @property
+    def rebuilt(self) -> bool:
+        """Whether the API was silent, and the nodes' own documents stand in for it."""
+        return bool(self.document.get("rebuilt"))
+
     def is_whole(self, section: str) -> bool:
         """False where the section was narrowed to the question, so that absence proves nothing."""
         return section not in as_list(self.document.get("narrowed"))

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ._cluster import Cluster
-from ._flannel import carries, leases
+from ._flannel import bridged, carries, leases
 from ._json import Json, NotCollected
+from ._path import echo_from
 from ._question import Question, Scope
 from ._topology import families, peer_addresses
 
@@ -19,6 +20,7 @@ FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb"
         "counters")  # fmt: skip
 WITNESS = ("identity", "links", "addresses", "routes", "rules", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
+MOST_AGAIN = 8  # nodes of an audit that are asked a second time
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
 LINK_LOCAL_GATEWAY = "169.254.1.1"
 
@@ -48,6 +50,27 @@ def first_wave(cluster: Cluster, question: Question) -> list[Wanted]:
     return [Wanted(node, full(cluster), "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
 
 
+def audit_wave(cluster: Cluster, scope: Scope) -> list[Wanted]:
+    """All nodes, each with the inside of its pods, and an echo to some others."""
+    subset = tuple(name for name in full(cluster) if name != "netfilter")
+    flows_of: dict[str, list[dict[str, Json]]] = {node: [{"dst": LINK_LOCAL_GATEWAY}] for node in scope.core}
+    echoes: dict[str, list[dict[str, Json]]] = {}
+    pods_of: dict[str, list[dict[str, Json]]] = {}
+    for source, destination in scope.flows:
+        echoes.setdefault(str(source.node), []).append({"dst": destination.address, "protocol": "icmp", "netns_of": echo_from(source)})
+        flows_of[str(source.node)].append({"dst": destination.address, "src": source.address, "iif": source.ifname})
+        flows_of[str(destination.node)].append({"dst": destination.address})
+    for pod in scope.everyone:
+        pods_of.setdefault(str(pod.node), []).append(
+            {"uid": pod.uid, "ip": pod.address} if bridged(cluster) else {"ifname": pod.ifname, "uid": pod.uid, "ip": pod.address}
+        )
+    shared = [{"dst": address} for address in dns_and_target(cluster)]
+    return [
+        Wanted(node, subset, "an audit asks all nodes", _each_once([*flows_of[node], *shared]), pods_of.get(node, []), echoes.get(node, []))
+        for node in scope.core
+    ]
+
+
 def full(cluster: Cluster) -> tuple[str, ...]:
     """The sections of a node on the path."""
     return (*FULL, "flannel") if carries(cluster) else FULL
@@ -64,14 +87,23 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
             result.append({"dst": destination.address})
     peers = list(node_addresses(cluster))
     result += [{"dst": address} for name, address in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
+    result += [{"dst": address} for address in dns_and_target(cluster, node)]
+    return _each_once(result)
+
+
+def _each_once(found: list[dict[str, Json]]) -> list[dict[str, Json]]:
+    return list({tuple(sorted(flow.items())): flow for flow in found}.values())
+
+
+def dns_and_target(cluster: Cluster, local: str = "") -> Iterator[str]:
+    """The DNS pods of other nodes, and what the autodetection method must reach."""
     try:
-        result += [{"dst": str(pod.address)} for pod in cluster.dns_pods() if pod.node != node]
+        yield from (str(pod.address) for pod in cluster.dns_pods() if pod.node != local)
         method, _equals, argument = cluster.autodetection.partition("=")
         if method == "can-reach":
-            result.append({"dst": argument})
+            yield argument
     except NotCollected:
-        pass
-    return list({tuple(sorted(flow.items())): flow for flow in result}.values())
+        return
 
 
 def node_addresses(cluster: Cluster) -> Iterator[tuple[str, str]]:

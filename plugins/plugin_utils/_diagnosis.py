@@ -14,18 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from . import _audit
 from ._catalogue import Cause, Remedy, catalogue
-from ._collection import MOST_WITNESSES, WITNESS, Wanted, flows, full
+from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
 from ._json import NOT_ASKED, Json, NotCollected, as_mapping, objects
 from ._path import Path, settle, walk
 from ._question import Question, Scope
-from ._topology import families, peer_addresses
+from ._topology import BGP_PORT, families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
 UNTRIED = ("policy", "underlay.tcp179")  # that these were not looked at is the rule: they say nothing of what was meant to be seen
+API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
+              " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
 
 
@@ -45,7 +48,10 @@ class Diagnosis:
         try:
             if not self.documents.cluster.nodes or not self.documents.cluster.pods:
                 raise NotCollected("the Kubernetes API told of no node or no pod")
-            self.path = walk(self.documents.cluster, self.question)
+            if self.scope.audit:
+                self.scope = _audit.scope_of(self.documents.cluster)
+            else:
+                self.path = walk(self.documents.cluster, self.question)
         except NotCollected as exc:
             self.blind: str | None = exc.reason
             return
@@ -63,7 +69,9 @@ class Diagnosis:
         settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
 
     def _counts(self, verdict: Judged) -> bool:
-        """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked."""
+        """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked; nor does what no node is asked in an audit."""
+        if self.scope.audit and verdict.outcome == "not_checked" and verdict.absent:
+            return False
         asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and NOT_ASKED not in verdict.reason)
         return verdict.outcome != "not_checked" or asked
 
@@ -101,9 +109,10 @@ class Diagnosis:
                 dead = dead or any(v.finding is not None and v.finding.severity == "critical" for _fact, v in verdicts)
 
     def _mark_explained(self) -> None:
-        """What nobody asked for, because something above it is wrong already, is not reached rather than not checked."""
+        """What nobody asked for, because something above it is wrong already, is not reached rather than not checked. In an audit, whatever was not read."""
         for fact_id, verdict in list(self.judged.items()):
-            if verdict.outcome == "not_checked" and verdict.reason.endswith(NOT_ASKED) and wrong_ancestors(fact_id, self.judged)[0]:
+            unasked = self.scope.audit or verdict.reason.endswith(NOT_ASKED)
+            if verdict.outcome == "not_checked" and unasked and wrong_ancestors(fact_id, self.judged)[0]:
                 self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_reached", reason=verdict.reason)
 
     # ------------------------------------------------------------------ what is wrong
@@ -118,7 +127,9 @@ class Diagnosis:
 
     @cached_property
     def on_path(self) -> set[FactId]:
-        """Facts that the packet's way rests on, directly or through what they need. A need that was seen to be right ends the search."""
+        """Facts that the packet's way rests on, directly or through what they need. A need that was seen to be right ends the search. In an audit, all."""
+        if self.scope.audit:
+            return set(self.facts)
         hops = self.path.forward + self.path.reverse
         start = [fact for hop in hops for fact in hop.facts] + [fact for fact in self.facts if fact.kind == "probe"]
         right = {fact for fact, verdict in self.judged.items() if verdict.outcome == "ok"}.difference(start)
@@ -176,7 +187,7 @@ class Diagnosis:
         unread = any(
             self.explanation.unread_above.get(root.fact.id) for root in cause.roots
         )
-        return "certain" if len(sources) >= 2 and not unread else "likely"
+        return "certain" if len(sources) >= 2 and not unread and not self.documents.cluster.rebuilt else "likely"
 
     @cached_property
     def unexplained(self) -> list[Finding]:
@@ -191,6 +202,8 @@ class Diagnosis:
         directions = {direction: evidence.arrived(direction) for direction in ("forward", "reverse")}
         if self.blind is not None:
             return "unknown"
+        if self.scope.audit:
+            return "broken" if self.findings else "unknown" if self.not_checked() else "healthy"
         if any(arrived is False for arrived in directions.values()):
             return "broken"
         if all(directions.values()):
@@ -203,10 +216,12 @@ class Diagnosis:
             for direction, way in (("forward", self.path.forward), ("reverse", self.path.reverse))
             for hop in way
         )
-        return "healthy" if hops and healthy else "unknown"
+        return "healthy" if hops and healthy and not self.documents.cluster.rebuilt else "unknown"
 
     @cached_property
     def summary(self) -> str:
+        if self.scope.audit:
+            return self._audit_summary()
         ends = f"{self.question.source.label} to {self.question.destination.label}"
         if self.blind is not None:
             return f"{ends}: nothing could be judged, because {self.blind}"
@@ -222,6 +237,26 @@ class Diagnosis:
         first = next((f for f in self.unexplained if f.fact.id in self.on_path), None)
         return f"{ends}: broken, without a named cause" + (f"; first sign: {first.evidence}" if first else "")
 
+    @property
+    def _all_nodes(self) -> list[str]:
+        """Of an audit; where the API was silent, the hosts of the inventory that were not seen are among them."""
+        return list(dict.fromkeys((*self.scope.core, *self.documents.nodes)))
+
+    def _audit_summary(self) -> str:
+        if self.blind is not None:
+            return f"nothing could be judged, because {self.blind}"
+        unseen = _audit.unseen(self.documents, self._all_nodes)
+        number = len(self._all_nodes)
+        seen = f"{number} nodes" if not unseen else f"{number - len(unseen)} of {number} nodes seen"
+        if not self.findings:
+            left = len(self.not_checked()) - len(unseen)
+            gaps = [f"{len(unseen)} nodes not seen"] * bool(unseen) + [f"{left} checks not made"] * bool(left)
+            return f"{seen}: " + (f"no fault found; {' and '.join(gaps)}" if gaps else "everything that was compared is as it must be")
+        waiting = all(finding.severity == "latent" for finding in self.findings)
+        text = f"{seen}: " + (f"{len(self.causes)} named causes" if len(self.causes) != 1 else self.causes[0].summary.rstrip("."))
+        text += f", {len(self.unexplained)} findings without a named cause" if self.unexplained else ""
+        return text + ("; no traffic is lost yet" if waiting else "")
+
     def not_checked(self) -> list[dict[str, str]]:
         entries = [
             {"check": v.check, "node": v.fact.node, "object": v.fact.object, "reason": v.reason}
@@ -230,7 +265,9 @@ class Diagnosis:
         ]
         if self.blind is not None:
             entries.append({"check": "everything", "node": "", "object": "", "reason": self.blind})
-        return entries
+        elif self.documents.cluster.rebuilt:
+            entries.insert(0, {"check": "kubernetes.api", "node": "", "object": str(self.documents.cluster.document.get("server")), "reason": API_SILENT})
+        return _audit.folded(entries, _audit.unseen(self.documents, self._all_nodes)) if self.scope.audit else entries
 
     # ------------------------------------------------------------------ whom to ask next
 
@@ -265,8 +302,9 @@ class Diagnosis:
         for name in fresh:
             result.append(Wanted(name, WITNESS, votes[name], flows(self.documents.cluster, scope, name)))
         if unexplained_sessions:
-            for name, peers in dead.items():
-                tests = [{"dst": addresses[p], "port": 179, "protocol": "tcp"} for p in dict.fromkeys(peers) if p in addresses][:MOST_WITNESSES]
+            most = sorted(dead, key=lambda name: -len(dead[name]))[:MOST_AGAIN] if self.scope.audit else list(dead)
+            for name, peers in ((name, dead[name]) for name in most):
+                tests = [{"dst": addresses[p], "port": BGP_PORT, "protocol": "tcp"} for p in dict.fromkeys(peers) if p in addresses][:MOST_WITNESSES]
                 target = next((w for w in result if w.node == name), None)
                 if target is not None:
                     target.subset, target.reachability = (*target.subset, "netfilter"), tests
@@ -281,13 +319,15 @@ class Diagnosis:
 
     def _was_tried(self, node: str) -> bool:
         try:
-            return bool(self.documents.node(node).section("reachability"))
+            return any(test.get("port") == BGP_PORT for test in self.documents.node(node).entries("reachability"))
         except NotCollected:
             return not self.documents.node(node).collected
 
     # ------------------------------------------------------------------ the report
 
-    def report(self, collected: Sequence[Mapping[str, Json]] = (), created_at: str | None = None, version: str = "") -> dict[str, Json]:
+    def report(
+        self, collected: Sequence[Mapping[str, Json]] = (), created_at: str | None = None, version: str = "", waves: Sequence[int] = ()
+    ) -> dict[str, Json]:
         """The document podnet.doctor/report/1."""
         counts = dict.fromkeys(OUTCOMES, 0)
         compared: dict[tuple[str, str], int] = {}
@@ -301,7 +341,7 @@ class Diagnosis:
             "id": "",
             "created_at": created,
             "tool": {"name": "podnet.doctor", "version": version},
-            "question": self.question.to_json(),
+            "question": None if self.scope.audit else self.question.to_json(),
             "verdict": {
                 "outcome": self.outcome,
                 "summary": self.summary,
@@ -314,9 +354,18 @@ class Diagnosis:
             "check_list": [{"check": name, "outcome": outcome, "compared": number} for (name, outcome), number in sorted(compared.items())],
             "not_checked": self.not_checked(),
             "collected": [dict(entry) for entry in collected],
+            "waves": list(waves),
+            "node_tasks": sum(waves),
             "wanted": [entry.to_json() for entry in self.wanted()],
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
+        if self.documents.cluster.rebuilt:
+            known = self.documents.cluster.document
+            body["api"] = {"server": str(known.get("server")), "error": str(known.get("error")), "rebuilt": list(known["rebuilt"]["sections"])}
+        if self.scope.audit:
+            body["audit"] = {
+                "nodes": _audit.rows(self.scope, self.documents, self.judged), "sessions": _audit.sessions(self.judged, self.documents),
+            }  # fmt: skip
         body["id"] = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return body
 
@@ -333,8 +382,14 @@ class Diagnosis:
             "summary": cause.summary, "severity": self.severity(cause), "why": list(cause.why), "affects_path": self.affects_path(cause),
             "roots": [finding.id for finding in cause.roots],
             "explains": sorted({finding.id for finding in [*cause.also, *self.explained_by(cause)]}),
-            "remedies": [remedy_json(remedy) for remedy in cause.remedies],
+            "remedies": [remedy_json(self._still_sure(remedy)) for remedy in cause.remedies],
         }  # fmt: skip
+
+    def _still_sure(self, remedy: Remedy) -> Remedy:
+        """Nothing is changed on the word of the nodes alone: it becomes advice."""
+        if remedy.risk == "R0" or not self.documents.cluster.rebuilt:
+            return remedy
+        return Remedy(f"advise_{remedy.id}", "R0", f"once the Kubernetes API answers, diagnose again; then likely: {remedy.action}", "", node=remedy.node)
 
 
 def remedy_json(remedy: Remedy) -> dict[str, Json]:

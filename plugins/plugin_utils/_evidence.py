@@ -65,10 +65,13 @@ def _results(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> Iterat
                     yield host, phase, str(item.get("direction")), entry
 
 
-def gather(variables: Mapping[str, t.Any], asked: Mapping[str, Json]) -> dict[str, Json] | None:
+def sent_to(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> int:
+    """How many tasks of the probes the nodes were given."""
+    return sum(1 for entry in _results(variables, hosts) if entry)
+
+
+def gather(variables: Mapping[str, t.Any], question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
     """The evidence document, None where no packets were sent."""
-    question = Question.from_json(asked["question"])
-    hosts = {str(node): str(host) for node, host in asked["nodes"].items()}
     found: dict[tuple[str, str], Mapping[str, Json]] = {}
     for _host, phase, direction, entry in _results(variables, hosts):
         found[(direction, phase)] = entry

@@ -6,11 +6,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
 import tempfile
 import typing as t
+
+
+def file_of(host: str) -> str:
+    """The file, in the folder of what is asked in an audit, for one host of the inventory."""
+    return hashlib.sha256(host.encode()).hexdigest()[:32] + ".json"
 
 
 def write(document: t.Any, folder: str, name: str) -> str:

@@ -79,6 +79,10 @@ def leases(cluster: Cluster) -> dict[str, Lease]:
 
     public-ip should be the node's InternalIP. Where most of the other nodes have another one, too, that is a choice (--iface) and no accident.
     """
+    return cluster.once("leases", lambda: _leases(cluster))
+
+
+def _leases(cluster: Cluster) -> dict[str, Lease]:
     announced = {node.name: node.flannel("public-ip") for node in cluster.nodes.values() if node.flannel("backend-type")}
     elsewhere = {name for name, address in announced.items() if address != cluster.nodes[name].internal_ip}
     result = {}

@@ -82,6 +82,7 @@ class Judged:
     outcome: t.Literal["ok", "finding", "not_checked", "not_applicable", "not_reached"]
     finding: Finding | None = None
     reason: str = ""
+    absent: bool = False  # not checked, because nobody had asked for it
 
 
 Check = t.Callable[..., "Finding | None"]
@@ -95,7 +96,7 @@ def judge(facts: Iterable[Fact], checks: Mapping[str, tuple[str, Check]], *conte
         try:
             finding = check(fact, *context)
         except NotCollected as exc:
-            result[fact.id] = Judged(fact, check_id, "not_checked", reason=exc.reason)
+            result[fact.id] = Judged(fact, check_id, "not_checked", reason=exc.reason, absent=exc.absent)
         except NotApplicable as exc:
             result[fact.id] = Judged(fact, check_id, "not_applicable", reason=str(exc))
         else:

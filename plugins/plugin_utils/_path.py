@@ -70,6 +70,11 @@ def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
     return FactId("fib", local, f"{source.address}>{destination.address}")
 
 
+def echo_from(pod: Endpoint) -> str:
+    """How a node finds the namespace that an echo of an audit starts in."""
+    return pod.uid or pod.address
+
+
 def delivery_fact(cluster: Cluster, local: str, destination: Endpoint) -> FactId | None:
     """The route on node `local` that should carry a packet for the destination."""
     if destination.kind != "pod":

@@ -12,6 +12,7 @@ import re
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ._cluster import Cluster, Node, Pod
 from ._flannel import BRIDGE, bridged
@@ -86,17 +87,44 @@ class Question:
         return cls(Endpoint.from_json(raw["source"]), Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"])
 
 
+NOBODY = Endpoint("", "address", "0.0.0.0")
+SAMPLES = 3  # other nodes that each node of an audit sends an echo to
+AUDIT = Question(NOBODY, NOBODY, "icmp")  # the whole cluster, and no pair in it
+
+
 @dataclass(frozen=True)
 class Scope:
-    """core: nodes whose every fact is judged. witnesses: nodes asked only for what they say of the core ones."""
+    """core: nodes whose every fact is judged. witnesses: nodes asked only for what they say of the core ones. everyone: the pods of an audit."""
 
     question: Question
     core: tuple[str, ...]
     witnesses: tuple[str, ...] = ()
+    everyone: tuple[Endpoint, ...] = ()
 
     @property
+    def audit(self) -> bool:
+        return self.question == AUDIT
+
+    @cached_property
     def pods(self) -> tuple[Endpoint, ...]:
-        return tuple(e for e in dict.fromkeys((self.question.source, self.question.destination)) if e.kind == "pod")
+        """Those that are asked for: the question's, in an audit all."""
+        ends = (self.question.source, self.question.destination)
+        return self.everyone or tuple(e for e in dict.fromkeys(ends) if e.kind == "pod")
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        return frozenset(pod.label for pod in self.pods)
+
+    @cached_property
+    def flows(self) -> tuple[tuple[Endpoint, Endpoint], ...]:
+        """(source, destination) of the packets that are looked at: the question's both ways, in an audit from one pod of each node to some other nodes'."""
+        if not self.audit:
+            return ((self.question.source, self.question.destination), (self.question.destination, self.question.source))
+        first: dict[str | None, Endpoint] = {}
+        for pod in self.everyone:
+            first.setdefault(pod.node, pod)
+        ring = list(first.values())
+        return tuple((pod, ring[(at + step) % len(ring)]) for at, pod in enumerate(ring) for step in range(1, min(SAMPLES + 1, len(ring))))
 
     @property
     def asked_nodes(self) -> tuple[str, ...]:

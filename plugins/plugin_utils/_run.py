@@ -11,18 +11,18 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..module_utils import _kube
+from . import _evidence, _rebuild
 from ._answers import node_facts
 from ._catalogue import catalogue
 from ._cluster import Cluster
-from ._collection import Wanted
+from ._collection import FULL, LINK_LOCAL_GATEWAY, Wanted
 from ._diagnosis import Diagnosis, node_summary
 from ._documents import Documents, Evidence, NodeFacts
 from ._inventory import machine_of, not_matched
 from ._json import Json, NotCollected, as_mapping
-from ._question import BadQuestion, Question, check_port, resolve, split_service
+from ._question import AUDIT, BadQuestion, Question, check_port, resolve, split_service
 
-FIRST_ANSWER = "diagnose_node"
-LATER_ANSWER = "diagnose_node_again"
+ANSWERS = ("diagnose_node", "diagnose_node_again", "diagnose_node_third")  # of each wave
 
 
 def refuse_free_strategy(task: t.Any) -> str | None:
@@ -54,8 +54,38 @@ def inventory(variables: Mapping[str, t.Any]) -> Iterator[tuple[str, Mapping[str
         yield str(host), {name: raw.get(name) for name in ("podnet_node_name", "ansible_host")}
 
 
+class ApiSilent(Exception):
+    """The API told of no nodes or no pods, so the nodes must do alone."""
+
+    def __init__(self, document: dict[str, Json], given: Mapping[str, Json] | None = None) -> None:
+        self.error = _rebuild.needed(document) or "no reason given"
+        super().__init__(self.error)
+        self.document = {**document, "error": self.error}
+        self.given = dict(given) if given is not None else None
+
+
+def ask_whole(arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """The cluster document of an audit. Errors: ApiSilent, _kube.KubeError."""
+    document = _kube.read_cluster(_kube.options_of(arguments), None, timeout=float(arguments.get("timeout") or 20))
+    if _rebuild.needed(document):
+        raise ApiSilent(document)
+    return document
+
+
+def every_host(variables: Mapping[str, t.Any]) -> dict[str, str]:
+    """Node -> host for the play's hosts, by the names that the inventory has for them."""
+    chosen = {str(host) for host in variables.get("ansible_play_hosts_all") or []}
+    return {_rebuild.node_name(host, known["podnet_node_name"], None): host for host, known in inventory(variables) if host in chosen}
+
+
+def ask_alone(hosts: Mapping[str, str]) -> dict[str, dict[str, Json]]:
+    """Inventory host -> arguments for node_info, where the API does not say what to ask."""
+    subset = (*FULL, "flannel", "cni")
+    return ask([Wanted(name, subset, "the Kubernetes API is silent", [{"dst": LINK_LOCAL_GATEWAY}]) for name in hosts], hosts)
+
+
 def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
-    """The cluster document narrowed to the question, and the question resolved. Errors: BadQuestion, _kube.KubeError."""
+    """The cluster document narrowed to the question, and the question resolved. Errors: BadQuestion, ApiSilent, _kube.KubeError."""
     arguments = _with_earlier_question(arguments)
     destination, port, protocol = split_service(str(arguments.get("destination") or ""))
     arguments = {**arguments, "destination": destination}
@@ -70,8 +100,8 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     options = _kube.options_of(arguments)
     ends = [str(arguments["source"]).strip(), str(arguments["destination"]).strip()]
     document = _kube.read_cluster(options, None, narrow={"endpoints": ends}, timeout=float(arguments.get("timeout") or 20))
-    if document.get("reachable") is False:
-        raise BadQuestion(f"the Kubernetes API at {document.get('server') or 'an unknown address'} cannot be read: {document.get('error')}")
+    if _rebuild.needed(document):
+        raise ApiSilent(document, {"source": ends[0], "destination": ends[1], **{name: arguments.get(name) for name in ("protocol", "port")}})
     return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))
 
 
@@ -79,7 +109,10 @@ def _with_earlier_question(arguments: Mapping[str, Json]) -> Mapping[str, Json]:
     """What an earlier report was about, in place of what is not given."""
     if not arguments.get("report"):
         return arguments
-    asked = as_mapping(read_document(str(arguments["report"]), "podnet.doctor/report/1").get("question"))
+    earlier_question = read_document(str(arguments["report"]), "podnet.doctor/report/1").get("question")
+    if earlier_question is None and not (arguments.get("source") and arguments.get("destination")):
+        raise BadQuestion(f"{arguments['report']} is the report of an audit, which asks for no pair; give source and destination of a pair that suffers")
+    asked = as_mapping(earlier_question)
     earlier = {
         "source": as_mapping(asked.get("source")).get("asked"), "destination": as_mapping(asked.get("destination")).get("asked"),
         "protocol": asked.get("protocol"), "port": asked.get("port"),
@@ -109,15 +142,40 @@ def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> dict[st
     result: dict[str, NodeFacts] = {}
     for node, host in hosts.items():
         raw = hostvars.raw_get(host)
-        for name in (LATER_ANSWER, FIRST_ANSWER):
+        for name in ANSWERS:
             answer = raw.get(name)
             if isinstance(answer, Mapping) and not answer.get("skipped"):
                 facts = node_facts(node, answer)
-                if facts.collected or node not in result:
+                before = result.get(node)
+                if before is None or before.document is None:
                     result[node] = facts
-                if facts.collected:
-                    break
+                elif facts.document is not None:
+                    result[node] = NodeFacts(node, _later(before.document, facts.document))
     return result
+
+
+def _later(before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, Json]:
+    """Two answers of one node: each section as it was read last, and all live tests."""
+    tests = [entry for document in (after, before) if isinstance(document.get("reachability"), list) for entry in document["reachability"]]
+    return {**before, **after, **({"reachability": tests} if tests else {})}
+
+
+def waves(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> list[int]:
+    """How many tasks the nodes were given: in each wave of questions, and, where packets were sent, for these."""
+    counts = dict.fromkeys((*ANSWERS, "probes"), 0)
+    for host in hosts.values():
+        raw = variables["hostvars"].raw_get(host)
+        for name in ANSWERS:
+            answer = raw.get(name)
+            counts[name] += isinstance(answer, Mapping) and not answer.get("skipped")
+    counts["probes"] = _evidence.sent_to(variables, hosts)
+    return [counts[name] for name in (*ANSWERS, "probes")]
+
+
+def asked_twice(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> bool:
+    """Whether the second wave is over."""
+    found = (variables["hostvars"].raw_get(host).get(ANSWERS[1]) for host in hosts.values())
+    return any(isinstance(answer, Mapping) and not answer.get("skipped") for answer in found)
 
 
 def read_document(path: str, schema: str) -> dict[str, Json]:
@@ -135,25 +193,62 @@ def read_document(path: str, schema: str) -> dict[str, Json]:
     return document
 
 
-def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any], evidence: Mapping[str, Json] | None = None) -> tuple[Diagnosis, list[dict[str, Json]]]:
-    """Judge what the hosts answered. asked: the result of the question action. Returns the diagnosis and the report's `collected`."""
+def _alone(document: dict[str, Json], hosts: Mapping[str, str], variables: Mapping[str, t.Any]) -> tuple[dict[str, Json], dict[str, str]]:
+    """The cluster document with what the nodes tell instead of the API, and the hosts by the names that the nodes have for themselves."""
+    known = {host: values for host, values in inventory(variables) if host in hosts.values()}
+    named = {}
+    for facts in answers(variables, hosts).values():
+        host = hosts[facts.name]
+        named[_rebuild.node_name(host, known[host]["podnet_node_name"], facts.document)] = host
+    hosts = {**{name: host for name, host in hosts.items() if host not in named.values()}, **named}
+    reached_at = {name: str(known[host]["ansible_host"]) for name, host in hosts.items() if known[host]["ansible_host"]}
+    return _rebuild.rebuilt(document, answers(variables, hosts), reached_at), hosts
+
+
+def _question(asked: Mapping[str, Json], cluster: Cluster) -> Question:
+    if asked.get("question"):
+        return Question.from_json(asked["question"])
+    given = asked.get("given")
+    if not isinstance(given, Mapping):
+        return AUDIT
+    try:
+        return resolve(cluster, str(given["source"]), str(given["destination"]), given.get("protocol"), given.get("port"))
+    except BadQuestion as exc:
+        silent = f"the Kubernetes API at {as_mapping(asked.get('api')).get('server')} is silent ({as_mapping(asked.get('api')).get('error')})"
+        raise BadQuestion(f"{silent}, and the nodes that answered do not tell: {exc}") from exc
+
+
+def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple[Diagnosis, list[dict[str, Json]], dict[str, str]]:
+    """Judge what the hosts answered. asked: the result of the question action. Returns the diagnosis, the report's `collected`, and node -> host."""
     catalogue()
-    cluster = Cluster(read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1"))
-    question = Question.from_json(asked["question"])
+    document = read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1")
     hosts = {str(node): str(host) for node, host in asked["nodes"].items()}
+    if asked.get("api"):
+        document, hosts = _alone(document, hosts, variables)
+    cluster = Cluster(document)
+    question = _question(asked, cluster)
+    evidence = _evidence.gather(variables, question, hosts) if question != AUDIT else None
     found = answers(variables, hosts)
     nodes: dict[str, NodeFacts] = {}
-    missing = not_matched(question.nodes, hosts)
+    core = question.nodes if question != AUDIT else _names(cluster)
+    missing = not_matched(core, hosts)
     collected = []
-    for node in dict.fromkeys((*question.nodes, *found)):
+    for node in dict.fromkeys((*core, *found)):
         facts = found.get(node) or NodeFacts(node, None, missing.get(node) or "was not asked by this run (--limit, serial, or a stopped play)")
         machine, matching = machine_of(cluster, node, facts.document)
         if machine == "other" and matching:
             facts = NodeFacts(node, None, f"was not looked at: the inventory's host {hosts[node]} is {', '.join(matching)}")
         nodes[node] = facts
         collected.append({**node_summary(hosts.get(node, ""), node, facts.document, f"{node} {facts.reason}"), "machine": machine})
-    witnesses = tuple(node for node in nodes if node not in question.nodes)
-    return Diagnosis(question, Documents(cluster, nodes, Evidence(evidence)), witnesses), collected
+    witnesses = tuple(node for node in nodes if node not in core)
+    return Diagnosis(question, Documents(cluster, nodes, Evidence(evidence)), witnesses), collected, hosts
+
+
+def _names(cluster: Cluster) -> tuple[str, ...]:
+    try:
+        return tuple(cluster.nodes)
+    except NotCollected:
+        return ()
 
 
 __all__ = ["NotCollected"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import ipaddress
 import re
 import typing as t
@@ -22,6 +23,12 @@ Encapsulation = t.Literal["none", "ipip", "vxlan"]
 TUNNEL_DEVICES: Mapping[tuple[str, Family], str] = {("ipip", "ipv4"): "tunl0", ("vxlan", "ipv4"): "vxlan.calico", ("vxlan", "ipv6"): "vxlan-v6.calico"}
 VTEP_ADDRESS: Mapping[Family, str] = {"ipv4": "IPv4VXLANTunnelAddr", "ipv6": "IPv6VXLANTunnelAddr"}
 BGP_PORT = 179  # RFC 4271
+
+
+def default_vtep_mac(node: str, family: Family = "ipv4") -> str:
+    """The MAC that Felix gives a VXLAN device, worked out from the node's name (felix/calc/vxlan_resolver.go)."""
+    digest = hashlib.sha1((node + ("-v6" if family == "ipv6" else "")).encode(), usedforsecurity=False).digest()[:5]
+    return ":".join(f"{byte:02x}" for byte in b"f" + digest)
 
 
 def tunnel_device(encapsulation: str | None, family: Family = "ipv4") -> str | None:
@@ -209,7 +216,7 @@ def felix_programs(cluster: Cluster, how: Encapsulation | None) -> bool:
         setting = str(cluster.felix_configuration().get("programClusterRoutes") or "")
         default = "EnabledIPIPOnly" if at_least(cluster.calico_version, (3, 33)) else "Disabled"
     except NotCollected:
-        return False
+        return as_mapping(cluster.document.get("rebuilt")).get("felix_writes_routes") is True
     chosen = setting or default
     return chosen == "Enabled" or chosen == {"ipip": "EnabledIPIPOnly", "none": "EnabledNoEncapOnly"}.get(how or "")
 

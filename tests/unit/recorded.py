@@ -19,6 +19,7 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_cluster, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _rebuild
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
@@ -241,6 +242,31 @@ def documents(name: str) -> Json:
     known = Cluster(cluster(name))
     nodes = {n: NodeFacts(n, node(name, n)) for n in known.nodes if (unpacked(name) / "nodes" / n).is_dir()}
     return Documents(known, nodes)
+
+
+def with_cni_results(everything: Json) -> Json:
+    """The documents with what libcni keeps on each node: one result for each pod, as the plugin gave it."""
+    for pod in everything.cluster.workloads:
+        facts = everything.nodes.get(pod.node)
+        if facts is None or facts.document is None:
+            continue
+        document = t.cast("dict[str, Json]", facts.document)
+        results = document.setdefault("cni", {"results": [], "config": None})["results"]
+        results.append({"containerId": f"sandbox-{pod.uid}", "pod_namespace": pod.namespace, "pod_name": pod.name, "pod_uid": pod.uid, "interfaces": [],
+                        "ips": [f"{address}/{32 if '.' in address else 128}" for address in pod.addresses]})  # fmt: skip
+        if pod.uid not in {box.get("pod_uid") for box in document["sandboxes"]}:
+            document["sandboxes"].append({"netns": 1, "pod_uid": pod.uid})
+    return everything
+
+
+def without_api(name: str) -> Json:
+    """All documents of a recording, the API silent: the nodes tell what they can."""
+    everything = with_cni_results(documents(name))
+    silent = {"error": "the API at https://10.0.0.1:6443 does not answer: Connection refused"}
+    document = {"schema": "podnet.doctor/cluster/1", "server": "https://10.0.0.1:6443", "reachable": False, "narrowed": [], **silent, "calico_api": None}
+    document.update(dict.fromkeys(_kube_cluster.SECTIONS, silent))
+    reached_at = {name: str(everything.cluster.nodes[name].internal_ip) for name in everything.nodes}
+    return Documents(Cluster(_rebuild.rebuilt(document, everything.nodes, reached_at)), everything.nodes)
 
 
 def question(name: str, known: Cluster) -> Question:

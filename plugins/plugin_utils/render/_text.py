@@ -10,11 +10,13 @@ import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from . import _audit_text
 from ._phrases import count, explained, listed
 
 Json = t.Any
 WIDTH = 80
 LABEL = 9
+MOST_CAUSES = 10  # shown, of the different ones
 WORDS = {"broken": "BROKEN", "healthy": "HEALTHY", "unknown": "UNKNOWN"}
 HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "not applicable"}
 
@@ -38,10 +40,12 @@ def _end(endpoint: Mapping[str, Json]) -> str:
 
 
 def title(report: Mapping[str, Json]) -> list[str]:
+    word = WORDS[str(report["verdict"]["outcome"])]
     question = report["question"]
+    if question is None:
+        return [_audit_text.title(report).ljust(WIDTH - len(word)) + word] if "audit" in report else [word]
     service = str(question.get("protocol")) + (f"/{question['port']}" if question.get("port") else "")
     left = f"{_end(question['source'])}  →  {_end(question['destination'])}, {service}"
-    word = WORDS[str(report["verdict"]["outcome"])]
     if len(left) + len(word) + 2 <= WIDTH:
         return [left.ljust(WIDTH - len(word)) + word]
     return [_end(question["source"]).ljust(WIDTH - len(word)) + word, f"  →  {_end(question['destination'])}, {service}"]
@@ -158,19 +162,29 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     findings = {str(f["id"]): f for f in report["findings"]}
     verdict = report["verdict"]
     lines = title(report)
-    causes = list(verdict["causes"])
-    if not any(cause.get("affects_path", True) for cause in causes):
+    causes, alike = _alike(verdict["causes"]) if "audit" in report else (list(verdict["causes"]), {})
+    if "audit" in report or not any(cause.get("affects_path", True) for cause in causes):
         lines += labelled("VERDICT", [str(verdict["summary"])])
-    for index, cause in enumerate(causes, 1):
+    for index, cause in enumerate(causes[:MOST_CAUSES], 1):
         lines += cause_lines(cause, findings, f" {index}" if len(causes) > 1 else "")
+        if alike.get(id(cause)):
+            lines += labelled("", [f"The same on {listed(alike[id(cause)], 6)}."])
+    if len(causes) > MOST_CAUSES:
+        lines += labelled("", [f"and {count(len(causes) - MOST_CAUSES, 'more cause')} in the report"])
+    if report.get("api"):
+        said = f"{report['api']['server']} is silent: {report['api']['error']}. Judged from the nodes alone."
+        lines += labelled("API", [said, _next_step(str(report["api"]["error"]))])
     unexplained = [findings[i] for i in verdict["unexplained"] if i in findings]
     if unexplained:
         lines += labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])
         if len(unexplained) > 5:
             lines += labelled("", [f"and {len(unexplained) - 5} more in the report"])
-    actionable = any(r["class"] in ("R1", "R2") for c in causes for r in c["remedies"])
+    actionable = "audit" not in report and any(r["class"] in ("R1", "R2") for c in causes for r in c["remedies"])
     if actionable and path:
         lines += labelled("NEXT", [f"ansible-playbook podnet.doctor.remediate -e report={path}"])
+    if "audit" in report:
+        lines += _audit_text.node_lines(report)
+        lines += labelled("SESSIONS", _audit_text.session_lines(report))
     lines += path_lines(report)
     lines += probe_lines(report)
     lines += checked_lines(report)
@@ -178,6 +192,29 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     if path:
         lines += labelled("REPORT", [path])
     return lines
+
+
+STEPS = (
+    ("refuses these credentials", "Renew the credentials: kubectl get nodes must work with the same kubeconfig."),
+    ("forbids it", "Give the user the rights of docs/clusterrole.yml."),
+    ("refused", "See whether kube-apiserver runs there: crictl ps -a --name kube-apiserver; journalctl -u kubelet."),
+)
+
+
+def _next_step(error: str) -> str:
+    """What to do about an API that is silent."""
+    words = error.lower()
+    return next((step for word, step in STEPS if word in words), "See whether its address is reached from here, and the log of kube-apiserver.")
+
+
+def _alike(causes: Sequence[Mapping[str, Json]]) -> tuple[list[Mapping[str, Json]], dict[int, list[str]]]:
+    """The causes, each once where only the node differs, and the other nodes that have it."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Json]]] = {}
+    for cause in causes:
+        node = str(cause["node"])
+        said = str(cause["summary"]).replace(node, "") if node else str(cause["summary"])
+        groups.setdefault((str(cause["id"]), str(cause.get("severity")), said), []).append(cause)
+    return [mine[0] for mine in groups.values()], {id(mine[0]): [str(other["node"]) for other in mine[1:]] for mine in groups.values()}
 
 
 def user_check_lines(report: Mapping[str, Json]) -> list[str]:

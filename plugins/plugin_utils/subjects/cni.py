@@ -95,6 +95,8 @@ def not_adopted(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
     for finding in findings:
         node, pod = finding.fact.node, finding.fact.object
         dead = dead_felix(diagnosis, node)
+        if cluster.rebuilt and not dead:  # whether there is a Typha is not known
+            continue
         typha = cluster.calico_environment.get("FELIX_TYPHAK8SSERVICENAME")
         remedies = restart_calico_node(diagnosis.documents, node, f"Felix on {node} has chains for {pod}")
         if dead or not typha or typha == "none":

@@ -63,6 +63,8 @@ def overlapping(all_leases: t.Iterable[Lease]) -> dict[str, list[str]]:
 def announced(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     node, wanted = documents.cluster.node(fact.node), fact.value["public_ip"]
     found = node.flannel("public-ip")
+    if found is None and documents.cluster.rebuilt:
+        raise NotCollected(f"{fact.node}: neither the Kubernetes API nor the other nodes tell its lease")
     if found is None:
         return Finding("flannel.lease.missing", fact, None, f"node {fact.node} has no annotation {ANNOTATION}/public-ip", ("api",))
     if wanted is None:
@@ -92,6 +94,8 @@ def _as_announced(peer: str, address: Json, documents: Documents, scope: Scope) 
 @check("podcidr.duplicate", "podcidr.missing", fact="podcidr")
 def own_pod_network(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     node = documents.cluster.node(fact.node)
+    if not node.pod_cidrs and documents.cluster.rebuilt:
+        raise NotCollected(f"{fact.node}: neither the Kubernetes API nor its own files tell its podCIDR")
     if not node.pod_cidrs:
         return Finding("podcidr.missing", fact, None, f"node {fact.node} has no spec.podCIDR", ("api",))
     others = overlapping(leases(documents.cluster).values()).get(fact.node)

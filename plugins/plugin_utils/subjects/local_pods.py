@@ -105,11 +105,11 @@ def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     entry = next((n for n in facts.neighbours if n.get("dst") == wanted["dst"] and n.get("dev") == wanted["dev"]), None)
     if entry is None or not entry.get("lladdr"):
         return None
-    if fact.value["pod"] not in {pod.label for pod in scope.pods}:
+    if fact.value["pod"] not in scope.labels:
         if "PERMANENT" not in as_list(entry.get("state")):
             return None
     mac = _pod_mac(documents, fact.node, fact.value["pod"], wanted["dev"])
-    if mac is None and fact.value["pod"] in {pod.label for pod in scope.pods}:
+    if mac is None and fact.value["pod"] in scope.labels:
         raise NotCollected(f"{fact.node}: the MAC of pod {fact.value['pod']} could not be read")
     if mac is None or mac == entry.get("lladdr"):
         return None

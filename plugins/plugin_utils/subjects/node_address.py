@@ -45,23 +45,26 @@ def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding
     if announced is None:
         if documents.cluster.backend == "none":
             raise NotApplicable("calico-node only enforces policy here and announces no address")
+        if documents.cluster.rebuilt:
+            raise NotCollected(f"{fact.node}: neither the Kubernetes API nor its BIRD tells which address it announces")
         return Finding("node.address.absent", fact, None, f"node {fact.node} has no annotation projectcalico.org/{annotation}", ("api",), severity="latent")
     if intended is None:
         raise NotCollected(f"{fact.node}: neither an InternalIP nor an autodetection method says which address it should announce")
     facts = documents.node(fact.node)
-    line = f"projectcalico.org/{annotation}: {node.annotation(annotation)}"
+    told = f"bird {fact.node}" if documents.cluster.rebuilt else "api"
+    line = f"its own word: {node.annotation(annotation)}" if documents.cluster.rebuilt else f"projectcalico.org/{annotation}: {node.annotation(annotation)}"
     twins = [name for name, address in _announced(documents.cluster, family) if address == announced and name != fact.node]
     if announced == intended:
         if twins and node.ready is False:
             evidence = f"{line} on {fact.node}, which is not Ready, and on {', '.join(twins)}"
             return Finding("node.address.duplicate", fact, announced, evidence, ("api",), severity="latent", hint={"twins": twins, "renamed": True})
         if facts.collected and facts.address_on_node(announced) is None:
-            return _stale(fact, announced, line, ("api", f"kernel {fact.node}"))
+            return _stale(fact, announced, line, (told, f"kernel {fact.node}"))
         return None
     if twins:
         evidence = f"{line} on {fact.node}, and on {', '.join(twins)} too"
         return Finding("node.address.duplicate", fact, announced, evidence, ("api",), severity="latent", hint={"twins": twins})
-    sources, evidence, hint = ["api"], line, {}
+    sources, evidence, hint = [told], line, {}
     if facts.collected:
         try:
             ifname = facts.link_holding(announced)
@@ -190,8 +193,11 @@ def wrong_nic(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             device = facts.link_holding(intended)
         except NotCollected:
             device = cluster.node(node).interface_of(intended)
-        why.append(f"Its Kubernetes address is {intended}{f' on {device}' if device else ''}.")
-        why.append(f"calico-node's autodetection is {cluster.autodetection_in(finding.fact.family) or 'off: the address stays until it is changed by hand'}.")
+        whose = "Its own address is most likely" if cluster.rebuilt else "Its Kubernetes address is"
+        why.append(f"{whose} {intended}{f' on {device}' if device else ''}.")
+        if not cluster.rebuilt:
+            method = cluster.autodetection_in(finding.fact.family)
+            why.append(f"calico-node's autodetection is {method or 'off: the address stays until it is changed by hand'}.")
         yield Cause(
             "node_ip_wrong_nic", "F01", node, summary, [finding], objects=[announced], why=why, remedies=list(_remedies(finding, diagnosis))
         )

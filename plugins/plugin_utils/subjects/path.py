@@ -15,7 +15,7 @@ from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, family_of, parse_address, parse_network, tagged
-from .._path import delivery_fact, fib_fact, walk
+from .._path import delivery_fact, echo_from, fib_fact, walk
 from .._question import Endpoint, Scope, pod_endpoint
 from .._topology import encapsulation, tunnel_device
 
@@ -74,8 +74,8 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 
 def _flow_end(scope: Scope, label: str) -> Endpoint:
-    question = scope.question
-    return question.source if question.source.label == label else question.destination
+    ends = (end for flow in scope.flows for end in flow)
+    return next(end for end in ends if end.label == label)
 
 
 @check("fib.different", fact="fib")
@@ -122,6 +122,45 @@ def _default_instead(
     return Finding("fib.different", fact, gateway, f"on {fact.node}: {asked}: via {gateway} dev {answer.get('dev')}, not {wanted.name}", source)
 
 
+@expects("fib")
+def sampled_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """In an audit: the way from a pod of each node to one of another node, asked of both kernels."""
+    for source, destination in scope.flows if scope.audit else ():
+        value = {"dst": destination.address, "src": source.address, "destination": destination.label}
+        for local, iif in ((str(source.node), source.ifname), (str(destination.node), None)):
+            needs = _needs(cluster, scope, local, source, destination)
+            yield Fact(*fib_fact(local, source, destination), value={**value, "iif": iif}, needs=needs)
+
+
+@expects("pod.echo")
+def sampled_echoes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    for source, destination in scope.flows if scope.audit else ():
+        needs = []
+        for one, other in ((source, destination), (destination, source)):
+            for end in (source, destination):
+                needs += [fib_fact(str(end.node), one, other), *_needs(cluster, scope, str(end.node), one, other)]
+        needs += [FactId(kind, str(end.node), end.label) for end in (source, destination) for kind in ("veth", "pod.link", "pod.route", "pod.gateway")]
+        needs += [FactId("underlay.source", str(destination.node), f"{source.address}>{destination.address}")]
+        value = {"dst": destination.address, "netns_of": echo_from(source)}
+        yield Fact("pod.echo", str(source.node), f"{source.label}>{destination.label}", value=value, needs=tuple(needs))
+
+
+@check("echo.unanswered", fact="pod.echo")
+def echo_answered(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """An echo that nobody answers is no fault by itself: a policy may forbid it. But then nothing says that packets arrive."""
+    try:
+        tried = documents.node(fact.node).entries("reachability")
+    except NotCollected as exc:
+        raise NotCollected(exc.reason) from exc
+    for entry in tried:
+        if entry.get("dst") == fact.value["dst"] and entry.get("netns_of") == fact.value["netns_of"]:
+            if entry.get("outcome") == "answered":
+                return None
+            said = f"{entry.get('outcome')}{': ' + str(entry['error']) if entry.get('error') else ''}"
+            raise NotCollected(f"an echo from {fact.object.replace('>', ' to ')} was not answered ({said}); policies and packet filters were not looked at")
+    raise NotCollected(f"{fact.node}: no echo was sent to {fact.value['dst']}")
+
+
 @check("policy.allows", fact="policy")
 def policy(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     raise NotCollected(f"{fact.node}: policy and netfilter rules are not evaluated by this version")
@@ -160,6 +199,8 @@ def dns_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
 
 @expects("probe")
 def probes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if scope.audit:
+        return
     path = walk(cluster, scope.question)
     for direction, hops, origin in (("forward", path.forward, scope.question.source), ("reverse", path.reverse, scope.question.destination)):
         needs = tuple(fact for hop in hops for fact in hop.facts)
@@ -184,8 +225,10 @@ def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
 @cause(roots=("fib.different",))
 def policy_rule(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """The routes are right and the kernel decides otherwise: a rule of another table stands before them."""
+    by_node: dict[str, list[Finding]] = {}
     for finding in findings:
-        node = finding.fact.node
+        by_node.setdefault(finding.fact.node, []).append(finding)
+    for node, mine in by_node.items():
         try:
             foreign = [r for r in diagnosis.documents.node(node).rules if int(r.get("priority") or 0) not in (0, 32766, 32767)]
         except NotCollected:
@@ -194,7 +237,7 @@ def policy_rule(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
             rule = foreign[0]
             text = f"ip rule {rule.get('priority')} (from {rule.get('src') or 'all'} lookup {rule.get('table')})"
             dns = [f for f in diagnosis.findings if f.check == "dns.endpoint.unreachable" and f.fact.node == node and _covers(rule, f.fact.value["address"])]
-            yield Cause("alien_policy_rule_shadows_main", "F32", node, f"On {node} the {text} decides before Calico's routes.", [finding], objects=[text],
+            yield Cause("alien_policy_rule_shadows_main", "F32", node, f"On {node} the {text} decides before Calico's routes.", mine, objects=[text],
                         also=dns, heuristic=len(foreign) > 1)  # fmt: skip
 
 

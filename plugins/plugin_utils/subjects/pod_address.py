@@ -28,7 +28,7 @@ def one_pod_each(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 @check("pod.address.duplicate", fact="pod.address")
 def nobody_else_has_it(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    holders = [pod for pod in documents.cluster.workloads if fact.value["address"] in pod.addresses]
+    holders = documents.cluster.pods_at(fact.value["address"])
     if len(holders) < 2:
         return None
     evidence = f"{fact.value['address']}: " + ", ".join(f"{pod.key} on {pod.node}" for pod in holders)
@@ -43,7 +43,13 @@ def duplicate(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
         by_address.setdefault(str(finding.fact.value["address"]), []).append(finding)
     for address, mine in by_address.items():
-        pods = [pod for pod in diagnosis.documents.cluster.workloads if address in pod.addresses]
+        pods = diagnosis.documents.cluster.pods_at(address)
+        if diagnosis.documents.cluster.rebuilt:  # which of them is the newest is not known
+            both = " and ".join(pod.key for pod in pods)
+            yield Cause("duplicate_pod_ip", "F61", "", f"{both} have the same address {address}.", mine,
+                        objects=[pod.key for pod in pods], why=["Whichever of them answers first gets the packets: an echo is no test."],
+                        remedies=[Remedy("advise_delete_pod", "R0", "find out which of them the address management knows, and delete the other", "")])
+            continue
         newest = max(pods, key=lambda pod: pod.created or "")
         yield Cause(
             "duplicate_pod_ip", "F61", str(newest.node), f"{' and '.join(pod.key for pod in pods)} have the same address {address}.", mine,

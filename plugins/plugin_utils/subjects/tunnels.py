@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Node
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import FAMILIES, Family, as_list, as_mapping, tagged
+from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, tagged
 from .._question import Scope
 from .._remedies import dead_felix, restart_calico_node
-from .._topology import VTEP_ADDRESS, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
+from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,13 +27,9 @@ VTEP_MAC: Mapping[Family, str] = {"ipv4": "VXLANTunnelMACAddr", "ipv6": "VXLANTu
 
 
 def vtep_mac(node: Node, family: Family) -> str:
-    """Annotation VXLANTunnelMACAddr, else computed from the node's name (felix/calc/vxlan_resolver.go)."""
+    """Annotation VXLANTunnelMACAddr, else computed from the node's name."""
     announced = node.annotation(VTEP_MAC[family])
-    if announced:
-        return announced.lower()
-    name = node.name + ("-v6" if family == "ipv6" else "")
-    digest = hashlib.sha1(name.encode(), usedforsecurity=False).digest()[:5]
-    return ":".join(f"{byte:02x}" for byte in b"f" + digest)
+    return announced.lower() if announced else default_vtep_mac(node.name, family)
 
 
 def vteps(cluster: Cluster, family: Family) -> Mapping[str, tuple[str, str]]:
@@ -77,7 +72,7 @@ def devices(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 def vxlan_settings(cluster: Cluster) -> dict[str, int]:
     """VNI and UDP port of FelixConfiguration; Calico's defaults are 4096 and 4789."""
-    felix = cluster.felix_configuration()
+    felix = cluster.felix_configuration() if not cluster.rebuilt else {}
     return {"vni": int(felix.get("vxlanVNI") or 4096), "port": int(felix.get("vxlanPort") or 4789)}
 
 
@@ -154,7 +149,7 @@ def tunnel_address_of_no_pod(fact: Fact, documents: Documents, scope: Scope) -> 
     if not pods:
         return None
     return Finding("tunnel.address.of_a_pod", fact, pods, f"{fact.value['ifname']} of {fact.node} and pod {', '.join(pods)} have {address}", ("api",),
-                   severity="critical" if set(pods) & {pod.label for pod in scope.pods} else "latent")  # fmt: skip
+                   severity="critical" if scope.labels.intersection(pods) else "latent")  # fmt: skip
 
 
 @cause(roots=("tunnel.address.of_a_pod",))
@@ -185,6 +180,8 @@ def tunnel_end_is_unique(fact: Fact, documents: Documents, scope: Scope) -> Find
     ends = vteps(cluster, family)
     mine = ends.get(fact.node)
     annotation = VTEP_ADDRESS[family]
+    if mine is None and cluster.rebuilt:
+        raise NotCollected(f"{fact.node}: neither the Kubernetes API nor its own device tells its tunnel address")
     if mine is None:
         return Finding("vtep.absent", fact, None, f"node {fact.node} has no annotation projectcalico.org/{annotation}", ("api",), severity="latent")
     address, mac = mine

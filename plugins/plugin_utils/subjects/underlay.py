@@ -58,8 +58,7 @@ def peer_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
 @expects("underlay.source")
 def accepted_sources(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     """Where packets travel without a tunnel: the destination's node must accept them on the interface that they come in on."""
-    question = scope.question
-    for source, destination in ((question.source, question.destination), (question.destination, question.source)):
+    for source, destination in scope.flows:
         if source.kind == destination.kind == "pod" and source.node and destination.node and source.node != destination.node:
             network = cluster.block_of(destination.address)
             try:

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.action import question
 from ansible_collections.podnet.doctor.plugins.module_utils._kube import KubeError
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _files, _run
 from ansible_collections.podnet.doctor.tests.unit import small
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
@@ -82,6 +82,23 @@ def test_no_kubeconfig(api):
     assert run()["msg"] == "the kubeconfig /nowhere does not exist"
 
 
-def test_an_api_that_is_down(api):
-    api["document"] = {"schema": "podnet.doctor/cluster/1", "reachable": False, "server": "https://10.0.0.1", "error": "Connection refused"}
-    assert run()["msg"] == "the Kubernetes API at https://10.0.0.1 cannot be read: Connection refused"
+def test_an_api_that_is_down_leaves_the_nodes(api, tmp_path):
+    silent = {"error": "Connection refused"}
+    api["document"] = {"schema": "podnet.doctor/cluster/1", "reachable": False, "server": "https://10.0.0.1", **silent, "nodes": silent, "pods": silent}
+    variables = {**VARIABLES, "ansible_play_hosts_all": ["one"]}
+    made = support.action(question, {"source": "shop/web-0", "destination": "shop/api-0"})
+    result = made.run(None, variables)
+    assert result["question"] is None and result["given"]["source"] == "shop/web-0" and result["api"]["error"] == "Connection refused"
+    assert result["hosts"] == ["one"] and "cni" in result["ask"]["one"]["gather_subset"]  # the other host is not in the play
+    assert made._display.lines[0].startswith("WARNING     the Kubernetes API at https://10.0.0.1 is silent: Connection refused")
+    audit = support.action(question, {"audit": True}).run(None, variables)
+    assert audit["audit"] is True and audit["given"] is None
+    assert os.listdir(audit["asked"]) == [_files.file_of("one")]
+
+
+def test_an_audit_asks_every_node_by_file(api):
+    result = run(audit=True, source="", destination="")
+    assert result["question"] is None and result["audit"] is True and result["ask"] == {}
+    for host in result["hosts"]:
+        with open(os.path.join(result["asked"], _files.file_of(host)), encoding="utf-8") as stream:
+            assert json.load(stream)["node"] in result["nodes"]

@@ -125,8 +125,7 @@ def test_gathered_from_what_the_hosts_registered():
         "diagnose_seen": registered("forward", **found["forward", "collect"]),
         "diagnose_fired": {"results": [{"skipped": True, "diagnose_probe_item": {"direction": "reverse"}}, "junk"]},
     }
-    asked = {"question": question().to_json(), "nodes": HOSTS}
-    document = _evidence.gather({"hostvars": support.HostVars(one=one, two=two)}, asked)
+    document = _evidence.gather({"hostvars": support.HostVars(one=one, two=two)}, question(), HOSTS)
     support.valid("evidence", document)
     assert [(entry["direction"], entry["arrived"]) for entry in document["probes"]] == [("forward", True)]
-    assert _evidence.gather({"hostvars": support.HostVars(one={}, two={"diagnose_armed": "skipped"})}, asked) is None
+    assert _evidence.gather({"hostvars": support.HostVars(one={}, two={"diagnose_armed": "skipped"})}, question(), HOSTS) is None

@@ -13,7 +13,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import Wanted
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
-from ansible_collections.podnet.doctor.tests.unit import small
+from ansible_collections.podnet.doctor.tests.unit import recorded, small
 from ansible_collections.podnet.doctor.tests.unit.plugins.support import HostVars
 
 HOSTS = {"k8s01": "one", "k8s02": "two"}
@@ -115,9 +115,13 @@ def test_a_question_that_is_none_is_said_before_the_api_is_asked(api, arguments,
 
 
 def test_an_api_that_is_down(monkeypatch):
-    monkeypatch.setattr(_run._kube, "read_cluster", lambda *_a, **_o: {"reachable": False, "server": "https://10.0.0.1", "error": "Connection refused"})
-    with pytest.raises(BadQuestion, match=r"the Kubernetes API at https://10\.0\.0\.1 cannot be read: Connection refused"):
-        asked()
+    document = {"reachable": False, "server": "https://10.0.0.1", "nodes": {"error": "Connection refused"}}
+    monkeypatch.setattr(_run._kube, "read_cluster", lambda *_a, **_o: document)
+    with pytest.raises(_run.ApiSilent) as silent:
+        asked(destination="shop/api-0:8080")
+    assert silent.value.given == {"source": "shop/web-0", "destination": "shop/api-0", "protocol": None, "port": "8080"}
+    with pytest.raises(_run.ApiSilent):
+        _run.ask_whole({})
 
 
 @pytest.fixture
@@ -186,13 +190,13 @@ def diagnosis(tmp_path, hosts, nodes=None):
 
 def test_from_what_the_hosts_registered_to_a_diagnosis(tmp_path):
     hosts = {host: {"diagnose_node": {"packed": pack(small.node_document(node))}} for node, host in HOSTS.items()}
-    found, collected = diagnosis(tmp_path, hosts)
+    found, collected, _hosts = diagnosis(tmp_path, hosts)
     assert found.report()["checks"] == small.diagnose().report()["checks"]
     assert [(entry["host"], entry["node"], bool(entry["sections"])) for entry in collected] == [("one", "k8s01", True), ("two", "k8s02", True)]
 
 
 def test_who_did_not_answer_is_in_the_report(tmp_path):
-    found, collected = diagnosis(tmp_path, {"two": {"diagnose_node": {"unreachable": True, "msg": "timed out"}}})
+    found, collected, _hosts = diagnosis(tmp_path, {"two": {"diagnose_node": {"unreachable": True, "msg": "timed out"}}})
     assert [entry["errors"][0]["error"] for entry in collected] == [
         "k8s01 was not asked by this run (--limit, serial, or a stopped play)",
         "k8s02 is unreachable (timed out)",
@@ -208,6 +212,73 @@ def test_who_is_not_in_the_inventory(tmp_path):
 
 def test_a_witness_that_answered(tmp_path):
     hosts = {"three": {"diagnose_node_again": {"node": small.node_document("k8s02")}}}
-    found, collected = diagnosis(tmp_path, hosts, {**HOSTS, "k8s03": "three"})
+    found, collected, _hosts = diagnosis(tmp_path, hosts, {**HOSTS, "k8s03": "three"})
     assert found.witnesses == ("k8s03",)
     assert [entry["node"] for entry in collected] == ["k8s01", "k8s02", "k8s03"]
+
+
+# ------------------------------------------------------------------------------ the API is silent, and audits
+
+
+def silent(tmp_path, given, hosts):
+    path = tmp_path / "cluster.json"
+    error = {"error": "Connection refused"}
+    path.write_text(json.dumps({"schema": "podnet.doctor/cluster/1", "reachable": False, **error, **dict.fromkeys(("nodes", "pods"), error)}))
+    asked_for = {"cluster_file": str(path), "question": None, "audit": given is None, "given": given, "nodes": {"one": "one", "two": "two"},
+                 "api": {"server": "https://10.0.0.1", "error": "Connection refused"}}  # fmt: skip
+    return _run.diagnose(asked_for, {"hostvars": HostVars(**hosts), "groups": {"all": ["one", "two"]}})
+
+
+@pytest.fixture
+def told():
+    """Both hosts answered, and Calico's own file names the node."""
+    found = recorded.with_cni_results(small.documents())
+    for node, facts in found.nodes.items():
+        facts.document["calico"]["nodename"] = node
+        facts.document["bird"]["ipv4"]["status"]["router_id"] = small.ADDRESSES[node]
+    return {host: {"diagnose_node": {"packed": pack(found.nodes[node].document)}} for node, host in HOSTS.items()}
+
+
+def test_without_the_api_the_question_is_resolved_from_what_the_nodes_tell(tmp_path, told):
+    given = {"source": "shop/web-0", "destination": "10.253.2.7", "protocol": "tcp", "port": 8080}
+    found, collected, hosts = silent(tmp_path, given, told)
+    assert hosts == HOSTS and found.question.nodes == tuple(HOSTS)
+    assert (found.question.destination.label, found.question.port) == ("shop/api-0", 8080)
+    assert [(entry["node"], bool(entry["sections"])) for entry in collected] == [("k8s01", True), ("k8s02", True)]
+
+
+def test_a_pod_that_no_node_tells_of_is_one_sentence(tmp_path, told):
+    with pytest.raises(BadQuestion, match=r"API at https://10\.0\.0\.1 is silent \(Connection refused\).*knows no pod shop/web-9"):
+        silent(tmp_path, {"source": "shop/web-9", "destination": "shop/api-0"}, told)
+
+
+def test_an_audit_without_the_api_tells_of_each_host_of_the_inventory(tmp_path, told):
+    found, collected, _hosts = silent(tmp_path, None, {**told, "two": {"diagnose_node": {"unreachable": True, "msg": "timed out"}}})
+    assert found.scope.audit and found.outcome == "unknown"
+    assert {entry["node"]: bool(entry["sections"]) for entry in collected} == {"k8s01": True, "two": False}
+    assert "two is unreachable (timed out)" in [entry["reason"] for entry in found.not_checked()]
+
+
+def test_node_tasks_are_counted():
+    item = {"diagnose_probe_item": {"direction": "forward"}}
+    hosts = {
+        "one": {"diagnose_node": {"unreachable": True}, "diagnose_node_again": {"skipped": True}, "diagnose_fired": {"results": [item]}},
+        "two": {"diagnose_node": {"packed": "x"}, "diagnose_node_again": {"packed": "x"}, "diagnose_seen": {"results": [{**item, "skipped": True}]}},
+    }
+    assert _run.waves({"hostvars": HostVars(**hosts)}, HOSTS) == [2, 1, 0, 1]
+
+
+def test_live_tests_of_all_waves_are_kept(tmp_path):
+    first, later = small.node_document("k8s01"), {**small.node_document("k8s01"), "seconds": 9}
+    first["reachability"], later["reachability"] = [{"dst": "a"}], [{"dst": "b"}]
+    first["cni"] = {"results": []}
+    hosts = {"one": {"diagnose_node": {"node": first}, "diagnose_node_third": {"node": later}}}
+    document = _run.answers({"hostvars": HostVars(**hosts)}, {"k8s01": "one"})["k8s01"].document
+    assert document["seconds"] == 9 and document["cni"] == {"results": []} and [test["dst"] for test in document["reachability"]] == ["b", "a"]
+
+
+def test_the_report_of_an_audit_holds_no_pair(tmp_path):
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps({**small.diagnose().report(), "question": None}))
+    with pytest.raises(BadQuestion, match="is the report of an audit"):
+        asked(source="", destination="", report=str(path))

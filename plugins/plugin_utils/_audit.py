@@ -1,0 +1,107 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: the whole cluster judged without a question: its scope, and how each node and each session stands.
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from ._cluster import Cluster
+from ._documents import Documents
+from ._graph import FactId, Judged
+from ._json import Json, NotCollected, as_mapping
+from ._question import AUDIT, Scope, pod_endpoint
+
+# what a row of a node counts: its name in the report -> the kinds of facts
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "sessions": ("bgp.session",),
+    "routes": ("route.block", "flannel.route"),
+    "pods": ("veth", "route.local", "neighbour.pod", "pod.link", "pod.route", "pod.gateway", "endpoint.programmed"),
+}
+
+
+def scope_of(cluster: Cluster) -> Scope:
+    """All nodes, and all pods with a network of their own. Errors: NotCollected."""
+    everyone = tuple(pod_endpoint(cluster, pod, pod.key) for pod in cluster.workloads if pod.node in cluster.nodes)
+    return Scope(AUDIT, tuple(cluster.nodes), everyone=everyone)
+
+
+def unseen(documents: Documents, core: Iterable[str]) -> dict[str, str]:
+    """Node -> the reason why nothing of it was read."""
+    found = ((name, documents.node(name)) for name in core)
+    return {name: f"{name} {facts.reason}" for name, facts in found if not facts.collected}
+
+
+def folded(entries: Iterable[Mapping[str, str]], nobody: Mapping[str, str]) -> list[dict[str, str]]:
+    """What was not checked: all that fails for one unseen node is one entry."""
+    nodes = {reason: name for name, reason in nobody.items()}
+    result: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    for entry in entries:
+        name = nodes.get(entry["reason"])
+        one = dict(entry) if name is None else {"check": "everything", "node": name, "object": "", "reason": entry["reason"]}
+        result.setdefault((one["check"], one["node"], one["object"], one["reason"]), one)
+    for name, reason in nobody.items():
+        result.setdefault(("everything", name, "", reason), {"check": "everything", "node": name, "object": "", "reason": reason})
+    return list(result.values())
+
+
+def rows(scope: Scope, documents: Documents, judged: Mapping[FactId, Judged]) -> list[dict[str, Json]]:
+    """How each node stands; `findings` counts what is wrong on it, whatever it is."""
+    result: dict[str, dict[str, Json]] = {}
+    for name in dict.fromkeys((*scope.core, *documents.nodes)):
+        result[name] = {"node": name, "address": _address(documents, name), "seen": documents.node(name).collected, "findings": 0}
+        result[name].update({column: {"right": 0, "of": 0} for column in COLUMNS})
+    columns = {kind: column for column, kinds in COLUMNS.items() for kind in kinds}
+    for fact_id, verdict in judged.items():
+        row = result.get(fact_id.node)
+        if row is None:
+            continue
+        row["findings"] += verdict.outcome == "finding"
+        column = columns.get(fact_id.kind)
+        if column is not None and verdict.outcome != "not_applicable":
+            row[column]["of"] += 1
+            row[column]["right"] += verdict.outcome == "ok"
+    return list(result.values())
+
+
+def _address(documents: Documents, name: str) -> str | None:
+    try:
+        node = documents.cluster.nodes.get(name)
+    except NotCollected:
+        return None
+    return next(iter((*node.calico_addresses, *node.internal_ips)), None) if node is not None else None
+
+
+def sessions(judged: Mapping[FactId, Judged], documents: Documents) -> list[dict[str, Json]]:
+    """The sessions between two nodes that are not Established, each once, with what either side says."""
+    result: dict[tuple[str, ...], dict[str, Json]] = {}
+    for fact_id, verdict in judged.items():
+        if fact_id.kind != "bgp.session" or verdict.finding is None:
+            continue
+        peer = str(as_mapping(verdict.fact.value).get("peer") or fact_id.object)
+        ends = tuple(sorted((fact_id.node, peer)))
+        entry = result.setdefault((*ends, verdict.fact.family), {"ends": list(ends), "family": verdict.fact.family, "said": {}})
+        entry["said"][fact_id.node] = str(verdict.finding.actual or "no such peer")
+    for entry in result.values():
+        first, last = entry["ends"]
+        for node, other in ((first, last), (last, first)):
+            if node not in entry["said"]:
+                entry["said"][node] = _word(node, other, entry["family"], judged, documents)
+    return list(result.values())
+
+
+def _word(node: str, peer: str, family: str, judged: Mapping[FactId, Judged], documents: Documents) -> str | None:
+    """What the other side of a dead session says; None where it was not read, or is no node of the cluster."""
+    verdict = judged.get(FactId("bgp.session", node, peer if family == "ipv4" else f"{peer} ipv6"))
+    if verdict is not None and verdict.outcome == "ok":
+        return "Established"
+    try:
+        documents.node(node).bird(t.cast("t.Any", family))
+    except NotCollected:
+        return None
+    return "not configured" if verdict is None else None
+
+

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An audit: the whole cluster judged without a question."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _collection
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import AUDIT, Question
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
+from ansible_collections.podnet.doctor.tests import captures
+from ansible_collections.podnet.doctor.tests.unit import recorded, small
+from ansible_collections.podnet.doctor.tests.unit.plugins import support
+
+
+def answered(outcome="answered"):
+    """A change: what the node was asked to try was answered so."""
+
+    def change(document):
+        wave = {wanted.node: wanted for wanted in _collection.audit_wave(known, _audit.scope_of(known))}
+        document["reachability"] = [{**test, "outcome": outcome} for test in wave[document["node"]].reachability]
+
+    known = small.documents().cluster
+    return change
+
+
+def audit(**changes):
+    return Diagnosis(AUDIT, small.documents(**{"k8s01": answered(), "k8s02": answered(), **changes}))
+
+
+def without(diagnosis, *gone, reason="is unreachable (no route to host)"):
+    nodes = {name: facts if name not in gone else NodeFacts(name, None, reason) for name, facts in diagnosis.documents.nodes.items()}
+    return Diagnosis(AUDIT, Documents(diagnosis.documents.cluster, nodes))
+
+
+def no_forwarding(document):
+    document["sysctls"]["net/ipv4/ip_forward"] = "0"
+
+
+def test_healthy_means_that_all_nodes_were_read_and_echoes_answered():
+    diagnosis = audit()
+    assert (diagnosis.outcome, diagnosis.findings, diagnosis.not_checked()) == ("healthy", [], [])
+    report = diagnosis.report()
+    support.valid("report", report)
+    assert report["question"] is None and report["path"] == {"forward": [], "reverse": []}
+    assert report["audit"]["nodes"] == [
+        {"node": name, "address": small.ADDRESSES[name], "seen": True, "findings": 0, "sessions": {"right": 1, "of": 1}, "routes": {"right": 1, "of": 1},
+         "pods": report["audit"]["nodes"][0]["pods"]} for name in small.ADDRESSES
+    ]  # fmt: skip
+    assert not report["audit"]["sessions"]
+
+
+@pytest.mark.parametrize("change", [answered("timeout"), lambda document: None], ids=["timeout", "not sent"])
+def test_without_an_answered_echo_nothing_is_healthy(change):
+    diagnosis = audit(k8s01=change)
+    assert (diagnosis.outcome, diagnosis.findings) == ("unknown", [])
+    assert [entry["check"] for entry in diagnosis.not_checked()] == ["echo.unanswered"]
+
+
+def test_a_node_that_was_not_seen_is_one_entry_and_no_cluster_is_healthy():
+    diagnosis = without(audit(), "k8s02")
+    assert (diagnosis.outcome, diagnosis.findings) == ("unknown", [])
+    everything = [entry for entry in diagnosis.not_checked() if entry["check"] == "everything"]
+    assert everything == [{"check": "everything", "node": "k8s02", "object": "", "reason": "k8s02 is unreachable (no route to host)"}]
+    assert not [entry for entry in diagnosis.not_checked() if entry["node"] == "k8s02" and entry["check"] != "everything"]
+    screen = "\n".join(_text.screen(diagnosis.report()))
+    assert "whole cluster, 2 nodes, 1 seen" in screen and "NOT SEEN" in screen and "k8s02 is unreachable" in screen
+
+
+@pytest.mark.parametrize("section", ["routes", "bird", "links", "sysctls", "neighbours", "sandboxes"])
+def test_a_section_that_was_not_read_keeps_the_cluster_from_being_healthy(section):
+    diagnosis = audit(k8s02=small.together(answered(), small.lost(section)))
+    assert (diagnosis.outcome, diagnosis.findings) == ("unknown", [])
+
+
+def test_a_fault_is_named_without_a_pair():
+    diagnosis = audit(k8s02=small.together(answered("timeout"), no_forwarding))
+    assert diagnosis.outcome == "broken"
+    assert [(cause.id, cause.node) for cause in diagnosis.causes] == [("proxy_arp_or_forwarding_cleared", "k8s02")]
+    assert not diagnosis.not_checked()  # what follows from it is not reached
+    assert diagnosis.affects_path(diagnosis.causes[0])
+    screen = _text.screen(diagnosis.report())
+    assert screen[0] == "whole cluster, 2 nodes".ljust(74) + "BROKEN"
+    assert max(map(len, screen)) <= 80
+
+
+def test_the_same_cause_on_several_nodes_is_shown_once():
+    diagnosis = audit(k8s01=no_forwarding, k8s02=no_forwarding)
+    screen = "\n".join(_text.screen(diagnosis.report()))
+    assert len(diagnosis.causes) == 2
+    assert screen.count("forwards no packets at all") == 1 + screen.partition("CAUSE")[0].count("forwards no packets at all")
+    assert "The same on k8s02." in screen
+
+
+def test_a_dead_session_is_told_from_both_sides():
+    def dead(document):
+        document["bird"]["ipv4"]["protocols"][0]["bgp"]["state"] = "Connect"
+
+    diagnosis = audit(k8s01=small.together(answered(), dead))
+    assert diagnosis.report()["audit"]["sessions"] == [{"ends": ["k8s01", "k8s02"], "family": "ipv4", "said": {"k8s01": "Connect", "k8s02": "Established"}}]
+    wanted = {entry.node: entry for entry in diagnosis.wanted()}
+    assert "netfilter" in wanted["k8s01"].subset and wanted["k8s01"].reachability[0]["port"] == 179
+
+
+def test_every_node_is_asked_for_all_its_pods():
+    known = small.documents().cluster
+    wave = _collection.audit_wave(known, _audit.scope_of(known))
+    assert [entry.node for entry in wave] == list(small.ADDRESSES)
+    for entry in wave:
+        assert [pod["uid"] for pod in entry.pods] == [known.workloads_on(entry.node)[0].uid]
+        assert "netfilter" not in entry.subset and len(entry.reachability) == 1
+
+
+def test_an_audit_survives_a_bundle():
+    assert Question.from_json(AUDIT.to_json()) == AUDIT
+
+
+def test_rows_are_folded_and_counted():
+    rows = [{"node": f"n{i}", "address": None, "seen": True, "findings": i % 2, **{c: {"right": 1, "of": 1} for c in _audit.COLUMNS}} for i in range(1000)]
+    dead = [{"ends": [f"n{i}", "n1"], "family": "ipv4", "said": {f"n{i}": "Connect", "n1": None}} for i in range(2, 1000)]
+    report = {**audit().report(), "audit": {"nodes": rows, "sessions": dead}}
+    screen = "\n".join(_text.screen(report))
+    assert "and 488 more that are not all right" in screen and "500 nodes all right" in screen and "and 986 more sessions dead" in screen
+    assert len(screen.splitlines()) < 50
+
+
+def everything(name):
+    return Diagnosis(AUDIT, recorded.documents(name))
+
+
+@pytest.mark.parametrize("name", recorded.names() or ["absent"])
+def test_recorded_clusters(name):
+    """The truth of the ground is named first, nothing else is misnamed, and none is healthy: the recordings hold no echoes."""
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    truth = recorded.about(name).get("truth")
+    diagnosis = everything(name)
+    support.valid("report", diagnosis.report())
+    expected = set(re.findall(r"F\d+", truth["fault"])) if truth else set()
+    faults = [cause.fault for cause in diagnosis.causes]
+    assert diagnosis.outcome == ("broken" if diagnosis.findings else "unknown")
+    if truth is None:
+        assert not diagnosis.findings
+    elif expected & captures.GROUND and name not in ("crosssubnet-f71-cloud-source-check",):
+        assert faults and faults[0] in expected
+    else:
+        assert {fault for fault in faults if fault} <= expected
