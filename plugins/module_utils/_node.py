@@ -19,6 +19,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _bird_socket,
     _calico,
     _cni,
+    _conntrack,
     _counters,
     _flannel,
     _links,
@@ -50,6 +51,7 @@ SECTIONS = (
     "calico",
     "flannel",
     "netfilter",
+    "conntrack",
     "sandboxes",
     "lookups",
     "listeners",
@@ -218,6 +220,7 @@ class Collector(Places):
             "cni": lambda: _cni.read(check=deadline.check),
             "flannel": lambda: _flannel.read(self._processes(), deadline.check),
             "sandboxes": self.sandboxes,
+            "conntrack": lambda: _conntrack.read(deadline, _conntrack.pairs(question.flows)),
             "lookups": self.lookups,
         }
         asked = set(question.sections)

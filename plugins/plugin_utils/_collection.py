@@ -16,8 +16,8 @@ from ._path import echo_from
 from ._question import Question, Scope
 from ._topology import families, peer_addresses
 
-FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "netfilter", "sandboxes", "lookups",
-        "counters")  # fmt: skip
+FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "netfilter", "conntrack", "sandboxes",
+        "lookups", "counters")  # fmt: skip
 WITNESS = ("identity", "links", "addresses", "routes", "rules", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
 MOST_AGAIN = 8  # nodes of an audit that are asked a second time
@@ -52,7 +52,7 @@ def first_wave(cluster: Cluster, question: Question) -> list[Wanted]:
 
 def audit_wave(cluster: Cluster, scope: Scope) -> list[Wanted]:
     """All nodes, each with the inside of its pods, and an echo to some others."""
-    subset = tuple(name for name in full(cluster) if name != "netfilter")
+    subset = tuple(name for name in full(cluster) if name not in ("netfilter", "conntrack"))
     flows_of: dict[str, list[dict[str, Json]]] = {node: [{"dst": LINK_LOCAL_GATEWAY}] for node in scope.core}
     echoes: dict[str, list[dict[str, Json]]] = {}
     pods_of: dict[str, list[dict[str, Json]]] = {}

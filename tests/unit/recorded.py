@@ -204,6 +204,25 @@ def netfilter(where: pathlib.Path) -> dict[str, Json]:
     return {"iptables": saved, "nft": tables, "ipsets": ipsets(text(where / "ipset-save.txt"))}
 
 
+def conntrack(where: pathlib.Path, addresses: list[str]) -> dict[str, Json]:
+    """The section of the node document for these addresses, from what `conntrack -L` printed."""
+    entries = []
+    for line in text(where / "conntrack.txt").splitlines():
+        protocol, _number, _timeout, *rest = line.split()
+        values: list[tuple[str, str]] = [(word.partition("=")[0], word.partition("=")[2]) for word in rest if "=" in word]
+        second = [number for number, (key, _value) in enumerate(values) if key == "src"][1]
+        halves = (values[:second], values[second:])
+        ends = [{key: int(value) if value.isdecimal() else value for key, value in half if key not in ("use", "bytes")} for half in halves]
+        if {ends[0]["src"], ends[1]["src"]} <= set(addresses):
+            flags = [flag for flag, there in (("seen_reply", "[UNREPLIED]" not in rest), ("assured", "[ASSURED]" in rest)) if there]
+            ends[1].pop("mark", None)
+            packets = {name: half.pop("packets") for name, half in (("packets", ends[0]), ("reply_packets", ends[1])) if "packets" in half}
+            state = {"state": rest[0]} if protocol == "tcp" else {}
+            entries.append({"family": "inet6" if ":" in str(ends[0]["src"]) else "inet", "protocol": protocol, **ends[0], "reply": ends[1], "flags": flags,
+                            "timeout": int(_timeout), **state, **packets})  # fmt: skip
+    return {"pairs": [[one, two] for one in addresses for two in addresses if one != two], "entries": entries, "left_out": 0}
+
+
 def node(name: str, node_name: str) -> dict[str, Json]:
     """The node document of a recording. Look-ups are not in it: the recordings did not ask the kernel for them."""
     return node_in(unpacked(name), node_name)
@@ -223,7 +242,9 @@ def node_in(base: pathlib.Path, node_name: str) -> dict[str, Json]:
         "bird6": {"running": bool(re.search(r"\bbird6 -R", commands))},
     }
     document["flannel"] = _flannel_section(where)
-    pods = [pod["metadata"] for pod in read_json(base / "api" / "pods.json", {"items": []})["items"]]
+    objects = read_json(base / "api" / "pods.json", {"items": []})["items"]
+    document["conntrack"] = conntrack(where, sorted({held["ip"] for pod in objects for held in pod["status"].get("podIPs") or ()}))
+    pods = [pod["metadata"] for pod in objects]
     uids = {f"{pod['namespace']}_{pod['name']}": pod["uid"] for pod in pods}
     by_index = {link["ifindex"]: link["ifname"] for link in document["links"]}
     document["sandboxes"] = []
