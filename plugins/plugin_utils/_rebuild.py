@@ -26,8 +26,8 @@ ENOUGH = 0.7  # of the routes that are there, to take their tunnel for the pool'
 
 
 def needed(document: Mapping[str, Json]) -> str | None:
-    """Why the nodes must do without the API; None where it told of nodes and pods."""
-    for name in ("nodes", "pods"):
+    """Why the nodes must do without the API; None where it told of nodes, pods, and what runs the network."""
+    for name in ("nodes", "pods", "daemonsets"):
         section = document.get(name)
         if not isinstance(section, list):
             return str(as_mapping(section).get("error") or f"{name} were not read")

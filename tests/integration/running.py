@@ -42,6 +42,11 @@ class Running:
     def _lab(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "lab", *words, "--name", self.name], cwd=ROOT, capture_output=True, text=True, check=False)
 
+    def take_down(self) -> None:
+        """What a test broke for good goes away; the next one gets a new lab."""
+        self._lab("down")
+        self.up = False
+
     def healthy(self) -> Lab:
         if self.up:
             lab = Lab.load(self.name)
@@ -50,8 +55,7 @@ class Running:
                 return lab
             except LabError as error:
                 say(f"the last test left its lab broken, so there is a new one: {error}")
-                self._lab("down")
-                self.up = False
+                self.take_down()
         for attempt in (1, 2):
             done = self._lab("up", "--mode", self.mode, "--nodes", "3")
             self.up = done.returncode == 0
