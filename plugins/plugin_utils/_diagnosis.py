@@ -11,17 +11,18 @@ import hashlib
 import json
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from . import _audit
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._dataplane import Unmodelled, unmodelled
-from ._documents import Documents
+from ._documents import Documents, Evidence
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
 from ._json import NOT_ASKED, Json, NotCollected, as_mapping, objects
 from ._path import Path, settle, walk
+from ._policy import policy_forbids
 from ._question import Question, Scope
 from ._topology import BGP_PORT, families, peer_addresses
 
@@ -56,6 +57,7 @@ class Diagnosis:
             self.blind: str | None = exc.reason
             return
         self.blind = None
+        self.documents = replace(self.documents, evidence=self._weighed())
         expected, untold = catalogue().expect(self.documents.cluster, self.scope)
         self.facts = {fact.id: fact for fact in expected}
         judged = judge(expected, catalogue().checks, self.documents, self.scope)
@@ -67,6 +69,12 @@ class Diagnosis:
         settle_severity(self.judged, {fact for hop in self.path.forward + self.path.reverse for fact in hop.facts})
         settle(self.path.forward, self.judged, self.documents.evidence, "forward")
         settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
+
+    def _weighed(self) -> Evidence:
+        """The evidence, with what policy keeps back of the packets that the other end sent by itself."""
+        evidence, near, far = self.documents.evidence, self.question.source, self.question.destination
+        lost = {str(probe.get("protocol")) for probe in evidence.probes if probe.get("direction") == "reverse" and probe.get("arrived") is False}
+        return replace(evidence, forbidden=frozenset(protocol for protocol in lost if policy_forbids(self.documents.cluster, far, near, protocol)))
 
     def _counts(self, verdict: Judged) -> bool:
         """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked; nor does what no node is asked in an audit."""

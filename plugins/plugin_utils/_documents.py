@@ -216,9 +216,10 @@ class NodeFacts:
 
 @dataclass
 class Evidence:
-    """Live packets: the evidence document, or nothing."""
+    """Live packets: the evidence document, or nothing. forbidden: the protocols that policy does not let the other end open by itself."""
 
     document: Mapping[str, Json] | None = None
+    forbidden: frozenset[str] = frozenset()
 
     @property
     def probes(self) -> list[Mapping[str, Json]]:
@@ -244,8 +245,12 @@ class Evidence:
         """The probes that say something about the asked traffic; an echo proves nothing for a TCP port."""
         return [p for p in self.probes if p.get("direction") == direction and (direction == "reverse" or p.get("answers_question") is not False)]
 
+    def _proves_nothing(self, probe: Mapping[str, Json]) -> bool:
+        """What the other end sends by itself is no answer: policy may keep it back, and let answers pass."""
+        return probe.get("direction") == "reverse" and probe.get("arrived") is False and probe.get("protocol") in self.forbidden
+
     def _outcome(self, direction: str) -> bool | None:
-        outcomes = [probe.get("arrived") for probe in self._asked(direction)]
+        outcomes = [None if self._proves_nothing(probe) else probe.get("arrived") for probe in self._asked(direction)]
         if any(outcome is True for outcome in outcomes):
             return True
         return False if any(outcome is False for outcome in outcomes) else None

@@ -49,7 +49,11 @@ class Path:
 
 
 def walk(cluster: Cluster, question: Question) -> Path:
-    return Path(_one_way(cluster, question.source, question.destination), _one_way(cluster, question.destination, question.source))
+    path = Path(_one_way(cluster, question.source, question.destination), _one_way(cluster, question.destination, question.source))
+    for hop in path.forward:  # answers need no policy
+        if hop.kind == "node":
+            hop.facts += (FactId("policy.intent", str(hop.node), f"{question.source.address}>{question.destination.address}"),)
+    return path
 
 
 def _tunnel(cluster: Cluster, source: Endpoint, destination: Endpoint) -> str | None:

@@ -20,6 +20,7 @@ from ._policy_members import Member
 from ._policy_order import Chain, Decision, Policies, Way, policies_of
 from ._policy_rules import Packet
 from ._policy_services import Backend, ServicePort, resolve_service
+from ._question import Endpoint, Question
 from ._topology import encapsulation, tunnel_device
 
 Outcome = t.Literal["works", "timeout", "eperm", "refused", "unknown"]
@@ -64,7 +65,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a flow meets. points: in the order of the way, up to the one that ends it; to: where it leads after translation."""
+    """What a flow meets. points: in the order of the way; to: where it leads after translation; why: of the first that denies or is unknown."""
 
     outcome: Outcome
     points: tuple[Point, ...]
@@ -73,8 +74,8 @@ class Verdict:
     why: str = ""
 
     @property
-    def denied(self) -> Point | None:
-        return next((point for point in self.points if point.outcome == "deny"), None)
+    def denied(self) -> list[Point]:
+        return [point for point in self.points if point.outcome == "deny"]
 
 
 def end_at(cluster: Cluster, address: str) -> End:
@@ -111,13 +112,28 @@ def intended(cluster: Cluster, source: End, destination: End, protocol: str, por
     return [_Walk(cluster, source, destination, packet, found, backend).verdict() for backend in backends]
 
 
+def asked_flow(cluster: Cluster, question: Question) -> list[Verdict]:
+    """The verdicts of a question's own flow, worked out once."""
+    source, destination = (_end_of(end) for end in (question.source, question.destination))
+    key = f"intended {source} {destination} {question.service}"
+    return cluster.once(key, lambda: intended(cluster, source, destination, question.protocol, question.port))
+
+
+def policy_forbids(cluster: Cluster, source: Endpoint, destination: Endpoint, protocol: str, port: int | None = None) -> bool:
+    """Whether the policies certainly do not let one end open this to the other."""
+    try:
+        return worst(intended(cluster, _end_of(source), _end_of(destination), protocol, port)).outcome in ("timeout", "eperm")
+    except NotCollected:
+        return False
+
+
+def _end_of(end: Endpoint) -> End:
+    return End(end.kind, end.address, end.node, end.label if end.kind == "pod" else "")
+
+
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """Of several endpoints the one that fails: a part of the connections does."""
     return min(verdicts, key=lambda verdict: WORST.index(verdict.outcome))
-
-
-class _Ended(Exception):
-    """The packet goes no further."""
 
 
 class _Walk:
@@ -136,17 +152,18 @@ class _Walk:
         self.tracked = True
 
     def verdict(self) -> Verdict:
-        outcome: Outcome = "works"
-        why = ""
+        """Every place is asked, also behind one that denies: what is repaired first would only uncover the next."""
+        missing = ""
         try:
             self._go()
-        except _Ended:
-            last = self.points[-1]
-            at_sender = last.local and self.packet.protocol != "TCP"  # sendto() itself is refused; a SYN is sent again and again
-            outcome, why = ("unknown" if last.outcome == "unknown" else "eperm" if at_sender else "timeout"), last.why
         except NotCollected as exc:
-            outcome, why = "unknown", exc.reason
-        return Verdict(outcome, tuple(self.points), self.to, self.translated.dport, why)
+            missing = exc.reason
+        denied = next((point for point in self.points if point.outcome == "deny"), None)
+        unknown = next((point.why for point in self.points if point.outcome == "unknown"), missing)
+        if denied is not None:
+            refused = denied.local and self.packet.protocol != "TCP"  # sendto() itself fails; a SYN is sent again and again
+            return Verdict("eperm" if refused else "timeout", tuple(self.points), self.to, self.translated.dport, denied.why)
+        return Verdict("unknown" if unknown else "works", tuple(self.points), self.to, self.translated.dport, unknown)
 
     # ------------------------------------------------------------------ the way
 
@@ -200,7 +217,7 @@ class _Walk:
         action = str(felix_setting(self.cluster, node, "defaultEndpointToHostAction") or "Drop").lower()
         if action == "drop":
             why = f"defaultEndpointToHostAction is Drop: pods do not reach the addresses of their own node {node}"
-            self._add(Point(node, "ingress", "normal", None, packet, "deny", why))
+            self.points.append(Point(node, "ingress", "normal", None, packet, "deny", why))
 
     def _leave(self, packet: Packet, to: End) -> Packet:
         """What leaves the source's node; the packet as the next node sees it."""
@@ -273,20 +290,15 @@ class _Walk:
 
     # ------------------------------------------------------------------ the places
 
-    def _add(self, point: Point) -> None:
-        self.points.append(point)
-        if point.outcome in ("deny", "unknown"):
-            raise _Ended
-
     def _pod(self, end: End, way: Way, packet: Packet) -> None:
         member: Member | None = None
         try:
             member = self.policies.members.pod(end.key)
             decision = self.policies.decide(member, way, packet)
         except NotCollected as exc:
-            self._add(Point(str(end.node), way, "normal", member, packet, "unknown", exc.reason))
+            self.points.append(Point(str(end.node), way, "normal", member, packet, "unknown", exc.reason))
             return
-        self._add(Point(str(end.node), way, "normal", member, packet, decision.action, decision.why, decision))
+        self.points.append(Point(str(end.node), way, "normal", member, packet, decision.action, decision.why, decision))
 
     def _host(self, node: str, way: Way, packet: Packet, chain: Chain, device: str | None) -> bool:
         """What a node's HostEndpoint says in one chain; whether an untracked policy has let the packet pass. device: a tunnel's, None for the NIC."""
@@ -297,13 +309,13 @@ class _Walk:
             if member is None:
                 return False
             if chain != "forward" and failsafe(self.cluster, node, way, packet):
-                self._add(Point(node, way, chain, member, packet, "allow", "a failsafe port is always open"))
+                self.points.append(Point(node, way, chain, member, packet, "allow", "a failsafe port is always open"))
                 return False
             decision = self.policies.decide(member, way, packet, chain)
         except NotCollected as exc:
-            self._add(Point(node, way, chain, member, packet, "unknown", exc.reason, local=local))
+            self.points.append(Point(node, way, chain, member, packet, "unknown", exc.reason, local=local))
             return False
-        self._add(Point(node, way, chain, member, packet, decision.action, decision.why, decision, local=local))
+        self.points.append(Point(node, way, chain, member, packet, decision.action, decision.why, decision, local=local))
         if chain == "untracked" and decision.action == "allow":
             if local or (self.to.kind == "node" and self.to.node == node):
                 self._answer(member, node, way, packet)
@@ -320,10 +332,10 @@ class _Walk:
             if decision.action == "none" and packet.protocol == "UDP":
                 decision = self.policies.decide(member, back, answer)
         except NotCollected as exc:
-            self._add(Point(node, back, "untracked", member, answer, "unknown", exc.reason))
+            self.points.append(Point(node, back, "untracked", member, answer, "unknown", exc.reason))
             return
         if decision.action == "allow":
-            self._add(Point(node, back, "untracked", member, answer, "allow", decision.why, decision))
+            self.points.append(Point(node, back, "untracked", member, answer, "allow", decision.why, decision))
         else:
             why = decision.why if decision.action == "deny" else "the answer of an untracked packet belongs to no connection, and no untracked policy allows it"
-            self._add(Point(node, back, "untracked", member, answer, "deny", why, decision))
+            self.points.append(Point(node, back, "untracked", member, answer, "deny", why, decision))

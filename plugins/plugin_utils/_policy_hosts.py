@@ -34,9 +34,9 @@ def nic(cluster: Cluster, node: str, version: int) -> Device:
     """The interface that has the node's address."""
     family: Family = "ipv6" if version == 6 else "ipv4"
     known = cluster.node(node)
-    address = known.calico_address(family) or known.internal_ip_in(family)
-    name = known.interface_of(address) or ""
-    return Device(name, known.listed_interfaces.get(name, ()) or ((address,) if address else ()))
+    held = [address for address in (known.calico_address(family), known.internal_ip_in(family)) if address]
+    name = next((name for address in held if (name := known.interface_of(address))), "")
+    return Device(name, known.listed_interfaces.get(name, ()) or tuple(held))
 
 
 def host_endpoint(members: Members, node: str, device: Device | str) -> Member | None:

@@ -43,7 +43,8 @@ def _quoted(value: Json) -> str:
 
 
 def pod_selector(value: Json) -> str:
-    return f"{PODS} && {label_selector(value)}"
+    chosen = label_selector(value)
+    return PODS if chosen == "all()" else f"{PODS} && {chosen}"
 
 
 def directions(spec: Mapping[str, Json]) -> frozenset[str]:

@@ -51,6 +51,16 @@ class Member:
         return self.kind, self.key
 
 
+def served(cluster: Cluster, section: str) -> list[Mapping[str, Json]]:
+    """The objects of a section; a resource that this API does not serve has none. Errors: NotCollected."""
+    try:
+        return cluster.section(section)
+    except NotCollected as exc:
+        if exc.errno == "absent":
+            return []
+        raise
+
+
 def protocol_name(value: Json) -> str:
     """`TCP`, `tcp`, 6 and `6` are one protocol."""
     text = str(value).upper()
@@ -194,7 +204,7 @@ class Members:
     def host_endpoints(self) -> list[Member]:
         def read() -> list[Member]:
             result = []
-            for raw in self.cluster.section("hostendpoints"):
+            for raw in served(self.cluster, "hostendpoints"):
                 metadata, spec = as_mapping(raw.get("metadata")), as_mapping(raw.get("spec"))
                 result.append(
                     Member(
@@ -212,7 +222,7 @@ class Members:
         def read() -> Networks:
             result = Networks()
             for section, kind in (("networksets", "networkset"), ("globalnetworksets", "globalnetworkset")):
-                for raw in self.cluster.section(section):
+                for raw in served(self.cluster, section):
                     metadata = as_mapping(raw.get("metadata"))
                     namespace = str(metadata.get("namespace") or "") if kind == "networkset" else ""
                     labels = {**texts(metadata.get("labels")), **({NAMESPACE: namespace} if namespace else {})}

@@ -15,7 +15,7 @@ from functools import cached_property
 from . import _policy_kubernetes as kubernetes
 from ._cluster import Cluster
 from ._json import Json, NotCollected, as_list, as_mapping
-from ._policy_members import Member, Members, members_of
+from ._policy_members import Member, Members, members_of, served
 from ._policy_rules import Packet, Rule, rules_of
 from ._topology import at_least
 
@@ -117,21 +117,12 @@ class Policies:
     @cached_property
     def tiers(self) -> dict[str, Tier]:
         found = {name: Tier(name, order, default.lower()) for name, (order, default) in OWN_TIERS.items()}
-        for raw in self._section("tiers"):
+        for raw in served(self.cluster, "tiers"):
             name, spec = str(as_mapping(raw.get("metadata")).get("name")), as_mapping(raw.get("spec"))
             own = OWN_TIERS.get(name, (math.inf, "Deny"))
             order = own[0] if spec.get("order") is None else _order(spec["order"])
             found[name] = Tier(name, order, str(spec.get("defaultAction") or own[1]).lower())
         return found
-
-    def _section(self, name: str) -> list[Mapping[str, Json]]:
-        """A resource that this API does not serve has no objects."""
-        try:
-            return self.cluster.section(name)
-        except NotCollected as exc:
-            if exc.errno == "absent":
-                return []
-            raise
 
     @cached_property
     def all(self) -> list[Policy]:
@@ -174,7 +165,7 @@ class Policies:
 
     def _calico_policies(self, section: str) -> Iterator[Policy]:
         kind = "NetworkPolicy" if section == "calico_networkpolicies" else "GlobalNetworkPolicy"
-        for raw in self._section(section):
+        for raw in served(self.cluster, section):
             metadata, spec = as_mapping(raw.get("metadata")), as_mapping(raw.get("spec"))
             name, namespace = str(metadata.get("name")), str(metadata.get("namespace") or "")
             types, tier = as_list(spec.get("types")), str(spec.get("tier") or "default")
@@ -193,7 +184,7 @@ class Policies:
             )  # fmt: skip
 
     def _cluster_policies(self, section: str, kind: str, tier: str) -> Iterator[Policy]:
-        for raw in self._section(section):
+        for raw in served(self.cluster, section):
             name, spec = str(as_mapping(raw.get("metadata")).get("name")), as_mapping(raw.get("spec"))
             own_tier = tier or ("kube-baseline" if spec.get("tier") == "Baseline" else "kube-admin")
 

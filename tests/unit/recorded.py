@@ -284,24 +284,34 @@ def without_api(name: str) -> Json:
     """All documents of a recording, the API silent: the nodes tell what they can."""
     everything = with_cni_results(documents(name))
     silent = {"error": "the API at https://10.0.0.1:6443 does not answer: Connection refused"}
-    document = {"schema": "podnet.doctor/cluster/1", "server": "https://10.0.0.1:6443", "reachable": False, "narrowed": [], **silent, "calico_api": None}
+    document: dict[str, Json] = {"schema": "podnet.doctor/cluster/1", "server": "https://10.0.0.1:6443", "reachable": False, "narrowed": [], **silent,
+                                 "calico_api": None}  # fmt: skip
     document.update(dict.fromkeys(_kube_cluster.SECTIONS, silent))
     reached_at = {name: str(everything.cluster.nodes[name].internal_ip) for name in everything.nodes}
     return Documents(Cluster(_rebuild.rebuilt(document, everything.nodes, reached_at)), everything.nodes)
 
 
 def question(name: str, known: Cluster) -> Question:
-    """What was measured in the recording; in a healthy one, two pods on different nodes."""
-    symptom = ((about(name).get("truth") or {}).get("symptom")) or {}
+    """What was measured in the recording; in a healthy one, traffic between two pods on different nodes that works."""
+    told = about(name)
+    symptom = ((told.get("truth") or {}).get("symptom")) or {}
     if symptom.get("source"):
         target, address = symptom.get("destination") or symptom["destination_ip"], str(symptom.get("destination_ip"))
         if target.startswith("Service/"):  # Services are not walked yet: the first pod behind it that runs elsewhere
             pods = [pod for pod in known.dns_pods() if pod.node != known.pods[symptom["source"]].node] or known.dns_pods()
-            return resolve(known, symptom["source"], pods[0].key, None, None)
-        return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, None, None)
-    first = known.workloads[0]
-    second = next(pod for pod in known.workloads if pod.node != first.node)
-    return resolve(known, first.key, second.key, None, None)
+            return resolve(known, symptom["source"], pods[0].key, *_service(symptom))
+        return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, *_service(symptom))
+    crossed = (m for m in told.get("real_traffic") or () if m["works"] and m["source"] in known.pods and m.get("destination") in known.pods)
+    for measured in crossed:
+        if known.pods[measured["source"]].node != known.pods[measured["destination"]].node:
+            return resolve(known, measured["source"], measured["destination"], *_service(measured))
+    raise LookupError(f"{name}: no traffic between two nodes was measured that works")
+
+
+def _service(measured: Json) -> tuple[str | None, int | None]:
+    """The protocol and the port of what was measured; an echo where it was something else than TCP and UDP."""
+    protocol = str(measured.get("protocol") or "").lower()
+    return (protocol, measured.get("port")) if protocol in ("tcp", "udp") else (None, None)
 
 
 def diagnose(name: str) -> Diagnosis:

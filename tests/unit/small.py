@@ -18,6 +18,8 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._question import hos
 Json = t.Any
 BLOCKS = {"k8s01": "10.253.1.0/26", "k8s02": "10.253.2.0/26"}
 ADDRESSES = {"k8s01": "10.2.7.201", "k8s02": "10.2.7.202"}
+POLICY = ("serviceaccounts", "services", "endpointslices", "networkpolicies", "clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies",
+          "hostendpoints", "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets")  # fmt: skip
 PODS = {"shop/web-0": ("k8s01", "10.253.1.5"), "shop/api-0": ("k8s02", "10.253.2.7")}
 
 
@@ -73,6 +75,8 @@ def cluster_document() -> dict[str, Json]:
         "bgppeers": [],
         "felixconfigurations": [],
         "clusterinformations": [],
+        "namespaces": [{"metadata": {"name": "shop", "labels": {"kubernetes.io/metadata.name": "shop"}}}],
+        **{section: [] for section in POLICY},
     }
 
 

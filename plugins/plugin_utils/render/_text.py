@@ -71,6 +71,8 @@ def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, J
             continue
         text = str(remedy["action"]) + (f", if {remedy['only_if']}" if remedy.get("only_if") else "")
         lines += labelled(label, [text], str(remedy["class"]))
+        if (remedy.get("parameters") or {}).get("manifest"):
+            lines += [" " * LABEL + line for line in str(remedy["change"]["after"]).splitlines()]
         if remedy.get("way_back"):
             lines += labelled("", [f"way back: {remedy['way_back']}"])
         label = ""

@@ -216,6 +216,8 @@ def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     if not mine:
         raise NotApplicable("no packets were sent in this run")
     if arrived is None:
+        if all(p.get("protocol") in documents.evidence.forbidden for p in mine):
+            raise NotApplicable(f"policy does not let {fact.node} send it by itself, and answers need none")
         raise NotCollected(f"the {fact.object} probe could not be watched: {next((p.get('reason') for p in mine if p.get('reason')), 'no reason given')}")
     sent = sum(int(p.get("sent") or 0) for p in mine)
     kinds = ", ".join(sorted({str(p.get("protocol")) for p in mine}))
