@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ def served(cluster: Cluster, section: str) -> list[Mapping[str, Json]]:
 def protocol_name(value: Json) -> str:
     """`TCP`, `tcp`, 6 and `6` are one protocol."""
     text = str(value).upper()
-    return PROTOCOL_NUMBERS.get(int(text), text) if text.isdecimal() else text
+    return PROTOCOL_NUMBERS.get(int(text), text) if re.fullmatch("[0-9]{1,3}", text) else text
 
 
 def texts(value: Json) -> dict[str, str]:

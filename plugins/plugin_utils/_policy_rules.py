@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -109,10 +110,8 @@ def port_range(value: Json) -> tuple[int, int] | None:
     """A number, or `first:last`; None for the name of a port."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value, value
-    first, colon, last = str(value).partition(":")
-    if first.isdecimal() and (last.isdecimal() or not colon):
-        return int(first), int(last if colon else first)
-    return None
+    found = re.fullmatch(r"([0-9]{1,5})(?::([0-9]{1,5}))?", str(value))
+    return (int(found[1]), int(found[2] or found[1])) if found else None
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,13 @@ def _global(labels: Labels) -> bool:
     return NAMESPACE_NAME not in labels
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16384)
 def parse(text: str) -> Selector:
     """A function from labels to whether they match; an empty selector matches everything. Errors: BadSelector."""
     return _parsed(text, _every, _none)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16384)
 def parse_namespaces(text: str) -> Selector:
     """As `parse`, over the labels of the namespace that something is in, {} for what is in none: all() is every namespace, global() none of them."""
     return _parsed(text, _namespaced, _global)
