@@ -10,6 +10,8 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._files import file_of
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 
@@ -27,6 +29,7 @@ class ActionModule(NodeAction):
         path = os.path.join(str(folder), file_of(host))
         try:
             with open(path, encoding="utf-8") as stream:
-                return {**json.load(stream), **arguments}
-        except (OSError, ValueError) as error:
+                asked = json.load(stream)["arguments"]
+            return {**asked, "expect": pack(_tables.read(str(folder), host)), **arguments}
+        except (OSError, ValueError, KeyError) as error:
             raise AnsibleActionFail(f"asked: {path} cannot be read: {error}") from error

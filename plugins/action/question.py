@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run, _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import audit_wave, first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
@@ -81,9 +81,15 @@ class ActionModule(ActionBase):
         """What to ask of every node."""
         cluster = Cluster(document)
         hosts = _inventory.match(cluster, _run.inventory(variables))
-        wave = audit_wave(cluster, _audit.scope_of(cluster))
+        scope = _audit.scope_of(cluster)
+        wave = audit_wave(cluster, scope)
+        pods: dict[str, list[t.Any]] = {node: [] for node in cluster.nodes}
+        for pod in scope.everyone:
+            pods[str(pod.node)].append(pod)
+        tables = {host: _tables.of_node(pods[node]) for node, host in hosts.items()}
+        asked = self._files(_run.ask(wave, hosts), tables, _tables.shared(cluster))
         return {
-            "question": None, "audit": True, "cluster_file": _kept(document), "nodes": hosts, "asked": self._files(_run.ask(wave, hosts)), "ask": {},
+            "question": None, "audit": True, "cluster_file": _kept(document), "nodes": hosts, "asked": asked, "ask": {},
             "probes": {}, "hosts": [hosts[w.node] for w in wave if w.node in hosts], "not_in_inventory": _inventory.not_matched(cluster.nodes, hosts),
         }  # fmt: skip
 
@@ -101,10 +107,11 @@ class ActionModule(ActionBase):
         }  # fmt: skip
 
     @staticmethod
-    def _files(ask: dict[str, dict[str, t.Any]]) -> str:
-        """The folder of what each host is asked; it is much, so it does not pass through templates."""
+    def _files(ask: dict[str, dict[str, t.Any]], tables: dict[str, t.Any] | None = None, shared: dict[str, t.Any] | None = None) -> str:
+        """The folder of what each host is asked, and of the rows that it may answer by; it is much, so it does not pass through templates."""
         folder = tempfile.mkdtemp(prefix="podnet-asked-", dir=constants.DEFAULT_LOCAL_TMP)
-        for host, arguments in ask.items():
-            with open(os.path.join(folder, _files.file_of(host)), "w", encoding="utf-8") as stream:
-                json.dump(arguments, stream)
+        parts = {_files.file_of(host): {"arguments": arguments, "tables": (tables or {}).get(host, {})} for host, arguments in ask.items()}
+        for name, part in {_tables.SHARED: {"tables": shared or {}}, **parts}.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as stream:
+                json.dump(part, stream)
         return folder

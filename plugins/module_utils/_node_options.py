@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _node, _packing
+from ansible_collections.podnet.doctor.plugins.module_utils import _compact, _node, _packing
 from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, FLOWS, PODS, load_pyroute2, need_root
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -33,6 +33,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "flows": {"type": "list", "elements": "dict", "default": [], "options": FLOWS},
     "reachability": {"type": "list", "elements": "dict", "default": [], "options": TARGETS},
     "asked": {"type": "path"},
+    "expect": {"type": "str"},
     "bird_socket": {"type": "path"},
     "packed": {"type": "bool", "default": False},
     **COMMON,
@@ -61,6 +62,11 @@ def run(module: AnsibleModule) -> None:
         timeout=options["timeout"],
     )
     document = _node.Collector(question).read()
+    if options["expect"]:
+        try:
+            document = _compact.compact(document, _packing.unpack(options["expect"]))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            module.warn(f"the answer goes uncompacted: {error}")
     result: dict[str, t.Any] = {"changed": False, "sections": sections, "errors": _node.errors(document)}
     if options["packed"]:
         result["packed"] = _packing.pack(document)

@@ -126,6 +126,11 @@ options:
       - A folder on the controller with the options of each host, written by M(podnet.doctor.question). The action reads them, so that a long list does
         not pass through templates. Options of the task itself win.
     type: path
+  expect:
+    description:
+      - What the API says of blocks, peers, tunnel ends and pods, packed. What the node has of it is then told by reference, and what differs in full,
+        which keeps the answer of an audit small. The action sets it.
+    type: str
   bird_socket:
     description:
       - The path of BIRD's control socket, or the folder that holds C(bird.ctl) and C(bird6.ctl).

@@ -10,8 +10,8 @@ import json
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..module_utils import _kube
-from . import _evidence, _rebuild
+from ..module_utils import _compact, _kube
+from . import _evidence, _rebuild, _tables
 from ._answers import node_facts
 from ._catalogue import catalogue
 from ._cluster import Cluster
@@ -136,22 +136,33 @@ def ask(wave: Iterable[Wanted], hosts: Mapping[str, str]) -> dict[str, dict[str,
     }
 
 
-def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> dict[str, NodeFacts]:
+def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: str | None = None) -> dict[str, NodeFacts]:
     """Node -> its facts, from the results that were registered on its host. Reads them raw: nothing from a node is ever templated."""
     hostvars = variables["hostvars"]
     result: dict[str, NodeFacts] = {}
+    expander = _compact.Expander()
     for node, host in hosts.items():
         raw = hostvars.raw_get(host)
         for name in ANSWERS:
             answer = raw.get(name)
             if isinstance(answer, Mapping) and not answer.get("skipped"):
-                facts = node_facts(node, answer)
+                facts = _whole(node_facts(node, answer), folder, host, expander)
                 before = result.get(node)
                 if before is None or before.document is None:
                     result[node] = facts
                 elif facts.document is not None:
                     result[node] = NodeFacts(node, _later(before.document, facts.document))
     return result
+
+
+def _whole(facts: NodeFacts, folder: str | None, host: str, expander: _compact.Expander) -> NodeFacts:
+    """An answer that was given by the rows of tables, with these rows in it."""
+    if facts.document is None or "expected" not in facts.document:
+        return facts
+    try:
+        return NodeFacts(facts.name, _compact.expand(facts.document, _tables.read(str(folder), host), expander))
+    except (OSError, ValueError, KeyError) as exc:
+        return NodeFacts(facts.name, None, f"gave an answer that cannot be read: {exc}")
 
 
 def _later(before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, Json]:
@@ -193,16 +204,18 @@ def read_document(path: str, schema: str) -> dict[str, Json]:
     return document
 
 
-def _alone(document: dict[str, Json], hosts: Mapping[str, str], variables: Mapping[str, t.Any]) -> tuple[dict[str, Json], dict[str, str]]:
+def _alone(
+    document: dict[str, Json], hosts: Mapping[str, str], variables: Mapping[str, t.Any], folder: str | None
+) -> tuple[dict[str, Json], dict[str, str]]:  # fmt: skip
     """The cluster document with what the nodes tell instead of the API, and the hosts by the names that the nodes have for themselves."""
     known = {host: values for host, values in inventory(variables) if host in hosts.values()}
     named = {}
-    for facts in answers(variables, hosts).values():
+    for facts in answers(variables, hosts, folder).values():
         host = hosts[facts.name]
         named[_rebuild.node_name(host, known[host]["podnet_node_name"], facts.document)] = host
     hosts = {**{name: host for name, host in hosts.items() if host not in named.values()}, **named}
     reached_at = {name: str(known[host]["ansible_host"]) for name, host in hosts.items() if known[host]["ansible_host"]}
-    return _rebuild.rebuilt(document, answers(variables, hosts), reached_at), hosts
+    return _rebuild.rebuilt(document, answers(variables, hosts, folder), reached_at), hosts
 
 
 def _question(asked: Mapping[str, Json], cluster: Cluster) -> Question:
@@ -224,11 +237,11 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple
     document = read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1")
     hosts = {str(node): str(host) for node, host in asked["nodes"].items()}
     if asked.get("api"):
-        document, hosts = _alone(document, hosts, variables)
+        document, hosts = _alone(document, hosts, variables, asked.get("asked"))
     cluster = Cluster(document)
     question = _question(asked, cluster)
     evidence = _evidence.gather(variables, question, hosts) if question != AUDIT else None
-    found = answers(variables, hosts)
+    found = answers(variables, hosts, asked.get("asked"))
     nodes: dict[str, NodeFacts] = {}
     core = question.nodes if question != AUDIT else _names(cluster)
     missing = not_matched(core, hosts)

@@ -1,0 +1,281 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The node document of an audit on its way: what every node has alike is told by rows of tables that both sides know.
+
+A table is a list of rows, such as [prefix, gateway] of every block. Entries of a section that differ only in the values of a row become one shape and the
+rows that it is there for; whatever fits no row travels as it is. So nothing that is wrong gets lost, and nothing has to be foreseen but the rows.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+Row = tuple[str, ...]
+Tables = t.Mapping[str, t.Sequence[t.Sequence[str]]]
+Entry = dict[str, t.Any]
+
+# section -> the tables that its entries are held against, in this order, and the fields that make a row
+SPECS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "routes": (("blocks", ("dst", "gateway")), ("pod_routes", ("dst", "dev")), ("pod_links", ("dev",))),
+    "links": (("pod_links", ("ifname",)),),
+    "addresses": (("pod_links", ("ifname",)),),
+    "neighbours": (("pod_neighbours", ("dst", "dev")), ("vteps", ("dst", "lladdr"))),
+    "fdb": (("tunnel_ends", ("mac", "dst")),),
+    "sysctls": (("pod_links", ("ifname",)),),
+    "protocols": (("peers", ("address",)),),
+    "bird_routes": (("blocks", ("prefix", "gateway")),),
+    "sandboxes": (("pods", ("pod_uid", "ifname", "address")),),
+}
+ALIVE = ("REACHABLE", "STALE", "DELAY", "PROBE")
+MOST_NEIGHBOURS = 64  # beside those of pods and tunnels, and those that do not answer
+COUNTERS = ("arp_cache", "nf_conntrack")
+MARKS = ("\x00", "\x01")
+
+
+def digest(tables: Tables) -> str:
+    """Of the tables; both sides must mean the same."""
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _replace(value: t.Any, pairs: t.Sequence[tuple[str, str]]) -> t.Any:
+    if isinstance(value, str):
+        for old, new in pairs:
+            if old in value:
+                value = value.replace(old, new)
+        return value
+    if isinstance(value, list):
+        return [_replace(item, pairs) for item in value]
+    if isinstance(value, dict):
+        return {name: _replace(item, pairs) for name, item in value.items()}
+    return value
+
+
+def _pairs(row: t.Sequence[str], back: bool = False) -> list[tuple[str, str]]:
+    """Texts and their placeholders: each value of the row, and BIRD's way to write an address in a name."""
+    found = []
+    for position, text in enumerate(row):
+        if not text:
+            continue
+        for mark, written in zip(MARKS, (text, text.replace(".", "_").replace(":", "_"))):
+            if mark == MARKS[0] or written != text:
+                found.append((written, f"{mark}{position}{mark}"))
+    return [(new, old) for old, new in found] if back else sorted(found, key=lambda pair: -len(pair[0]))
+
+
+def _bitmap(chosen: t.Container[int], size: int) -> str:
+    number = sum(1 << place for place in range(size) if place in chosen)
+    return f"{number:x}"
+
+
+def _places(bitmap: str, size: int) -> list[int]:
+    number = int(bitmap, 16)
+    return [place for place in range(size) if number >> place & 1]
+
+
+def tabulate(entries: t.Iterable[Entry], spec: t.Sequence[tuple[str, tuple[str, ...]]], tables: Tables) -> dict[str, t.Any]:
+    """Shapes with their rows, and the rest."""
+    index = {name: {tuple(row): place for place, row in reversed(list(enumerate(tables.get(name) or ())))} for name, _fields in spec}
+    groups: dict[tuple[str, str], set[int]] = {}
+    rest = []
+    for entry in entries:
+        for name, fields in spec:
+            row = tuple(entry.get(field) for field in fields)
+            place = index[name].get(row)  # type: ignore[arg-type]
+            if place is None or any(mark in json.dumps(entry, ensure_ascii=False) for mark in ("\\u0000", "\\u0001")):
+                continue
+            texts = t.cast("t.Sequence[str]", row)
+            shape = _replace(entry, _pairs(texts))
+            if _replace(shape, _pairs(texts, back=True)) != entry:
+                continue
+            key = (name, json.dumps(shape))
+            if place not in groups.setdefault(key, set()):
+                groups[key].add(place)
+                break
+        else:
+            rest.append(entry)
+    shapes = [[name, json.loads(shape), _bitmap(chosen, len(tables[name]))] for (name, shape), chosen in groups.items()]
+    return {"shapes": shapes, "rest": rest}
+
+
+class Expander:
+    """Makes the entries again; what several nodes have alike is made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, Row], Entry] = {}
+
+    def entries(self, section: t.Mapping[str, t.Any], tables: Tables) -> list[Entry]:
+        """The entries of a section. Raises ValueError for what is none."""
+        try:
+            result: list[Entry] = []
+            for name, shape, bitmap in section["shapes"]:
+                rows, text = tables[name], json.dumps(shape)
+                for place in _places(bitmap, len(rows)):
+                    key = (name, text, tuple(rows[place]))
+                    if key not in self._made:
+                        self._made[key] = _replace(shape, _pairs(rows[place], back=True))
+                    result.append(self._made[key])
+            return result + list(section["rest"])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"a section cannot be understood: {error}") from error
+
+
+# ---------------------------------------------------------------- what of a document an audit does not need
+
+
+def _slim_protocol(protocol: Entry) -> Entry:
+    """Without what differs from session to session and says nothing of an Established one."""
+    bgp = protocol.get("bgp")
+    if not isinstance(bgp, dict):
+        return protocol
+    slim = {**protocol, "address": bgp.get("neighbor_address")}
+    if bgp.get("state") == "Established":
+        for name in ("since", "imported", "exported", "preferred"):
+            slim.pop(name, None)
+        slim["bgp"] = {name: value for name, value in bgp.items() if name not in ("hold_timer", "keepalive_timer", "last_error")}
+    return slim
+
+
+def _slim_route(route: Entry) -> Entry:
+    hops = route.get("nexthops") or [{}]
+    slim = {name: value for name, value in route.items() if name != "since"}
+    return {**slim, "gateway": hops[0].get("gateway")} if len(hops) == 1 and isinstance(hops[0], dict) else slim
+
+
+def _slim_link(link: Entry) -> Entry:
+    without = ("stats64", *(("ifindex", "link_index", "link_netnsid") if link.get("link_netnsid") is not None else ()))
+    return {name: value for name, value in link.items() if name not in without}
+
+
+def _slim_neighbours(entries: list[Entry], tunnels: t.Container[str]) -> list[Entry]:
+    result, others = [], 0
+    for entry in entries:
+        alive = bool(entry.get("state")) and all(word in ALIVE for word in entry["state"])
+        slim = {**entry, "state": ["STALE"]} if alive else entry
+        if alive and entry.get("dev") not in tunnels and not str(entry.get("dev")).startswith(("cali", "cni", "veth")):
+            others += 1
+            if others > MOST_NEIGHBOURS:
+                continue
+        result.append(slim)
+    return result
+
+
+def _slim_sandbox(sandbox: Entry) -> Entry:
+    keep: tuple[str, ...] = ("pod_uid", "ifname", "ifnames", "container_id")
+    slim: Entry = {name: sandbox[name] for name in keep if name in sandbox}
+    if sandbox.get("pod_uid"):
+        slim.pop("container_id", None)
+    network = sandbox.get("network")
+    if isinstance(network, dict):
+        slim["network"] = {name: value for name, value in network.items() if name in ("links", "addresses", "routes", "neighbours", "error")}
+        if isinstance(network.get("links"), list):
+            keep = ("ifname", "flags", "mtu", "operstate", "address", "linkinfo")
+            slim["network"]["links"] = [{name: link[name] for name in keep if name in link} for link in network["links"] if link.get("ifname") != "lo"]
+        for name in ("addresses", "routes"):
+            if isinstance(network.get(name), list):
+                slim["network"][name] = [e for e in network[name] if e.get("dev", e.get("ifname")) != "lo" and e.get("table") in (None, 254)]
+        if isinstance(network.get("neighbours"), list):
+            slim["network"]["neighbours"] = [
+                {**e, "state": ["STALE"]} if e.get("state") and all(word in ALIVE for word in e["state"]) else e for e in network["neighbours"]
+            ]
+        held = network.get("addresses")
+        own = [str(a.get("local")) for a in held if a.get("ifname") == "eth0" and a.get("scope") != "link"] if isinstance(held, list) else []
+        slim["address"] = next((text for text in own if "." in text), own[0] if own else None)
+    return slim
+
+
+def _name_macs(sandboxes: list[Entry], neighbours: list[Entry]) -> None:
+    """The random MAC of a pod is told by its host interface, where the node's own entry for it agrees."""
+    for sandbox in sandboxes:
+        ifname, network = sandbox.get("ifname"), sandbox.get("network")
+        links = network.get("links") if isinstance(network, dict) else None
+        link = next((one for one in links if one.get("ifname") == "eth0"), None) if isinstance(links, list) else None
+        mine = [entry for entry in neighbours if entry.get("dev") == ifname and entry.get("lladdr")]
+        if not ifname or link is None or not link.get("address") or any(entry["lladdr"] != link["address"] for entry in mine):
+            continue
+        for entry in mine:
+            entry["lladdr"] = f"mac-of-{ifname}"
+        scoped = f"fe80::mac-of-{ifname}"
+        link["address"] = f"mac-of-{ifname}"
+        held = network.get("addresses") if isinstance(network, dict) else None
+        for entry in held if isinstance(held, list) else []:
+            if entry.get("ifname") == "eth0" and entry.get("scope") == "link" and str(entry.get("local")).startswith("fe80:"):
+                entry["local"] = scoped
+
+
+def _listed(sysctls: t.Mapping[str, str], names: t.Container[str]) -> list[Entry]:
+    result = []
+    for path, value in sysctls.items():
+        part = next((word for word in path.split("/") if word in names), None)
+        result.append({"ifname": part, "path": path, "value": value} if part else {"path": path, "value": value})
+    return result
+
+
+# ---------------------------------------------------------------- the document
+
+
+def compact(document: t.Mapping[str, t.Any], tables: Tables) -> dict[str, t.Any]:
+    """The document of an audit, with sections by the tables. A section that is an error stays as it is."""
+    result: dict[str, t.Any] = dict(document)
+    names = {row[0] for row in tables.get("pod_links") or ()}
+    tunnels = ("tunl0", "vxlan.calico", "vxlan-v6.calico", "flannel.1")
+    for section, slim in (("links", _slim_link), ("sandboxes", _slim_sandbox)):
+        if isinstance(result.get(section), list):
+            result[section] = [slim(dict(entry)) for entry in result[section]]
+    if isinstance(result.get("neighbours"), list):
+        result["neighbours"] = _slim_neighbours([dict(entry) for entry in result["neighbours"]], tunnels)
+        if isinstance(result.get("sandboxes"), list):
+            result["sandboxes"] = json.loads(json.dumps(result["sandboxes"]))
+            _name_macs(result["sandboxes"], result["neighbours"])
+    if isinstance(result.get("counters"), dict):
+        result["counters"] = {name: value for name, value in result["counters"].items() if name in (*COUNTERS, "error")}
+    if isinstance(result.get("sysctls"), dict) and "error" not in result["sysctls"]:
+        result["sysctls"] = _listed(result["sysctls"], names)
+    for section in ("routes", "links", "addresses", "neighbours", "fdb", "sysctls", "sandboxes"):
+        if isinstance(result.get(section), list):
+            result[section] = tabulate(result[section], SPECS[section], tables)
+    if isinstance(result.get("bird"), dict):
+        result["bird"] = {family: _bird(daemon, tables) for family, daemon in result["bird"].items()}
+    result["expected"] = digest(tables)
+    return result
+
+
+def _bird(daemon: t.Any, tables: Tables) -> t.Any:
+    if not isinstance(daemon, dict):
+        return daemon
+    result = dict(daemon)
+    if isinstance(result.get("protocols"), list):
+        result["protocols"] = tabulate([_slim_protocol(dict(entry)) for entry in result["protocols"]], SPECS["protocols"], tables)
+    if isinstance(result.get("routes"), list):
+        result["routes"] = tabulate([_slim_route(dict(entry)) for entry in result["routes"]], SPECS["bird_routes"], tables)
+    return result
+
+
+def expand(document: t.Mapping[str, t.Any], tables: Tables, expander: Expander) -> dict[str, t.Any]:
+    """The document again. Raises ValueError if it was made with other tables, or is none."""
+    if document.get("expected") != digest(tables):
+        raise ValueError("it was made for other expectations")
+    result = {name: value for name, value in document.items() if name != "expected"}
+
+    def opened(section: t.Any) -> t.Any:
+        return expander.entries(section, tables) if isinstance(section, dict) and "shapes" in section else section
+
+    for section in ("routes", "links", "addresses", "neighbours", "fdb", "sandboxes"):
+        if section in result:
+            result[section] = opened(result[section])
+    if isinstance(result.get("sysctls"), dict) and "shapes" in result["sysctls"]:
+        result["sysctls"] = {str(entry.get("path")): entry.get("value") for entry in opened(result["sysctls"])}
+    if isinstance(result.get("bird"), dict):
+        result["bird"] = {family: _opened_bird(daemon, opened) for family, daemon in result["bird"].items()}
+    return result
+
+
+def _opened_bird(daemon: t.Any, opened: t.Callable[[t.Any], t.Any]) -> t.Any:
+    if not isinstance(daemon, dict):
+        return daemon
+    return {part: opened(value) if part in ("protocols", "routes") else value for part, value in daemon.items()}
