@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.action import question
 from ansible_collections.podnet.doctor.plugins.module_utils._kube import KubeError
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _files, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _files, _run, _tables
 from ansible_collections.podnet.doctor.tests.unit import small
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
@@ -93,7 +93,7 @@ def test_an_api_that_is_down_leaves_the_nodes(api, tmp_path):
     assert made._display.lines[0].startswith("WARNING     the Kubernetes API at https://10.0.0.1 is silent: Connection refused")
     audit = support.action(question, {"audit": True}).run(None, variables)
     assert audit["audit"] is True and audit["given"] is None
-    assert os.listdir(audit["asked"]) == [_files.file_of("one")]
+    assert sorted(os.listdir(audit["asked"])) == sorted([_files.file_of("one"), _tables.SHARED])
 
 
 def test_an_audit_asks_every_node_by_file(api):
@@ -101,4 +101,7 @@ def test_an_audit_asks_every_node_by_file(api):
     assert result["question"] is None and result["audit"] is True and result["ask"] == {}
     for host in result["hosts"]:
         with open(os.path.join(result["asked"], _files.file_of(host)), encoding="utf-8") as stream:
-            assert json.load(stream)["node"] in result["nodes"]
+            assert json.load(stream)["arguments"]["node"] in result["nodes"]
+        tables = _tables.read(result["asked"], host)
+        assert ["10.253.2.0/26", "10.2.7.202"] in tables["blocks"] and ["10.2.7.201"] in tables["peers"]
+        assert [len(tables[name]) for name in ("pods", "pod_routes", "pod_links")] == [1, 1, 1]
