@@ -25,12 +25,12 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotColl
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion  # noqa: E402
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 
-# The ground: everything below the firewall, between two pods' interfaces, and policy. The rest (netfilter, Services, DNS, MTU, IPAM) must not be misnamed.
+# The ground: everything between two pods' interfaces, packet filters and policy. The rest (Services, DNS, MTU, IPAM) must not be misnamed.
 GROUND = {
     f"F{number:02d}"
-    for number in (1, 2, 6, 12, 17, 18, 19, *range(20, 42), *range(43, 49), 49, 50, 51, 52, 53, 54, 58, 61, 65, 69, 70, 71, *range(74, 79))
+    for number in (1, 2, 6, 7, 8, 10, 12, 17, 18, 19, *range(20, 42), *range(43, 49), 49, 50, 51, 52, 53, 54, 58, 60, 61, 65, 69, 70, 71, *range(74, 79))
 }  # fmt: skip
-PAIR = {"F12", "F58"}  # of them, what only the question about a pair can show
+PAIR = {"F07", "F08", "F10", "F12", "F58", "F60"}  # of them, what only the question about a pair can show
 
 
 def judge(name: str) -> dict[str, t.Any]:

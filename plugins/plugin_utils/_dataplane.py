@@ -14,9 +14,9 @@ from ._json import Json, NotCollected, as_mapping, objects
 
 OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 # Felix's programs forward between pod and host interfaces by themselves, with a source check of their own (felix/bpf, FELIX_BPFENABLED)
-EBPF = frozenset({"fib", "underlay.source", "sysctl.forwarding", "sysctl.ip_forward"})
+EBPF = frozenset({"fib", "underlay.source", "sysctl.forwarding", "sysctl.ip_forward", "policy"})
 # packets for pods of other nodes leave through wireguard.cali, by a rule and a table of their own (felix/wireguard)
-WIREGUARD = frozenset({"fib", "underlay.source", "route.block", "tunnel.device", "tunnel.address", "vxlan.neighbour", "vxlan.fdb"})
+WIREGUARD = frozenset({"fib", "underlay.source", "route.block", "tunnel.device", "tunnel.address", "vxlan.neighbour", "vxlan.fdb", "policy"})
 
 
 @dataclass(frozen=True)

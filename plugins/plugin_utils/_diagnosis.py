@@ -27,7 +27,7 @@ from ._question import Question, Scope
 from ._topology import BGP_PORT, families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
-UNTRIED = ("policy", "underlay.tcp179", "flow.crossing")  # that these were not looked at is the rule: they say nothing of what was meant to be seen
+UNTRIED = ("policy", "policy.intent", "underlay.tcp179")  # that these were not looked at is the rule: they say nothing of what was meant to be seen
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
@@ -219,12 +219,7 @@ class Diagnosis:
         hops = self.path.forward + self.path.reverse
         if any(v.finding is not None and v.finding.severity == "critical" for hop in hops for f in hop.facts if (v := self.judged.get(f))):
             return "broken"
-        healthy = all(
-            hop.outcome in ("ok", "not_applicable") or (hop.outcome == "not_checked" and directions[direction])
-            for direction, way in (("forward", self.path.forward), ("reverse", self.path.reverse))
-            for hop in way
-        )
-        return "healthy" if hops and healthy and not self.documents.cluster.rebuilt else "unknown"
+        return "unknown"  # healthy means seen: rules and routes that are right do not tell of what is between the nodes
 
     @cached_property
     def summary(self) -> str:
@@ -239,7 +234,9 @@ class Diagnosis:
             return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
         if self.outcome == "unknown":
             reasons = list(dict.fromkeys(entry["reason"].removeprefix(f"{entry['node']}: ") for entry in self.not_checked()))
-            return f"{ends}: no fault found; not checked: {'; '.join(reasons[:3]) or 'nothing was looked at'}"
+            if not reasons:
+                return f"{ends}: no fault found, and no packet was seen to cross"
+            return f"{ends}: no fault found; not checked: {'; '.join(reasons[:3])}"
         if self.causes and self.affects_path(self.causes[0]):
             return f"{ends}: {self.causes[0].summary}"
         first = next((f for f in self.unexplained if f.fact.id in self.on_path), None)

@@ -73,7 +73,7 @@ class Filters:
     def __init__(self, section: Json, family: str, ground: Ground) -> None:
         self.ground = ground
         self.family = family
-        found = list(_bases(section, family, ground))
+        self.bases = found = list(_bases(section, family, ground))
         self.stages: dict[str, list[Base | str]] = {}
         self.translations: dict[str, list[Base]] = {}
         for hook in ("ingress", "prerouting", "input", "forward", "output", "postrouting"):

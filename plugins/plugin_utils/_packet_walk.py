@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ._fib import Fib
-from ._json import Json, NotCollected
+from ._json import Json, NotCollected, as_mapping
 from ._netfilter_hooks import Connection, Filters, Host, Stop
 from ._netfilter_rules import ICMP, ICMPV6, REJECT, TCP, UDP, Packet, Run, Step, Unknown, every_way
 
 if t.TYPE_CHECKING:
     from ._documents import NodeFacts
+    from ._question import Question
 
 Verdict = t.Literal["works", "timeout", "refused", "eperm", "unknown"]
 MOST_NODES = 8  # that a packet is followed through, to and fro
@@ -36,6 +37,15 @@ class Flow:
     host: bool = False
 
 
+def walk_question(facts: t.Iterable[NodeFacts], question: Question) -> Walked:
+    """The asked flow through the filters of the nodes that were asked. Errors: NotCollected."""
+    if question.protocol != "icmp" and question.port is None:
+        raise NotCollected(f"which {question.protocol} port is asked for is not said, so no rule can be held against it")
+    source = question.source
+    flow = Flow(t.cast("t.Any", question.protocol), source.address, question.destination.address, question.port, source.node, source.kind == "node")
+    return Walks(facts).walk(flow)
+
+
 @dataclass(frozen=True)
 class Way:
     """One way that a flow may take. phase: which packet ended, or the last one: request, answer, next request, next answer."""
@@ -45,6 +55,8 @@ class Way:
     reason: str
     steps: tuple[Step, ...]
     ends_at: str | None = None  # the node where it was stopped
+    filtered: bool = False  # a packet filter stopped it
+    passed: tuple[tuple[str, str], ...] = ()  # (phase, node) of each node whose filters let the packet through
     doubts: tuple[str, ...] = ()
     backend: tuple[str, int | None] | None = None  # where the request arrived
 
@@ -80,15 +92,27 @@ class NodeRules:
     fib: Fib
     addresses: Mapping[str, str]
     tunnels: frozenset[str]
+    bridges: frozenset[str]  # whose ports all lead to pods
     filters: t.Callable[[str], Filters]  # of a family. Errors: NotCollected
 
     @classmethod
     def of(cls, facts: NodeFacts) -> NodeRules:
         """Errors: NotCollected."""
         addresses = {str(a.get("local")): str(a.get("ifname")) for a in facts.addresses}
-        kinds = {name: (link.get("linkinfo") or {}).get("info_kind") for name, link in facts.links.items()}
+        kinds = {name: as_mapping(link.get("linkinfo")).get("info_kind") for name, link in facts.links.items()}
         tunnels = frozenset(name for name, kind in kinds.items() if kind in TUNNELS or name == "tunl0")
-        return cls(facts.name, facts.fib, addresses, tunnels, facts.filters)
+        return cls(facts.name, facts.fib, addresses, tunnels, _pod_bridges(facts.links), facts.filters)
+
+
+def _pod_bridges(links: Mapping[str, Mapping[str, Json]]) -> frozenset[str]:
+    def kind(link: Mapping[str, Json]) -> Json:
+        return as_mapping(link.get("linkinfo")).get("info_kind")
+
+    ports: dict[str, set[Json]] = {}
+    for link in links.values():
+        if link.get("master"):
+            ports.setdefault(str(link["master"]), set()).add(kind(link))
+    return frozenset(name for name, link in links.items() if kind(link) == "bridge" and ports.get(name, set()) <= {"veth"})
 
 
 class Walks:
@@ -133,8 +157,8 @@ class Walks:
         for node in self.nodes.values():
             route = node.fib.route_to(address)
             if route.get("type") == "unicast" and not route.get("gateway") and address not in node.addresses:
-                match = route.get("match") or {}
-                if str(match.get("dst")).endswith(("/32", "/128")):
+                whole = str(as_mapping(route.get("match")).get("dst")).endswith(("/32", "/128"))
+                if whole or route.get("dev") in node.bridges:
                     return node.name, str(route.get("dev"))
         return None
 
@@ -148,32 +172,34 @@ class _Walk:
         self.run = run
         self.hosts: dict[str, Host] = {}
         self.established = established
+        self.phase = "request"
+        self.passed: list[tuple[str, str]] = []
         self.family = "inet6" if ":" in flow.dst else "inet"
 
     def all(self) -> Way:
-        phase, sender = "request", ""
         arrived: End | None = None
         try:
-            sender = "source"
             arrived = self._send_request(first=True)
             for phase in ("answer", "next request", "next answer") if self.flow.protocol == "tcp" else ("answer",):
+                self.phase = phase
                 if phase == "next request":
                     self._send_request(first=False)
                 else:
                     self._answer(arrived, first=phase == "answer")
         except Stop as stop:
-            return self._way(self._felt(stop, phase), phase, f"{self.run.node}: {self.run.steps[-1].line}" if self.run.steps else "", arrived)
+            return self._way(self._felt(stop, self.phase), f"{self.run.node}: {self.run.steps[-1].line}", arrived, filtered=True)
         except _Lost as lost:
-            return self._way("timeout", phase, str(lost), arrived)
+            return self._way("timeout", str(lost), arrived)
         except Unknown as exc:
-            return self._way("unknown", phase, str(exc), arrived)
+            return self._way("unknown", str(exc), arrived)
         except NotCollected as exc:
-            return self._way("unknown", phase, exc.reason, arrived)
-        return self._way("works", phase, sender and "", arrived)
+            return self._way("unknown", exc.reason, arrived)
+        return self._way("works", "", arrived)
 
-    def _way(self, verdict: Verdict, phase: str, reason: str, arrived: End | None) -> Way:
+    def _way(self, verdict: Verdict, reason: str, arrived: End | None, filtered: bool = False) -> Way:
         backend = (arrived.packet.dst, arrived.packet.dport) if arrived is not None else None
-        return Way(verdict, phase, reason, tuple(self.run.steps), self.run.node or None, tuple(self.run.doubts), backend)
+        run = self.run
+        return Way(verdict, self.phase, reason, tuple(run.steps), run.node or None, filtered, tuple(self.passed), tuple(run.doubts), backend)
 
     def _felt(self, stop: Stop, phase: str) -> Verdict:
         """What the asking program sees of a packet that was stopped."""
@@ -262,9 +288,12 @@ class _Walk:
         route = node.fib.route_to(arrived.dst, arrived.src, device, arrived.mark or 0)
         if route.get("type") == "local" or arrived.dst in node.addresses:
             host.hook("input", arrived, self.run)
+            self.passed.append((self.phase, name))
             return End(name, None, arrived)
         self._refuse(name, route)
         arrived.oif = str(route.get("dev"))
+        if device == arrived.oif and device in node.bridges and arrived.dst == packet.dst:
+            raise Unknown(f"{device} on {name} delivers by itself, and whether the filters see that is not read")
         host.hook("forward", arrived, self.run)
         return self._leave(host, route, arrived, depth)
 
@@ -292,6 +321,7 @@ class _Walk:
         packet.iif, packet.oif = "lo", ""
         host.hook("prerouting", packet, self.run)
         host.hook("input", packet, self.run)
+        self.passed.append((self.phase, host.name))
         return End(host.name, None, packet)
 
     def _refuse(self, name: str, route: Mapping[str, Json]) -> None:
@@ -300,6 +330,7 @@ class _Walk:
 
     def _leave(self, host: Host, route: Mapping[str, Json], packet: Packet, depth: int) -> End:
         host.hook("postrouting", packet, self.run)
+        self.passed.append((self.phase, host.name))
         device, gateway = str(route.get("dev")), route.get("gateway")
         found = self.walks.owner(str(gateway) if gateway else packet.dst)
         if found is not None and found[0] != host.name:

@@ -190,10 +190,14 @@ def ipsets(text: str) -> list[dict[str, Json]]:
 
 def netfilter(where: pathlib.Path) -> dict[str, Json]:
     """The section of the node document, from what was saved in a recording's folder of a node."""
-    saved = [{"backend": "nft", "family": family, "text": text(where / f"{name}-save.txt")} for name, family in (("iptables", "inet"), ("ip6tables", "inet6"))]
-    if (where / "iptables-legacy-save.txt").is_file():
-        saved.append({"backend": "legacy", "family": "inet", "text": text(where / "iptables-legacy-save.txt")})
-    own = {({"inet": "ip", "inet6": "ip6"}[entry["family"]], line[1:]) for entry in saved for line in entry["text"].split("\n") if line.startswith("*")}
+    saved = []
+    for name, family in (("iptables", "inet"), ("ip6tables", "inet6"), ("iptables-legacy", "inet"), ("iptables-nft", "inet")):
+        rules = text(where / f"{name}-save.txt")
+        if rules or name in ("iptables", "ip6tables"):
+            first = rules.partition("\n")[0]
+            saved.append({"backend": "nft" if "(nf_tables)" in first or not first else "legacy", "family": family, "text": rules})
+    shown = [entry for entry in saved if entry["backend"] == "nft"]
+    own = {({"inet": "ip", "inet6": "ip6"}[entry["family"]], line[1:]) for entry in shown for line in entry["text"].split("\n") if line.startswith("*")}
     listed: dict[tuple[str, str], list[Json]] = {}
     for item in read_json(where / "nft-ruleset.json", {"nftables": []})["nftables"]:
         for kind, value in item.items():
@@ -212,12 +216,11 @@ def conntrack(where: pathlib.Path, addresses: list[str]) -> dict[str, Json]:
         values: list[tuple[str, str]] = [(word.partition("=")[0], word.partition("=")[2]) for word in rest if "=" in word]
         second = [number for number, (key, _value) in enumerate(values) if key == "src"][1]
         halves = (values[:second], values[second:])
-        ends = [{key: int(value) if value.isdecimal() else value for key, value in half if key != "use"} for half in halves]
+        ends = [{key: int(value) if value.isdecimal() else value for key, value in half if key not in ("use", "bytes")} for half in halves]
         if {ends[0]["src"], ends[1]["src"]} <= set(addresses):
             flags = [flag for flag, there in (("seen_reply", "[UNREPLIED]" not in rest), ("assured", "[ASSURED]" in rest)) if there]
             ends[1].pop("mark", None)
-            counted = [(f"{prefix}{name}", name, half) for name in ("packets", "bytes") for prefix, half in (("", ends[0]), ("reply_", ends[1]))]
-            packets = {shown: half.pop(name) for shown, name, half in counted if name in half}
+            packets = {name: half.pop("packets") for name, half in (("packets", ends[0]), ("reply_packets", ends[1])) if "packets" in half}
             state = {"state": rest[0]} if protocol == "tcp" else {}
             entries.append({"family": "inet6" if ":" in str(ends[0]["src"]) else "inet", "protocol": protocol, **ends[0], "reply": ends[1], "flags": flags,
                             "timeout": int(_timeout), **state, **packets})  # fmt: skip
@@ -298,8 +301,9 @@ def question(name: str, known: Cluster) -> Question:
     symptom = ((told.get("truth") or {}).get("symptom")) or {}
     if symptom.get("source"):
         target, address = symptom.get("destination") or symptom["destination_ip"], str(symptom.get("destination_ip"))
-        if target.startswith("Service/"):  # Services are not walked yet: the first pod behind it that runs elsewhere
-            pods = [pod for pod in known.dns_pods() if pod.node != known.pods[symptom["source"]].node] or known.dns_pods()
+        if target.startswith("Service/"):  # Services are not walked yet: the pod behind it that is meant, or the first that runs elsewhere
+            named = [pod for pod in known.dns_pods() if f"Pod/{pod.key}" in (told["truth"].get("objects") or ())]
+            pods = named or [pod for pod in known.dns_pods() if pod.node != known.pods[symptom["source"]].node] or known.dns_pods()
             return resolve(known, symptom["source"], pods[0].key, *_service(symptom))
         return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, *_service(symptom))
     crossed = (m for m in told.get("real_traffic") or () if m["works"] and m["source"] in known.pods and m.get("destination") in known.pods)

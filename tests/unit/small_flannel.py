@@ -53,7 +53,7 @@ def cluster_document(backend: str = "vxlan") -> dict[str, Json]:
 def node_document(name: str, backend: str = "vxlan") -> dict[str, Json]:
     address, net, mac = NODES[name]
     gateway = f"{net}.1"
-    links = [small.link(2, "eth0", address="52:54:00:00:00:01"), small.link(4, "cni0", address="0c:00:00:00:00:01")]
+    links = [small.link(2, "eth0", address="52:54:00:00:00:01"), small.link(4, "cni0", address="0c:00:00:00:00:01", linkinfo={"info_kind": "bridge"})]
     addresses = [{"ifname": "eth0", "family": "inet", "local": address, "prefixlen": 24},
                  {"ifname": "cni0", "family": "inet", "local": gateway, "prefixlen": 24}]  # fmt: skip
     routes = [small.route("0.0.0.0/0", "eth0", gateway="192.0.2.1"), small.route(f"{net}.0/24", "cni0", protocol="kernel", scope="link", prefsrc=gateway)]
@@ -101,7 +101,6 @@ def node_document(name: str, backend: str = "vxlan") -> dict[str, Json]:
         "schema": "podnet.doctor/node/1", "host": name, "node": name, "seconds": 0.1, "identity": {"hostname": name}, "links": links, "addresses": addresses,
         "routes": routes, "rules": [], "neighbours": neighbours, "fdb": fdb, "sysctls": {"net/ipv4/ip_forward": "1"},
         "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": forward("ACCEPT")}], "nft": []},
-        "conntrack": {"pairs": [[one, two] for _node, one in PODS.values() for _other, two in PODS.values()], "entries": [], "left_out": 0},
         "flannel": {"flanneld": {"running": True}, "subnet_env": env, "host_local": []}, "sandboxes": sandboxes, "lookups": lookups,
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
 from .._json import NotCollected
+from .._packet_walk import walk_question
 from .._policy import Point, asked_flow
 from .._policy_advice import smallest_allow
 from .._policy_members import members_of
@@ -51,7 +52,7 @@ def no_policy_denies(fact: Fact, documents: Documents, scope: Scope) -> Finding 
     denied = next((point for point in mine if point.outcome == "deny"), None)
     if denied is not None:
         always = all(any(point.node == fact.node and point.outcome == "deny" for point in verdict.points) for verdict in verdicts)
-        return _denial(fact, documents, denied, always)
+        return _denial(fact, documents, scope, denied, always)
     missing = [point.why for point in mine if point.outcome == "unknown"]
     missing += [verdict.why for verdict in verdicts if verdict.outcome == "unknown" and not any(point.outcome == "unknown" for point in verdict.points)]
     if missing:
@@ -61,14 +62,23 @@ def no_policy_denies(fact: Fact, documents: Documents, scope: Scope) -> Finding 
     return None
 
 
-def _denial(fact: Fact, documents: Documents, point: Point, always: bool) -> Finding:
+def _denial(fact: Fact, documents: Documents, scope: Scope, point: Point, always: bool) -> Finding:
     """What crossed all the same is not lost to policy now; of several endpoints of a Service one that is denied loses a part."""
     crossed = documents.evidence.arrived("forward") is True
+    enforced = not (crossed or _rules_let_it_through(documents, scope))
     flow = f"{fact.value['service']} from {fact.value['source']} to {fact.value['destination']}"
     where = f"on {fact.node}, {WAYS[point.way]} {point.at}"
-    severity: t.Literal["latent", "critical", "warning"] = "latent" if crossed else "critical" if always else "warning"
+    severity: t.Literal["latent", "critical", "warning"] = "latent" if not enforced else "critical" if always else "warning"
     return Finding("policy.denies", fact, point.why, f"{where}: {point.why} ({flow})", ("Kubernetes API",), severity=severity,
-                   hint={"point": point, "crossed": crossed})  # fmt: skip
+                   hint={"point": point, "crossed": crossed, "enforced": enforced})  # fmt: skip
+
+
+def _rules_let_it_through(documents: Documents, scope: Scope) -> bool:
+    """Whether the nodes' own rules, as far as they were read, certainly do not stop the flow."""
+    try:
+        return walk_question(documents.collected(), scope.question).verdict == "works"
+    except NotCollected:
+        return False
 
 
 def _asked(point: Point) -> list[str]:
@@ -105,6 +115,8 @@ def _why(finding: Finding, point: Point) -> list[str]:
         texts.append(f"Not asked any more: {', '.join(after[:SHOWN])}.")
     if finding.hint["crossed"]:
         texts.append("Marked packets crossed all the same: the nodes do not enforce it.")
+    elif not finding.hint["enforced"]:
+        texts.append("The rules on the nodes let it through all the same: they do not enforce it.")
     if finding.fact.value["service"] == "icmp":
         texts.append("Asked was ICMP; a port of TCP or UDP may be allowed: ask for it.")
     return texts

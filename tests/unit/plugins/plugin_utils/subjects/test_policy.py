@@ -19,6 +19,7 @@ from ansible_collections.podnet.doctor.tests.unit import recorded, small, small_
 
 FLOW = "10.253.1.5>10.253.2.7"
 DENY = small_policy.policy("deny-all")
+UNSEEN = {"k8s01": small.lost("netfilter"), "k8s02": small.lost("netfilter")}  # what the nodes do about it
 
 
 def having(*policies, section="networkpolicies"):
@@ -35,7 +36,7 @@ def test_what_is_allowed_is_right_on_both_nodes():
 
 @pytest.mark.parametrize(("way", "node", "pod"), [("Ingress", "k8s02", "shop/api-0"), ("Egress", "k8s01", "shop/web-0")])
 def test_a_policy_that_allows_nothing_is_the_cause(way, node, pod):
-    diagnosis = small.diagnose(cluster=having({**DENY, "spec": {"podSelector": {}, "policyTypes": [way]}}))
+    diagnosis = small.diagnose(cluster=having({**DENY, "spec": {"podSelector": {}, "policyTypes": [way]}}), **UNSEEN)
     (cause,) = diagnosis.causes
     assert (cause.id, cause.fault, cause.node, diagnosis.outcome) == ("policy_denies", "F12", node, "broken")
     assert cause.objects == ["NetworkPolicy shop/deny-all", pod] and "NetworkPolicy shop/deny-all" in cause.summary
@@ -54,9 +55,15 @@ def test_a_rule_that_denies_is_named_with_its_number():
         having(deny, before, section="globalnetworkpolicies")(document)
         having(DENY)(document)
 
-    (cause,) = small.diagnose(cluster=change).causes
+    (cause,) = small.diagnose(cluster=change, **UNSEEN).causes
     assert cause.summary == "GlobalNetworkPolicy no denies tcp/8080 from shop/web-0 to shop/api-0: ingress rule 2, tier default."
     assert cause.why == ["Asked before it, and deciding nothing: GlobalNetworkPolicy before.", "Not asked any more: NetworkPolicy shop/deny-all."]
+
+
+def test_rules_that_do_not_enforce_it():
+    diagnosis = small.diagnose(cluster=having(DENY))
+    (cause,) = diagnosis.causes
+    assert diagnosis.severity(cause) == "latent" and "do not enforce it" in cause.why[-1] and diagnosis.outcome == "unknown"
 
 
 def test_both_ends_that_deny_are_two_causes():
