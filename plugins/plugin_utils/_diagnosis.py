@@ -27,7 +27,8 @@ from ._question import Question, Scope
 from ._topology import BGP_PORT, families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
-UNTRIED = ("policy", "policy.intent", "underlay.tcp179")  # that these were not looked at is the rule: they say nothing of what was meant to be seen
+# that these were not looked at is the rule: they say nothing of what was meant to be seen
+UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")

@@ -10,7 +10,24 @@ import typing as t
 from dataclasses import replace
 
 from ._netfilter_hooks import Filters
-from ._netfilter_rules import ACCEPT, CONFIRMED, DROP, DST_NAT_DONE, REJECT, SEEN_REPLY, SRC_NAT_DONE, TCP, Base, Packet, Run, Step, Unknown, every_way
+from ._netfilter_rules import (
+    ACCEPT,
+    CONFIRMED,
+    DROP,
+    DST_NAT_DONE,
+    IPIP,
+    REJECT,
+    SEEN_REPLY,
+    SRC_NAT_DONE,
+    TCP,
+    UDP,
+    Base,
+    Packet,
+    Run,
+    Step,
+    Unknown,
+    every_way,
+)
 
 Direction = t.Literal["input", "output"]
 HOOKS: dict[Direction, tuple[str, ...]] = {"input": ("ingress", "prerouting", "input"), "output": ("output", "postrouting")}
@@ -22,6 +39,14 @@ def segment(way: Direction, src: str, dst: str, sport: int | None, dport: int | 
     return Packet(
         TCP, src, dst, sport, dport, flags=frozenset({"SYN"} if first else {"SYN", "ACK"}), state="NEW" if first else "ESTABLISHED", status=status,
         direction="original" if first else "reply", ctmark=None, iif=device if way == "input" else "", oif=device if way == "output" else "",
+    )  # fmt: skip
+
+
+def outer(way: Direction, src: str, dst: str, port: int | None, device: str | None) -> Packet:
+    """The packet of one node that carries pods' packets to another: VXLAN to a UDP port, IPIP (RFC 2003) where there is none."""
+    return Packet(
+        IPIP if port is None else UDP, src, dst, None, port, state="NEW", status=DST_NAT_DONE, direction="original", ctmark=None,
+        iif=device if way == "input" else "", oif=device if way == "output" else "",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ PROTOCOLS = {
     "icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 4, "tcp": 6, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58,
     "vrrp": 112, "sctp": 132, "udplite": 136,
 }  # fmt: skip
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+TCP, UDP, ICMP, ICMPV6, IPIP = 6, 17, 1, 58, 4
 ALL_BITS = 0xFFFFFFFF
 # the bits of the status word of a tracked connection (linux/netfilter/nf_conntrack_common.h)
 SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, SRC_NAT_DONE, DST_NAT_DONE = 2, 4, 8, 0x10, 0x20, 0x80, 0x100

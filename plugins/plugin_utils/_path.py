@@ -139,12 +139,13 @@ def _bridge_hop(pod: Endpoint, *facts: FactId) -> Hop:
 
 def _tunnel_facts(cluster: Cluster, first: str, last: str | None, node: str, device: str) -> tuple[FactId, ...]:
     """What the tunnel's end on `node` rests on, for packets from node first to node last."""
+    filters = FactId("netfilter.tunnel", node, f"{first}>{last}")
     if not carries(cluster):
         family: Family = "ipv6" if device.startswith("vxlan-v6") else "ipv4"
         ends = [FactId(kind, first, tagged(str(last), family)) for kind in ("vxlan.neighbour", "vxlan.fdb")]
-        return (FactId("tunnel.device", node, tagged("", family)), *(ends if node == first and device.startswith("vxlan") else ()))
+        return (FactId("tunnel.device", node, tagged("", family)), filters, *(ends if node == first and device.startswith("vxlan") else ()))
     entries = (FactId("flannel.neighbour", first, str(last)), FactId("flannel.fdb", first, str(last))) if node == first else ()
-    return (FactId("flannel.device", node), FactId("flannel.vtep", node), *entries)
+    return (FactId("flannel.device", node), FactId("flannel.vtep", node), filters, *entries)
 
 
 def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[Hop]:
@@ -167,7 +168,8 @@ def _one_way(cluster: Cluster, source: Endpoint, destination: Endpoint) -> list[
             hops.append(Hop(f"tunnel:{first}", "tunnel", first, tunnel, _tunnel_facts(cluster, first, last, first, tunnel)))
         if first and last:
             peer = tagged(last, family)
-            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, peer), FactId("underlay.mac", first, peer))))
+            crossing = FactId("flow.crossing", last, f"{source.address}>{destination.address}")
+            hops.append(Hop(f"wire:{first}:{last}", "wire", None, None, (FactId("underlay.route", first, peer), FactId("underlay.mac", first, peer), crossing)))
         if tunnel and last:
             hops.append(Hop(f"tunnel:{last}", "tunnel", last, tunnel, _tunnel_facts(cluster, str(first), last, last, tunnel)))
         if last is not None:

@@ -216,11 +216,12 @@ def conntrack(where: pathlib.Path, addresses: list[str]) -> dict[str, Json]:
         values: list[tuple[str, str]] = [(word.partition("=")[0], word.partition("=")[2]) for word in rest if "=" in word]
         second = [number for number, (key, _value) in enumerate(values) if key == "src"][1]
         halves = (values[:second], values[second:])
-        ends = [{key: int(value) if value.isdecimal() else value for key, value in half if key not in ("use", "bytes")} for half in halves]
+        ends = [{key: int(value) if value.isdecimal() else value for key, value in half if key != "use"} for half in halves]
         if {ends[0]["src"], ends[1]["src"]} <= set(addresses):
             flags = [flag for flag, there in (("seen_reply", "[UNREPLIED]" not in rest), ("assured", "[ASSURED]" in rest)) if there]
             ends[1].pop("mark", None)
-            packets = {name: half.pop("packets") for name, half in (("packets", ends[0]), ("reply_packets", ends[1])) if "packets" in half}
+            counted = [(f"{prefix}{name}", name, half) for name in ("packets", "bytes") for prefix, half in (("", ends[0]), ("reply_", ends[1]))]
+            packets = {shown: half.pop(name) for shown, name, half in counted if name in half}
             state = {"state": rest[0]} if protocol == "tcp" else {}
             entries.append({"family": "inet6" if ":" in str(ends[0]["src"]) else "inet", "protocol": protocol, **ends[0], "reply": ends[1], "flags": flags,
                             "timeout": int(_timeout), **state, **packets})  # fmt: skip

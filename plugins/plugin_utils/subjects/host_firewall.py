@@ -2,20 +2,24 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the nodes' own packet filters do to the traffic between the nodes (calico.md F02).
+# What the nodes' own packet filters do to the traffic between the nodes (calico.md F02, F03, F04, F41).
 
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterable
+from dataclasses import replace
 
+from .._carrying import carried, outer_source
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
-from .._documents import Documents
-from .._firewall import Direction, end_of, segment
-from .._graph import Fact, Finding
-from .._json import NotCollected, tagged
-from .._netfilter_rules import Step
+from .._documents import Documents, NodeFacts
+from .._firewall import Direction, end_of, outer, segment
+from .._graph import Fact, FactId, Finding, Severity
+from .._json import NotCollected, family_of, tagged
+from .._netfilter_rules import Packet, Step
 from .._question import Scope
+from .._remedies import dead_felix, restart_calico_node
 from .._topology import BGP_PORT, bgp_peers, families, peer_addresses, uses_bird
 
 if t.TYPE_CHECKING:
@@ -40,26 +44,94 @@ def bgp_passes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 @check("netfilter.bgp.blocked", fact="netfilter.bgp")
 def bgp_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, own, other = documents.node(fact.node), fact.value["own"], fact.value["address"]
-    family = "inet6" if ":" in own else "inet"
-    try:
-        device = facts.link_holding(own)
-    except NotCollected:
-        device = None
-    hits: dict[Step, None] = {}
+    device = _device(facts, own)
     ways: tuple[tuple[Direction, str, str], ...] = (("input", other, own), ("output", own, other))
-    for way, src, dst in ways:
-        for opens, sport, dport in ((True, None, BGP_PORT), (False, BGP_PORT, None)):
-            hit = end_of(segment(way, src, dst, sport, dport, device, opens), way, facts.filters(family))
-            if hit is not None:
-                hits[hit] = None
+    hits = _ends(facts, own, (
+        (way, segment(way, src, dst, sport, dport, device, opens))
+        for way, src, dst in ways for opens, sport, dport in ((True, None, BGP_PORT), (False, BGP_PORT, None))
+    ))  # fmt: skip
     if not hits:
         return None
-    first, *more = ordered = sorted(hits, key=lambda hit: -(hit.packets or 0))
+    return _blocked("netfilter.bgp.blocked", fact, hits, "latent")
+
+
+def _device(facts: NodeFacts, address: str) -> str | None:
+    try:
+        return facts.link_holding(address)
+    except NotCollected:
+        return None
+
+
+def _ends(facts: NodeFacts, address: str, packets: Iterable[tuple[Direction, Packet]]) -> list[Step]:
+    """The rules that certainly end one of the packets, each once, those that have ended most first."""
+    filters = facts.filters("inet6" if ":" in address else "inet")
+    hits = dict.fromkeys(hit for way, packet in packets if (hit := end_of(packet, way, filters)) is not None)
+    return sorted(hits, key=lambda hit: -(hit.packets or 0))
+
+
+def _blocked(check_id: str, fact: Fact, hits: list[Step], severity: Severity) -> Finding:
+    first, *more = hits
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
-    counted = any(hit.packets for hit in hits)
     where = f"{first.base.backend}, table {first.base.table}, chain {first.chain}"
-    return Finding("netfilter.bgp.blocked", fact, [hit.line for hit in ordered], evidence, (f"netfilter {fact.node}",), severity="latent",
-                   hint={"counted": counted, "rules": [_line(hit) for hit in ordered], "where": where})  # fmt: skip
+    return Finding(check_id, fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity=severity,
+                   hint={"counted": any(hit.packets for hit in hits), "rules": [_line(hit) for hit in hits], "where": where})  # fmt: skip
+
+
+@expects("netfilter.tunnel")
+def tunnel_passes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    """The packets that carry pods' packets between two nodes pass the filters of both, out of one and into the other."""
+    for source, destination in scope.flows:
+        for one, other in ((source, destination), (destination, source)):
+            how = carried(cluster, one, other)
+            if how is None or how.kind == "none":
+                continue
+            family = family_of(how.source)
+            needs = tuple(FactId("node.address", node, tagged("", family)) for node in (how.sender, how.receiver))
+            value = {"kind": how.kind, "port": how.port, "from": how.sender, "to": how.receiver, "src": how.source, "dst": how.destination}
+            for node in (how.sender, how.receiver):
+                yield Fact("netfilter.tunnel", node, f"{how.sender}>{how.receiver}", value, needs=needs)
+
+
+@check("netfilter.tunnel.blocked", fact="netfilter.tunnel")
+def tunnel_not_dropped(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    facts, wanted = documents.node(fact.node), fact.value
+    way: Direction = "output" if fact.node == wanted["from"] else "input"
+    source = outer_source(documents, wanted)
+    own = source if way == "output" else wanted["dst"]
+    hits = _ends(facts, own, [(way, outer(way, source, wanted["dst"], wanted["port"], _device(facts, own)))])
+    if not hits:
+        return None
+    finding = _blocked("netfilter.tunnel.blocked", fact, hits, "critical")
+    return replace(finding, hint={**finding.hint, "source": source})
+
+
+FELIX_DROPS = ("non-Calico hosts", "non-allowed hosts")  # the comments of Felix's own rules (felix/rules/static.go), cut at 128 bytes at most
+
+
+@cause(roots=("netfilter.tunnel.blocked",))
+def tunnel_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.fact.node, finding.actual[0]), []).append(finding)
+    for (node, rule), mine in alike.items():
+        wanted, shown = mine[0].fact.value, mine[0].hint["rules"][0]
+        what = "IPIP (IP protocol 4)" if wanted["kind"] == "ipip" else f"VXLAN (UDP {wanted['port']})"
+        if any(text in rule for text in FELIX_DROPS):
+            dead = dead_felix(diagnosis, node)
+            why = [f"Felix takes {what} only from addresses that it knows: those that the nodes announce. It is in {mine[0].hint['where']}."]
+            yield Cause(
+                "tunnel_source_not_allowed", "F41", node, f"{node} does not take {what} from {mine[0].hint['source']} of {wanted['from']}: {shown}", mine,
+                objects=[mine[0].hint["source"]], why=why + [f"Felix on {node} is dead; it would learn the address."] * bool(dead), also=dead,
+                remedies=restart_calico_node(diagnosis.documents, node, f"{node} takes {what} from {wanted['from']}"),
+            )  # fmt: skip
+            continue
+        name, number = ("tunnel_blocked_ipip", "F03") if wanted["kind"] == "ipip" else ("tunnel_blocked_vxlan", "F04")
+        ends = f"{wanted['from']} and {wanted['to']}"
+        yield Cause(
+            name, number, node, f"{node} itself drops {what}, which carries the pods' packets between {ends}: {shown}", mine, objects=[rule],
+            why=[f"It is in {mine[0].hint['where']}."],
+            remedies=[Remedy("advise_tunnel", "R0", f"on {node}, take out, or accept {what} of the other nodes before: {rule}", "", node=node, object=rule)],
+        )  # fmt: skip
 
 
 def _line(hit: Step) -> str:

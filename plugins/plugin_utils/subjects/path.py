@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._catalogue import Cause, Remedy, cause, check, expects
+from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._flannel import bridged, carries, direct_routing
@@ -244,27 +244,3 @@ def _covers(rule: t.Mapping[str, t.Any], address: str) -> bool:
     """Does a policy rule hold for packets to the address?"""
     network, parsed = parse_network(rule.get("dst") or "0.0.0.0/0"), parse_address(address)
     return network is not None and parsed is not None and parsed in network
-
-
-# clouds whose network drops what does not carry the machine's own address, unless it is told not to
-CHECKING_CLOUDS = {"aws": "the source/destination check of the instances", "openstack": "port security (allowed-address-pairs)", "gce": "canIpForward",
-                   "azure": "IP forwarding of the NICs"}  # fmt: skip
-
-
-@cause(roots=("probe.lost",))
-def cloud_check(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
-    """Everything on the nodes is right, packets with pods' own addresses are lost between them, and the cloud is one that looks at addresses."""
-    cluster, question = diagnosis.documents.cluster, diagnosis.question
-    source, destination = question.source, question.destination
-    block = cluster.block_of(destination.address) if destination.kind == "pod" else None
-    if source.kind != "pod" or question.same_node or block is None or not source.node or not destination.node:
-        return
-    provider = cluster.node(source.node).provider
-    if provider in CHECKING_CLOUDS and encapsulation(cluster, block.cidr, source.node, destination.node) == "none":
-        yield Cause(
-            "cloud_src_dst_check", "F71", source.node, f"Packets with pods' addresses are lost between {source.node} and {destination.node}, and nothing on"
-            " the nodes is wrong.", findings, objects=[provider, source.node, destination.node], heuristic=True,
-            why=[f"The nodes run on {provider}, which drops what does not carry a machine's own address: {CHECKING_CLOUDS[provider]}.",
-                 "Policies were not looked at: one of them may drop the packets, too."],
-            remedies=[Remedy("advise_cloud_check", "R0", f"switch off {CHECKING_CLOUDS[provider]}, or set the pool's encapsulation to Always", "")],
-        )  # fmt: skip

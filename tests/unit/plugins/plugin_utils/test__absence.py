@@ -16,7 +16,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Di
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
 from ansible_collections.podnet.doctor.tests.unit import recorded
 
-SECTIONS = ["links", "addresses", "routes", "neighbours", "sysctls", "bird", "calico", "netfilter", "sandboxes"]
+SECTIONS = ["links", "addresses", "routes", "neighbours", "sysctls", "bird", "calico", "netfilter", "conntrack", "sandboxes"]
 LOST = {"error": "Permission denied"}
 
 

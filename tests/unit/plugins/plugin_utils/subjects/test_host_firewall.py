@@ -83,3 +83,36 @@ def test_recorded(name, node, rule):
     assert cause.node == node and rule in cause.objects and diagnosis.confidence(cause) == "certain"
     assert "iptables (nft), table filter, chain INPUT" in cause.why[0] and " packets)" in cause.summary
     assert not diagnosis.unexplained
+
+
+# ---------------------------------------------------------------------- the packets that carry others
+
+
+@pytest.mark.parametrize(
+    ("node", "rule"), [("k8s02", "-A INPUT -p ipencap -j DROP"), ("k8s01", "-A OUTPUT -p 4 -d 10.2.7.202/32 -j DROP")]
+)
+def test_a_rule_that_drops_ipip(node, rule):
+    diagnosis = small.diagnose(**{node: filters(rule)})
+    (cause,) = diagnosis.causes
+    assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("tunnel_blocked_ipip", "F03", node, [rule])
+    assert diagnosis.outcome == "broken" and "5 packets" in cause.summary
+
+
+def test_felix_does_not_know_the_address_that_the_packets_carry():
+    rules = ("-A INPUT -p ipencap -s 10.2.7.202/32 -j ACCEPT", '-A INPUT -p ipencap -m comment --comment "Drop IPIP packets from non-Calico hosts" -j DROP')
+
+    def another_source(document):
+        for one in document["lookups"]:
+            if one["dst"] == "10.2.7.201":
+                one["route"] = {**one["route"], "prefsrc": "172.16.0.2"}
+
+    assert small.named(small.diagnose(k8s01=filters(*rules))) == []
+    (cause,) = small.diagnose(k8s01=filters(*rules), k8s02=another_source).causes
+    assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("tunnel_source_not_allowed", "F41", "k8s01", ["172.16.0.2"])
+    assert [remedy.id for remedy in cause.remedies] == ["restart_calico_node"]
+
+
+def test_without_a_tunnel_nothing_is_carried():
+    from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.subjects.test_path import no_tunnel
+
+    assert not [fact for fact in small.diagnose(cluster=no_tunnel).facts if fact.kind == "netfilter.tunnel"]

@@ -146,25 +146,3 @@ def test_a_lost_probe_alone_is_broken_and_unexplained():
     assert (diagnosis.outcome, small.named(diagnosis)) == ("broken", [])
     assert [finding.check for finding in diagnosis.unexplained] == ["probe.lost"]
     assert "broken, without a named cause" in diagnosis.summary
-
-
-@pytest.mark.parametrize(("provider", "named"), [("aws:///eu-central-1a/i-0abc", ["cloud_src_dst_check"]), ("kind://docker/one", []), (None, [])])
-def test_a_cloud_that_looks_at_addresses(provider, named):
-    def cloud(document):
-        no_tunnel(document)
-        for node in document["nodes"]:
-            node["spec"]["providerID"] = provider
-
-    def direct(name, far):
-        gateway = small.ADDRESSES["k8s02" if name == "k8s01" else "k8s01"]
-        return small.together(
-            lambda d: d.update(routes=[{**r, "dev": "eth0", "flags": []} if r.get("dev") == "tunl0" else r for r in d["routes"]]),
-            answer(far, dev="eth0", gateway=gateway),
-        )
-
-    lost = {"probes": [small.probe("forward", False), small.probe("reverse", False)]}
-    changes = {"k8s01": direct("k8s01", "10.253.2.7"), "k8s02": direct("k8s02", "10.253.1.5")}
-    diagnosis = small.diagnose(evidence=lost, cluster=cloud, **changes)
-    assert small.named(diagnosis) == named
-    assert diagnosis.outcome == "broken"
-    assert [diagnosis.confidence(cause) for cause in diagnosis.causes] == ["possible"] * len(named)
