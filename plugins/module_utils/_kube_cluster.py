@@ -65,6 +65,7 @@ FLANNEL_CONFIGURATIONS = (
 )
 SECTIONS = (*CORE, "configmaps", *POLICY, *CALICO)
 GROUPS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
+BETWEEN_PODS = ("services", "endpointslices")
 Narrow = t.Mapping[str, t.Sequence[t.Any]]
 
 
@@ -221,6 +222,25 @@ class Reader:
                     raise
         raise ApiError(f"the API serves no {name} ({POLICY_GROUP})", 404)
 
+    def _between_pods(self) -> bool:
+        """Whether the question is about pods alone: then no Service stands between them, and of the endpoints only those that policies name are read."""
+        if self.narrow is None or self.narrow.get("nodes"):
+            return False
+        kinds = [_pieces(end) for end in self.narrow.get("endpoints") or ()]
+        return all(pieces is not None and pieces[0] == "pod" for pieces in kinds)
+
+    def _slices_in_policies(self, policies: t.Sequence[Future[list[dict[str, t.Any]]]]) -> list[dict[str, t.Any]]:
+        """The EndpointSlices of the Services that rules name."""
+        named: set[tuple[str, str]] = set()
+        for answer in policies:
+            if answer.exception() is None:
+                named.update(*(_kube_fields.services_in_rules(policy) for policy in answer.result()))
+        found = []
+        for namespace, name in sorted(named):
+            path = f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace, safe='')}/endpointslices"
+            found += self.api.items(path, {"labelSelector": f"kubernetes.io/service-name={name}"})
+        return self._reduced("endpointslices", found)
+
     def _groups(self) -> dict[str, list[str]] | None:
         """The groups that are served, each with its versions; None where that may not be read."""
         try:
@@ -242,8 +262,9 @@ class Reader:
                 narrowing = Narrowing(self.api, self.narrow)
                 pods = pool.submit(narrowing.read, questions)
                 found["pods"] = pool.submit(lambda: self._reduced("pods", pods.result()))
+            between = self._between_pods()
             for name in self.sections:
-                if name in CORE and name not in found:
+                if name in CORE and name not in found and not (between and name in BETWEEN_PODS):
                     found[name] = pool.submit(self._core, name)
             if "configmaps" in self.sections:
                 found["configmaps"] = pool.submit(self._configmaps, found.get("daemonsets"))
@@ -257,13 +278,19 @@ class Reader:
                     found[name] = pool.submit(self._calico, name)
                 elif name in POLICY:
                     found[name] = pool.submit(self._policy, name)
+            if between:
+                policies = [found[name] for name in ("calico_networkpolicies", "globalnetworkpolicies") if name in found]
+                found["services"] = pool.submit(list)
+                if "endpointslices" in self.sections:  # the last in the queue: it waits for what stands before it
+                    found["endpointslices"] = pool.submit(self._slices_in_policies, policies)
             try:
                 document["version"] = {"gitVersion": str(version.result().get("gitVersion"))}
             except ApiError as error:
                 document["version"] = {"error": sentence(error)}
             for name in self.sections:
                 document[name] = _result(found[name])
-        document["narrowed"] = [name for name in ("pods", "deployments", "events") if name in self.sections and (name != "pods" or narrowed)]
+        partial = {"deployments", "events", *(("pods",) if narrowed else ()), *(BETWEEN_PODS if between else ())}
+        document["narrowed"] = [name for name in SECTIONS if name in self.sections and name in partial]
 
 
 def _result(answer: Future[list[dict[str, t.Any]]]) -> t.Any:

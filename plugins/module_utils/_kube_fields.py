@@ -244,3 +244,20 @@ def references(kind: str, obj: t.Any) -> set[tuple[str, str]]:
                 if isinstance(reference, dict) and isinstance(reference.get("name"), str):
                     found.add((str(reduced["metadata"].get("namespace", "")), reference["name"]))
     return found
+
+
+def services_in_rules(policy: t.Any) -> set[tuple[str, str]]:
+    """The Services, as ``(namespace, name)``, that the rules of a policy of Calico name."""
+    found: set[tuple[str, str]] = set()
+    spec, place = (policy.get("spec"), policy.get("metadata")) if isinstance(policy, dict) else (None, None)
+    own = place.get("namespace") if isinstance(place, dict) else None
+    for way in ("ingress", "egress"):
+        for rule in _dicts(spec.get(way) if isinstance(spec, dict) else None):
+            for end in ("source", "destination"):
+                entity = rule.get(end)
+                service = entity.get("services") if isinstance(entity, dict) else None
+                if isinstance(service, dict) and isinstance(service.get("name"), str):
+                    namespace = service.get("namespace") or own
+                    if isinstance(namespace, str) and namespace:
+                        found.add((namespace, service["name"]))
+    return found

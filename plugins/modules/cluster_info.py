@@ -44,7 +44,7 @@ options:
     description:
       - What a question is about, so that not all pods of the cluster are read, but those of its nodes and a few that everything
         needs. V(namespace/name) of a pod, V(node/name), V(svc/namespace/name), or an address.
-      - Only pods are narrowed.
+      - Only pods are narrowed, and if all of these are pods, Services and EndpointSlices, of which those remain that policies name.
     type: list
     elements: str
   pods:

@@ -101,7 +101,7 @@ def intended(cluster: Cluster, source: End, destination: End, protocol: str, por
         name = "ICMPV6"
     packet = Packet(name, source.address, destination.address, port, icmp_type=ICMP_ECHO.get(name), icmp_code=0 if name in ICMP_ECHO else None)
     try:
-        found = resolve_service(cluster, packet)
+        found = resolve_service(cluster, packet) if destination.kind != "pod" else None
     except NotCollected as exc:
         return [Verdict("unknown", (), destination, port, exc.reason)]
     if found is None:

@@ -177,3 +177,22 @@ def test_labels_of_service_accounts(api: FakeApi) -> None:
     api.lists["/api/v1/serviceaccounts"] = [account]
     document = _kube.read_cluster({"host": api.url}, ["serviceaccounts"])
     assert document["serviceaccounts"] == [{"metadata": {"name": "runner", "namespace": "shop", "labels": {"role": "ci"}}}]
+
+
+def test_between_pods_only_the_services_that_policies_name_are_followed(api: FakeApi) -> None:
+    group = "/apis/crd.projectcalico.org/v1"
+    api.objects["/apis"] = {"groups": [{"name": "crd.projectcalico.org", "versions": []}]}
+    rule = {"action": "Allow", "destination": {"services": {"name": "api"}}}
+    api.lists[f"{group}/networkpolicies"] = [{"metadata": {"name": "out", "namespace": "shop"}, "spec": {"egress": [rule]}}]
+    api.lists[f"{group}/globalnetworkpolicies"] = []
+    api.lists["/apis/discovery.k8s.io/v1/endpointslices"] = [{"metadata": {"name": "other"}}]
+    api.lists["/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"] = [{"metadata": {"name": "api-x", "namespace": "shop"}}]
+    api.lists["/api/v1/services"] = [{"metadata": {"name": "api", "namespace": "shop"}}]
+    for pod in ("web-0", "api-0"):
+        api.objects[f"/api/v1/namespaces/shop/pods/{pod}"] = {"metadata": {"name": pod, "namespace": "shop"}}
+    api.lists["/api/v1/pods"] = []
+    document = _kube.read_cluster({"host": api.url}, None, {"endpoints": ["shop/web-0", "shop/api-0"]})
+    assert (names(document, "endpointslices"), document["services"]) == ({"api-x"}, [])
+    assert document["narrowed"] == ["pods", "services", "endpointslices", "deployments", "events"]
+    whole = _kube.read_cluster({"host": api.url}, None, {"endpoints": ["shop/web-0", "10.96.0.1"]})
+    assert (names(whole, "endpointslices"), names(whole, "services")) == ({"other"}, {"api"}) and "services" not in whole["narrowed"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube_fields
 
+WORDS = st.sampled_from(["metadata", "namespace", "spec", "ingress", "egress", "source", "destination", "services", "name"])
 DAEMONSET = {
     "metadata": {
         "name": "calico-node",
@@ -117,3 +118,15 @@ def test_recorded(captures: t.Callable[..., t.Any]) -> None:
             assert "last-applied" not in json.dumps(found)
             counted += 1
     assert counted > 5000
+
+
+@given(st.recursive(st.one_of(st.none(), st.text()), lambda inner: st.one_of(st.lists(inner), st.dictionaries(WORDS, inner))))
+def test_services_in_rules_of_anything(policy: t.Any) -> None:
+    assert all(isinstance(word, str) for pair in _kube_fields.services_in_rules(policy) for word in pair)
+
+
+def test_services_in_rules() -> None:
+    rules = [{"source": {"services": {"name": "a", "namespace": "x"}}}, {"destination": {"services": {"name": "b"}}}, {"source": {"nets": []}}]
+    policy = {"metadata": {"name": "p", "namespace": "y"}, "spec": {"ingress": rules[:1], "egress": rules[1:]}}
+    assert _kube_fields.services_in_rules(policy) == {("x", "a"), ("y", "b")}
+    assert _kube_fields.services_in_rules({"metadata": {"name": "p"}, "spec": {"egress": rules[1:]}}) == set()

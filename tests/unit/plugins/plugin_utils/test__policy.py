@@ -312,10 +312,15 @@ def test_tiers_in_their_order():
     assert outcome("shop/web", "shop/api", globalnetworkpolicies=[unknown]) == "unknown"
 
 
-@pytest.mark.parametrize("section", ["networkpolicies", "globalnetworkpolicies", "calico_networkpolicies", "clusternetworkpolicies", "namespaces", "services",
+@pytest.mark.parametrize("section", ["networkpolicies", "globalnetworkpolicies", "calico_networkpolicies", "clusternetworkpolicies", "namespaces",
                                      "hostendpoints"])  # fmt: skip
 def test_what_was_not_read_is_unknown_and_never_allowed(section):
     assert outcome("shop/web", "shop/api", **{section: {"error": "the API forbids it"}}) == "unknown"
+
+
+def test_services_matter_only_where_the_destination_is_no_pod():
+    unread = {"error": "the API forbids it"}
+    assert [outcome("shop/web", to, services=unread) for to in ("shop/api", "k8s02", "10.96.0.8")] == ["works", "unknown", "unknown"]
 
 
 @pytest.mark.parametrize("section", ["tiers", "networksets", "pods"])
