@@ -17,6 +17,7 @@ Owner = t.Literal["policy", "tier", "host endpoint", "profile", "unknown interfa
 # the kinds as Felix writes them into comments; "Policy" alone before v3.31
 _POLICY = re.compile(r"\b((?:Kubernetes|Global|Staged|Cluster|KubernetesCluster)*(?:NetworkPolicy)|Policy) (\S+)(?: (ingress|egress))?")
 _TIER = re.compile(r"End of tier ([^.\s]+)\.")
+_COUNTER = re.compile(r"counter packets \d+ bytes \d+ ?")
 _NFT_TABLE = re.compile(r"^(?:raw|mangle|nat|filter)-(?=cali-)")
 _HOST_ENDPOINT = re.compile(r"^cali-(?:th|fh|thfw|fhfw|to-host|from-host|to-hep|from-hep)")
 _POLICY_CHAIN = re.compile(r"^cali-(?:pi|po|gi|go)-")
@@ -38,9 +39,14 @@ class Blame:
         return f"{self.step.base.backend}, table {self.step.base.table}, chain {self.step.chain}{place}"
 
     @property
+    def rule(self) -> str:
+        """The rule, or the policy of the chain, as its tool prints it, without what it has counted."""
+        return _COUNTER.sub("", self.step.line)
+
+    @property
     def line(self) -> str:
         packets = self.step.packets
-        return self.step.line if packets is None or "counter packets" in self.step.line else f"{self.step.line} ({packets} packets)"
+        return self.rule if packets is None else f"{self.rule} ({packets} packets)"
 
 
 def calico_chain(name: str) -> str | None:

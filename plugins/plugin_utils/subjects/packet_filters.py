@@ -129,9 +129,9 @@ def backend_split(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         node = finding.fact.node
         advice = f"on {node}, flush the rules that are left in iptables-legacy (a reboot does), and let iptablesBackend of the FelixConfiguration fit the node"
         yield Cause("iptables_backend_split", "F07", node, f"{node} still has rules in iptables-legacy, and they drop the packet: {found.line}",
-                    [finding], objects=[found.step.line],
+                    [finding], objects=[found.rule],
                     why=[f"It is in {found.where}.", "The kernel runs the rules of both backends; what one accepts the other may drop."],
-                    remedies=[Remedy("advise_backend", "R0", advice, "", node=node, object=found.step.line)])  # fmt: skip
+                    remedies=[Remedy("advise_backend", "R0", advice, "", node=node, object=found.rule)])  # fmt: skip
 
 
 @cause(roots=("netfilter.dropped",))
@@ -142,10 +142,10 @@ def foreign_drop(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Caus
         whose = {"foreign": "A rule that is not Calico's", "kube-proxy": "A rule of kube-proxy"}.get(found.owner, "A rule of Calico")
         verb = "rejects" if finding.hint["verdict"] == "refused" else "drops"
         yield Cause("forward_reject_between_calico_rules" if forwarding else "filter_drops", "F08" if forwarding else None, node,
-                    f"{whose} on {node} {verb} the packet: {found.line}", [finding], objects=[found.step.line],
+                    f"{whose} on {node} {verb} the packet: {found.line}", [finding], objects=[found.rule],
                     why=[f"It is in {found.where}.", "firewalld, ufw, docker and hardening scripts write such rules; what Calico accepts they still end."],
-                    remedies=[Remedy("advise_foreign_rule", "R0", f"on {node}, take out, or accept the pods' networks before: {found.step.line}", "",
-                                     node=node, object=found.step.line)])  # fmt: skip
+                    remedies=[Remedy("advise_foreign_rule", "R0", f"on {node}, take out, or accept the pods' networks before: {found.rule}", "",
+                                     node=node, object=found.rule)])  # fmt: skip
 
 
 @cause(roots=("hostendpoint.denied",))
@@ -175,9 +175,9 @@ def way_back(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
                                          else f"on {node}, take out the {text}, or let it leave out the pods", "", node=node, object=text)])  # fmt: skip
             continue
         yield Cause("workload_rpf_drop", "F16", node, f"{node} drops packets of {asked['src']}: its way back is not the interface that they come from.",
-                    [finding], objects=[found.step.line], why=[f"The rule is in {found.where}."],
+                    [finding], objects=[found.rule], why=[f"The rule is in {found.where}."],
                     remedies=[Remedy("advise_rpf", "R0", f"on {node}, let the route to {finding.fact.value['src']} lead to the pod's own interface", "",
-                                     node=node, object=found.step.line)])  # fmt: skip
+                                     node=node, object=found.rule)])  # fmt: skip
 
 
 def _rule_before_main(diagnosis: Diagnosis, node: str, asked: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any] | None:
@@ -201,9 +201,9 @@ def invalid_dropped(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
     for finding, found, flow in _each(findings):
         node = finding.fact.node
         yield Cause("ct_invalid_drop", "F57", node, f"{node} drops the packet from {flow} as INVALID: it has seen no connection that it belongs to.",
-                    [finding], objects=[found.step.line],
+                    [finding], objects=[found.rule],
                     why=[f"The rule is in {found.where}.", "The request came untracked (doNotTrack policy) or by another way."],
                     remedies=[Remedy("advise_invalid", "R0", "let request and answer take the same way, or make the doNotTrack policy cover both", "",
-                                     node=node, object=found.step.line)])  # fmt: skip
+                                     node=node, object=found.rule)])  # fmt: skip
 
 

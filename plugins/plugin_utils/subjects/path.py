@@ -71,6 +71,8 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
                 yield Fact(*fib_fact(local, source, destination), value=value, needs=needs)
             above = [fib_fact(local, *pair) for pair in (ends, ends[::-1])] + [FactId("flannel.forward", local)]
             above.append(FactId("policy.intent", local, f"{source.address}>{destination.address}"))
+            if (source, destination) != ends:  # an answer needs the request
+                above += [FactId("policy", node, f"{destination.address}>{source.address}") for node in scope.question.nodes]
             above += [FactId("endpoint.programmed", local, pod.label) for pod in scope.pods if pod.node == local]
             yield Fact("policy", local, f"{source.address}>{destination.address}", value=value, needs=(*needs, *above))
 
