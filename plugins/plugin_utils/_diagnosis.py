@@ -51,7 +51,7 @@ class Diagnosis:
             if not self.documents.cluster.nodes or not self.documents.cluster.pods:
                 raise NotCollected("the Kubernetes API told of no node or no pod")
             if self.scope.audit:
-                self.scope = _audit.scope_of(self.documents.cluster)
+                self.scope = _audit.scope_of(self.documents.cluster, self.documents)
             else:
                 self.path = walk(self.documents.cluster, self.question)
         except NotCollected as exc:
@@ -271,7 +271,10 @@ class Diagnosis:
         ]
         if self.blind is not None:
             entries.append({"check": "everything", "node": "", "object": "", "reason": self.blind})
-        elif self.documents.cluster.rebuilt:
+        if self.scope.doubts is not None and self.scope.doubts.left_out:
+            reason = f"{self.scope.doubts.left_out} more pairs of nodes between which something is not right were not looked at one by one"
+            entries.append({"check": "pairs", "node": "", "object": "", "reason": reason})
+        if self.documents.cluster.rebuilt and self.blind is None:
             entries.insert(0, {"check": "kubernetes.api", "node": "", "object": str(self.documents.cluster.document.get("server")), "reason": API_SILENT})
         return _audit.folded(entries, _audit.unseen(self.documents, self._all_nodes)) if self.scope.audit else entries
 

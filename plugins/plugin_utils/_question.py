@@ -93,6 +93,16 @@ AUDIT = Question(NOBODY, NOBODY, "icmp")  # the whole cluster, and no pair in it
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Of a large audit: the pairs of nodes between which something is not plainly right, and the nodes with foreign routes inside of a prefix."""
+
+    pairs: tuple[tuple[str, str], ...]
+    aliens: Mapping[str, tuple[str, ...]]
+    right: Mapping[str, Mapping[str, int]]  # node -> sessions, routes that were plainly right
+    left_out: int  # pairs in doubt beyond those that are looked at one by one
+
+
+@dataclass(frozen=True)
 class Scope:
     """core: nodes whose every fact is judged. witnesses: nodes asked only for what they say of the core ones. everyone: the pods of an audit."""
 
@@ -100,6 +110,7 @@ class Scope:
     core: tuple[str, ...]
     witnesses: tuple[str, ...] = ()
     everyone: tuple[Endpoint, ...] = ()
+    doubts: Doubts | None = None
 
     @property
     def audit(self) -> bool:
@@ -131,11 +142,21 @@ class Scope:
         return self.core + self.witnesses
 
     def pairs(self, nodes: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
-        """(local, peer): each core node with all others, each witness with the core ones."""
+        """(local, peer): each core node with all others, each witness with the core ones. In a large audit those in doubt."""
+        if self.doubts is not None:
+            known = set(nodes)
+            yield from ((local, peer) for local, peer in self.doubts.pairs if peer in known)
+            return
+        nodes = tuple(nodes)
         for local in self.core:
             yield from ((local, peer) for peer in nodes if peer != local)
         for local in self.witnesses:
             yield from ((local, peer) for peer in self.core if peer != local)
+
+
+def aliens(scope: Scope, prefix: str) -> t.Iterable[str]:
+    """The asked nodes that may have a foreign route inside of the prefix."""
+    return scope.asked_nodes if scope.doubts is None else scope.doubts.aliens.get(prefix, ())
 
 
 def host_interface(namespace: str, name: str, prefix: str = "cali") -> str:

@@ -6,10 +6,18 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Mapping
 
 from ._fib import MAIN_TABLE
-from ._json import Json, objects
+from ._json import IPNetwork, Json, objects, parse_network
+
+if t.TYPE_CHECKING:
+    from ._documents import NodeFacts
+
+# rtnetlink protocols that routes of Calico carry: BIRD's and Felix's (dataplane_defs.go)
+OWN_PROTOCOLS = ("bird", "80")
+CALICO_DEVICES = ("tunl0", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali", "lo")
 
 
 def hops(route: Mapping[str, Json]) -> list[tuple[str | None, str | None]]:
@@ -50,3 +58,15 @@ def route_line(route: Mapping[str, Json]) -> str:
     for hop in objects(route.get("nexthops")):
         words += ["nexthop"] + (["via", str(hop["gateway"])] if hop.get("gateway") else []) + ["dev", str(hop.get("dev"))]
     return " ".join(words)
+
+
+def foreign_routes(facts: NodeFacts) -> list[tuple[IPNetwork, Mapping[str, Json]]]:
+    """Routes of table main that neither BIRD, nor Felix, nor the CNI plugin wrote; connected networks are among them."""
+    result = []
+    for route in facts.main_routes:
+        network = parse_network(route.get("dst"))
+        if network is not None and network.prefixlen and route.get("protocol") not in OWN_PROTOCOLS:
+            devices = [str(device) for _gateway, device in hops(route)]
+            if not any(device.startswith("cali") or (device in CALICO_DEVICES and route.get("type") == "unicast") for device in devices):
+                result.append((network, route))
+    return result

@@ -60,7 +60,7 @@ def sessions(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
                 yield from _session(local, name, family, addresses[name], peer.as_number)
             ends = tuple(FactId("node.address", end, tagged("", family)) for end in (local, name))
             yield Fact("bgp.topology", local, tagged(name, family), value={"peer": name}, needs=ends)
-        for local in scope.core:
+        for local in scope.core if cluster.section("bgppeers") else ():  # nothing else asks for peers outside of the cluster
             for peer in bgp_peers(cluster, local, family).values():
                 if not peer.node:
                     value = {"address": peer.address, "state": "Established", "peer": "", "origin": peer.origin}

@@ -13,9 +13,9 @@ from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding
 from .._json import IPNetwork, Json, NotCollected, as_mapping, family_of, objects, parse_address, parse_network, tagged
-from .._question import Scope
+from .._question import Scope, aliens
 from .._remedies import dead_felix, restart_calico_node
-from .._routes import hops, route_line
+from .._routes import foreign_routes, hops, route_line
 from .._topology import (
     VTEP_ADDRESS,
     bgp_peers,
@@ -36,10 +36,6 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .._diagnosis import Diagnosis
-
-# rtnetlink protocols that routes of Calico carry: BIRD's and Felix's (dataplane_defs.go)
-OWN_PROTOCOLS = ("bird", "80")
-CALICO_DEVICES = ("tunl0", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali", "lo")
 
 
 @expects("route.block")
@@ -69,7 +65,7 @@ def block_route(cluster: Cluster, scope: Scope, local: str, prefix: str, peer: s
     tag = tagged("", family)
     needs = [FactId("node.address", local, tag), FactId("node.address", peer, tag), FactId("vtep", peer, tag)]
     needs += [FactId("ipam.affinity", claimer, prefix) for claimer in {peer, *cluster.claimers.get(prefix, ())}]
-    needs += [FactId("route.alien", other, prefix) for other in (local, *(name for name in scope.asked_nodes if name != local))]
+    needs += [FactId("route.alien", other, prefix) for other in dict.fromkeys((local, *aliens(scope, prefix)))]
     if not felix_programs(cluster, pool_class(cluster, network) if network is not None else how):
         needs += [FactId("bgp.topology", local, tagged(peer, family))]
         needs += [FactId(kind, name, tag) for name in (local, peer) for kind in ("bird.running", "bgp.graceful_restart")]
@@ -94,10 +90,9 @@ def _session_chain(cluster: Cluster, local: str, peer: str, family: t.Any) -> It
 @expects("route.alien")
 def no_alien_routes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if cluster.backend:
-        for local in scope.asked_nodes:
-            for remote in pod_prefixes(cluster):
-                if remote.borrowed is None:
-                    yield Fact("route.alien", local, remote.prefix, value=None, needs=(FactId("pool.apart", local),))
+        for remote in pod_prefixes(cluster):
+            for local in aliens(scope, remote.prefix) if remote.borrowed is None else ():
+                yield Fact("route.alien", local, remote.prefix, value=None, needs=(FactId("pool.apart", local),))
 
 
 @expects("pool.apart")
@@ -238,18 +233,6 @@ def _line_in_bird(facts: NodeFacts, prefix: str) -> str | None:
     except NotCollected:
         pass
     return None
-
-
-def foreign_routes(facts: NodeFacts) -> list[tuple[IPNetwork, Mapping[str, Json]]]:
-    """Routes of table main that neither BIRD, nor Felix, nor the CNI plugin wrote; connected networks are among them."""
-    result = []
-    for route in facts.main_routes:
-        network = parse_network(route.get("dst"))
-        if network is not None and network.prefixlen and route.get("protocol") not in OWN_PROTOCOLS:
-            devices = [str(device) for _gateway, device in hops(route)]
-            if not any(device.startswith("cali") or (device in CALICO_DEVICES and route.get("type") == "unicast") for device in devices):
-                result.append((network, route))
-    return result
 
 
 @check("route.alien", fact="route.alien")

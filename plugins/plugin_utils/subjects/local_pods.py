@@ -14,7 +14,7 @@ from .._documents import Documents
 from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, family_of, objects, parse_address, parse_network, tagged
-from .._question import Scope, host_interface
+from .._question import Scope, aliens, host_interface
 from .._remedies import dead_felix, restart_calico_node
 from .._routes import hops, route_line
 from .._topology import host_prefix
@@ -48,8 +48,8 @@ def _pod_in(cluster: Cluster, scope: Scope, node: str, pod: Pod, ifname: str, fa
     tag, veth = tagged(pod.key, family), (FactId("veth", node, pod.key), FactId("link.steady", node, pod.key))
     block = cluster.block_of(address)
     # BIRD of another node can announce an alien route of its own, and then it wins here, too
-    aliens = [FactId("route.alien", other, str(block.cidr)) for other in scope.asked_nodes if other != node] if block is not None else []
-    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(*veth, *aliens))
+    foreign = [FactId("route.alien", other, str(block.cidr)) for other in aliens(scope, str(block.cidr)) if other != node] if block is not None else []
+    yield Fact("route.local", node, tag, {"dst": host_prefix(address), "dev": ifname, "pod": pod.key}, needs=(*veth, *foreign))
     yield Fact("neighbour.pod", node, tag, {"dst": address, "dev": ifname, "pod": pod.key}, needs=veth)
     if family == "ipv4":
         yield Fact("sysctl.forwarding", node, pod.key, {"path": f"net/ipv4/conf/{ifname}/forwarding", "value": "1", "ifname": ifname},

@@ -16,7 +16,7 @@ from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, family_of, parse_address, parse_network, tagged
 from .._path import delivery_fact, echo_from, fib_fact, walk
-from .._question import Endpoint, Scope, pod_endpoint
+from .._question import Endpoint, Scope, aliens, pod_endpoint
 from .._topology import encapsulation, tunnel_device
 
 if t.TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destina
         needs.append(delivery)
         block = cluster.block_of(destination.address)
         if delivery.kind == "route.block" and block is not None:  # the block's route can be right, and a route for a part of it in its way
-            needs += [FactId("route.alien", node, str(block.cidr)) for node in scope.asked_nodes]
+            needs += [FactId("route.alien", node, str(block.cidr)) for node in aliens(scope, str(block.cidr))]
     if destination.kind == "pod":
         needs.append(FactId("pod.address", "", destination.label))
     needs.append(FactId("tunnel.unique", local, tagged("", family_of(destination.address))))

@@ -152,3 +152,34 @@ def test_recorded_clusters(name):
         assert faults and faults[0] in expected
     else:
         assert {fault for fault in faults if fault} <= expected
+
+
+@pytest.mark.parametrize("name", recorded.names() or ["absent"])
+def test_looking_only_at_pairs_in_doubt_finds_the_same(name, monkeypatch):
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    whole = everything(name)
+    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
+    pruned = everything(name)
+    assert [(cause.id, cause.node) for cause in pruned.causes] == [(cause.id, cause.node) for cause in whole.causes]
+    assert {finding.id for finding in pruned.findings} == {finding.id for finding in whole.findings}
+    if not whole.findings and pruned.scope.doubts is not None:
+        assert not pruned.scope.doubts.pairs
+
+
+def test_more_pairs_in_doubt_than_are_looked_at_are_said(monkeypatch):
+    def dead(document):
+        document["bird"]["ipv4"]["protocols"][0]["bgp"]["state"] = "Connect"
+
+    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_audit, "MOST_PAIRS", 1)
+    diagnosis = audit(k8s01=small.together(answered(), dead))
+    assert diagnosis.scope.doubts.left_out == 1
+    assert any(entry["check"] == "pairs" and entry["reason"].startswith("1 more pairs of nodes") for entry in diagnosis.not_checked())
+
+
+def test_rows_count_what_was_plainly_right(monkeypatch):
+    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
+    diagnosis = audit()
+    assert diagnosis.scope.doubts.pairs == () and diagnosis.outcome == "healthy"
+    assert [(row["sessions"], row["routes"]) for row in diagnosis.report()["audit"]["nodes"]] == [({"right": 1, "of": 1}, {"right": 1, "of": 1})] * 2
