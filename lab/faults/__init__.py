@@ -46,6 +46,9 @@ FLANNEL = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.flannel),
 FLANNEL_VXLAN = Modes(tuple(name for name in FLANNEL.names if MODES[name].device), "there is no flannel.1")
 FLANNEL_HOSTGW = Modes(tuple(name for name in FLANNEL.names if not MODES[name].device), "flanneld does not check its routes, or does not run")
 BRIDGED = Modes(tuple(name for name, mode in WITH_IPV4.items() if not mode.backend), "there is no cni0")
+DIRECT = Modes(
+    tuple(name for name, mode in WITH_IPV4.items() if not mode.tunnel and not mode.device and mode.subnets == 1), "a tunnel carries the packets between nodes"
+)
 VXLAN = Modes(tuple(name for name, mode in WITH_IPV4.items() if mode.tunnel == "vxlan"), "there is no vxlan.calico")
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lab.api.client import CALICO, Json
 from lab.api.objects import node as node_object
 from lab.cluster import Lab
+from lab.errors import LabError
 from lab.plan import Node
 from lab.processes import send, wait_for
 
@@ -52,3 +57,45 @@ def affinity(lab: Lab, node: str, cidr: str) -> Json:
     spec = {"cidr": cidr, "deleted": "false", "node": node, "state": "confirmed", "type": "host"}
     name = f"{node}-{cidr.replace('.', '-').replace('/', '-')}"
     return {"apiVersion": CALICO, "kind": "BlockAffinity", "metadata": {"name": name}, "spec": spec}
+
+
+@contextmanager
+def asking(lab: Lab, source: str, destination: str) -> Iterator[None]:
+    """A client in a pod that tries to reach another one again and again, and nodes that track its connections as Felix's rules make them."""
+    there = lab.pod(destination)
+    nodes = [node.name for node in lab.nodes]
+    rule = ["FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"]
+    for node in nodes:
+        lab.run(node, "iptables", "-A", *rule)
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.wait(0.5):
+            lab.connect(source, there.address, there.port)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        client.join()
+        for node in nodes:
+            lab.run(node, "iptables", "-D", *rule, check=False)
+
+
+@contextmanager
+def switch_drops(lab: Lab, match: str) -> Iterator[None]:
+    """The network between the nodes drops what nft matches so."""
+    nft = ["ip", "netns", "exec", lab.description.fabric, "nft"]
+    _run([*nft, "-f", "-"], f"table bridge lab_drops {{ chain forward {{ type filter hook forward priority 0; {match} drop; }}; }}")
+    try:
+        yield
+    finally:
+        _run([*nft, "delete", "table", "bridge", "lab_drops"])
+
+
+def _run(command: list[str], given: str = "") -> None:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")

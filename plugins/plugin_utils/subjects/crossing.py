@@ -66,7 +66,9 @@ def _age(entry: Mapping[str, Json]) -> int:
 
 
 def _small(entry: Mapping[str, Json]) -> bool | None:
-    """None: the kernel does not count (nf_conntrack_acct)."""
+    """A TCP connection that waits has sent nothing but a SYN. None: the kernel does not count (nf_conntrack_acct)."""
+    if entry.get("state") == "SYN_SENT":
+        return True
     packets, size = entry.get("packets"), entry.get("bytes")
     return size / packets <= SMALL if isinstance(packets, int) and packets and isinstance(size, int) else None
 

@@ -66,6 +66,7 @@ def test_what_left_one_node_and_never_reached_the_other():
         ([entry(timeout=100)], [], "not_applicable"),  # of something before
         ([entry(timeout=100), entry("seen_reply", sport=4001)], [], "ok"),
         ([entry(), entry("seen_reply", sport=4001)], [], "not_applicable"),  # nothing is counted, so it may have been a large one
+        ([entry(state="SYN_SENT"), entry("seen_reply", sport=4001)], [], "finding"),
         ([entry(packets=1, bytes=60), entry("seen_reply", sport=4001)], [], "finding"),
         ([entry(packets=2, bytes=3000)], [], "not_applicable"),
         ([entry(protocol="icmp", timeout=28)], [], "finding"),

@@ -1,0 +1,95 @@
+"""Faults of what carries pods' packets between the nodes: filters of a node, and the network in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.cluster import Lab
+from lab.faults import DIRECT, FLANNEL_VXLAN, IPIP, VXLAN, Modes, fault
+from lab.faults.steps import asking, cut_off, switch_drops
+from lab.flannel.flanneld import PORT as FLANNEL_PORT
+from lab.modes import MODES
+
+SOURCE, DESTINATION = "shop/web-2", "shop/web-0"  # crosses the subnets, where there are two
+QUESTION = (SOURCE, DESTINATION, 8080)
+ANY_VXLAN = Modes((*VXLAN.names, *FLANNEL_VXLAN.names), "nothing is carried by VXLAN")
+ENTERS = ["INPUT", "-i", "eth0"]
+
+
+def _port(lab: Lab) -> int:
+    return FLANNEL_PORT if MODES[lab.mode].flannel else 4789
+
+
+def _dropped(lab: Lab, *match: str) -> Iterator[None]:
+    lab.run("k8s01", "iptables", "-I", *ENTERS, *match, "-j", "DROP")
+    cut_off(lab, SOURCE, DESTINATION)
+    yield
+    lab.run("k8s01", "iptables", "-D", *ENTERS, *match, "-j", "DROP", check=False)
+
+
+@fault("tunnel_blocked_ipip.rule", number="F03", breaks="netfilter.tunnel.blocked", node="k8s01", modes=IPIP, question=QUESTION)
+def ipip_dropped(lab: Lab) -> Iterator[None]:
+    """A firewall of k8s01 drops IP protocol 4."""
+    yield from _dropped(lab, "-p", "4")
+
+
+@fault("tunnel_blocked_vxlan.rule", number="F04", breaks="netfilter.tunnel.blocked", node="k8s01", modes=ANY_VXLAN, question=QUESTION)
+def vxlan_dropped(lab: Lab) -> Iterator[None]:
+    """A firewall of k8s01 drops the UDP port of VXLAN."""
+    yield from _dropped(lab, "-p", "udp", "--dport", str(_port(lab)))
+
+
+def _lost(lab: Lab, match: str) -> Iterator[None]:
+    with switch_drops(lab, match), asking(lab, SOURCE, DESTINATION):
+        cut_off(lab, SOURCE, DESTINATION)
+        yield
+
+
+@fault("tunnel_blocked_ipip.network", number="F03", breaks="flow.lost", node="k8s03", modes=IPIP, question=QUESTION)
+def ipip_lost(lab: Lab) -> Iterator[None]:
+    """The network between the nodes drops IP protocol 4, while a client keeps asking."""
+    yield from _lost(lab, "ip protocol 4")
+
+
+@fault("tunnel_blocked_vxlan.network", number="F04", breaks="flow.lost", node="k8s03", modes=ANY_VXLAN, question=QUESTION)
+def vxlan_lost(lab: Lab) -> Iterator[None]:
+    """The network between the nodes drops the UDP port of VXLAN, while a client keeps asking."""
+    yield from _lost(lab, f"udp dport {_port(lab)}")
+
+
+@fault("cloud_src_dst_check", number="F71", breaks="flow.lost", node="k8s03", modes=DIRECT, question=QUESTION)
+def sources_checked(lab: Lab) -> Iterator[None]:
+    """The network between the nodes drops what a node sends from another address than its own, as clouds do, while a client keeps asking."""
+    pods = ", ".join(node.block for node in lab.nodes)
+    yield from _lost(lab, f"ip saddr {{ {pods} }}")
+
+
+OTHER = "10.2.7.252"
+HOSTS = "cali40all-hosts-net"
+
+
+@fault(
+    "tunnel_source_not_allowed", number="F41", breaks="netfilter.tunnel.blocked", node="k8s01", objects=(OTHER,), question=QUESTION,
+    modes=Modes(tuple(name for name in IPIP.names if MODES[name].subnets == 1), "the tunnel's device has the address, or a router stands between"),
+)  # fmt: skip
+def another_source(lab: Lab) -> Iterator[None]:
+    """k8s03 sends IPIP from a second address of its NIC, and k8s01 takes it only from addresses that the nodes announce, by Felix's own rules."""
+    network = f"{lab.node('k8s03').address.rpartition('.')[0]}.0/24"
+    ipip = ["INPUT", "-p", "4", "-m", "comment", "--comment"]
+    allow = [*ipip, "Allow IPIP packets from Calico hosts", "-m", "set", "--match-set", HOSTS, "src", "-j", "ACCEPT"]
+    drop = [*ipip, "Drop IPIP packets from non-Calico hosts", "-j", "DROP"]
+    lab.run("k8s01", "ipset", "create", HOSTS, "hash:net")
+    for node in lab.nodes:
+        lab.run("k8s01", "ipset", "add", HOSTS, node.address)
+    for rule in (allow, drop):
+        lab.run("k8s01", "iptables", "-A", *rule)
+    connected = ["ip", "route", "replace", network, "dev", "eth0", "proto", "kernel", "scope", "link", "src"]
+    lab.run("k8s03", "ip", "addr", "add", f"{OTHER}/32", "dev", "eth0")
+    lab.run("k8s03", *connected, OTHER)
+    cut_off(lab, SOURCE, DESTINATION)
+    yield
+    lab.run("k8s03", *connected, lab.node("k8s03").address)
+    lab.run("k8s03", "ip", "addr", "del", f"{OTHER}/32", "dev", "eth0", check=False)
+    for rule in (allow, drop):
+        lab.run("k8s01", "iptables", "-D", *rule, check=False)
+    lab.run("k8s01", "ipset", "destroy", HOSTS, check=False)
