@@ -83,6 +83,34 @@ def interface(namespace: str, name: str) -> str:
     return "cali" + hashlib.sha1(f"{namespace}.{name}".encode(), usedforsecurity=False).hexdigest()[:11]
 
 
+def policies(nodes: int) -> dict[str, Any]:
+    """Two NetworkPolicies a node in their own namespaces, 500 global ones, sets of 10,000 prefixes; the asked pods are allowed to talk."""
+    teams = ["app", *(f"team-{number}" for number in range(nodes // 5))]
+    peers = [{"namespaceSelector": {"matchLabels": {"team": "app"}}}, {"podSelector": {"matchLabels": {"app": "app-0"}}}]
+    ingress = {"policyTypes": ["Ingress"], "ingress": [{"from": peers, "ports": [{"port": 8080}]}]}
+    own = [
+        {
+            "metadata": {"name": f"allow-{number}", "namespace": teams[number % len(teams)]},
+            "spec": {"podSelector": {"matchLabels": {"app": f"app-{number % PODS}"}}, **ingress},
+        }
+        for number in range(2 * nodes)
+    ]
+    deny = {"types": ["Ingress"], "ingress": [{"action": "Deny", "source": {"selector": "has(list)"}}]}
+    overall = [{"metadata": {"name": f"deny-{n}"}, "spec": {"selector": f"app == 'other-{n}'", "order": n, **deny}} for n in range(500)]
+    sets = [
+        {"metadata": {"name": f"list-{n}", "labels": {"list": str(n)}}, "spec": {"nets": [f"198.18.{n}.{m}/32" for m in range(200)]}} for n in range(50)
+    ]
+    empty = ("serviceaccounts", "services", "endpointslices", "clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "hostendpoints",
+             "calico_networkpolicies", "tiers", "networksets")  # fmt: skip
+    return {
+        "namespaces": [{"metadata": {"name": team, "labels": {"team": team}}} for team in teams],
+        "networkpolicies": own,
+        "globalnetworkpolicies": overall,
+        "globalnetworksets": sets,
+        **{section: [] for section in empty},
+    }
+
+
 def cluster_document(nodes: int) -> dict[str, Any]:
     """What the API says. node-1 announces the address of a bridge."""
     listed = []
@@ -110,7 +138,7 @@ def cluster_document(nodes: int) -> dict[str, Any]:
         "pods": pods,
         "daemonsets": [{"metadata": {"name": "calico-node", "namespace": "kube-system"}, "spec": {"template": template}}],
         "deployments": [],
-        "namespaces": [],
+        **policies(nodes),
         "ippools": [{"metadata": {"name": "pool"}, "spec": {"cidr": "10.64.0.0/10", "ipipMode": "Always", "vxlanMode": "Never"}}],
         "ipamblocks": [{"metadata": {}, "spec": {"cidr": block(n), "affinity": f"host:node-{n}", "allocations": taken}} for n in range(nodes)],
         "blockaffinities": [{"metadata": {}, "spec": {"cidr": block(n), "node": f"node-{n}", "state": "confirmed"}} for n in range(nodes)],
