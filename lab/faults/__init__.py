@@ -15,6 +15,7 @@ from lab.errors import LabError
 from lab.faults.hold import heal as heal_held
 from lab.faults.hold import inject as inject_held
 from lab.modes import MODES
+from lab.processes import wait_for
 
 Generator = Callable[[Lab], Iterator[None]]
 Question = tuple[str, str, int]
@@ -85,7 +86,12 @@ class Fault:
         there = lab.pod(destination)
         told = lab.client.get("pods", there.name, there.namespace)["status"]["podIPs"]  # a fault can give a pod another address
         address = next(item["ip"] for item in told if (":" in item["ip"]) == (self.family == 6))
-        return (lab.connect(source, address, there.port) == destination) == self.works_in(lab.mode)
+        wanted = self.works_in(lab.mode)
+        try:  # routes may still be moving
+            wait_for(lambda: (lab.connect(source, address, there.port) == destination) == wanted, f"{self.name} shows", SETTLES)
+        except LabError:
+            return False
+        return True
 
     def why_not(self, mode: str) -> str:
         """Why it cannot occur in a mode; "" where it can."""
@@ -104,6 +110,7 @@ class Fault:
         heal_held(lab, self.name)
 
 
+SETTLES = 20.0  # seconds
 _found: dict[str, Fault] = {}
 
 
