@@ -149,7 +149,7 @@ class _Walk:
         self.to = asked if backend is None else end_at(cluster, backend.address)
         self.translated = packet if backend is None else replace(packet, dst=backend.address, dport=backend.port)
         self.points: list[Point] = []
-        self.tracked = True
+        self.accepted = False  # by an untracked or a preDNAT policy: then no other of the HostEndpoint is asked
 
     def verdict(self) -> Verdict:
         """Every place is asked, also behind one that denies: what is repaired first would only uncover the next."""
@@ -184,7 +184,8 @@ class _Walk:
         if self.to.node == entry:
             self._deliver(packet, None)
             return
-        self._host(entry, "ingress", packet, "forward", None)
+        if not self.accepted:
+            self._host(entry, "ingress", packet, "forward", None)
         self._host(entry, "egress", packet, "forward", self._tunnel(entry, self.to))
         self._arrive(self._masqueraded(packet, entry) if self._masquerades(entry) else packet, entry)
 
@@ -228,22 +229,25 @@ class _Walk:
             return self._nat_outgoing(packet, to)
         if self.source.kind == "node":
             packet = self._masqueraded(packet, node) if device is not None else packet
-            if not self._host(node, "egress", packet, "untracked", device):
+            if self._host(node, "egress", packet, "untracked", device):
+                self._answer(node, "egress", packet, device)
+            else:
                 self._host(node, "egress", packet, "normal", device)
         return packet
 
     def _enter(self, node: str, packet: Packet, device: str | None) -> None:
         """What meets a packet on a node before its destination is looked at."""
-        self.tracked = not self._host(node, "ingress", packet, "untracked", device)
-        self._host(node, "ingress", packet, "prednat", device)
+        self.accepted = self._host(node, "ingress", packet, "untracked", device)
+        if self.accepted and self.to.kind == "node" and self.to.node == node:
+            self._answer(node, "ingress", packet, device)
+        self.accepted = self.accepted or self._host(node, "ingress", packet, "prednat", device)
 
     def _deliver(self, packet: Packet, device: str | None) -> None:
         node = str(self.to.node)
+        if not self.accepted:
+            self._host(node, "ingress", packet, "forward" if self.to.kind == "pod" else "normal", device)
         if self.to.kind == "pod":
-            self._host(node, "ingress", packet, "forward", device)
             self._pod(self.to, "ingress", packet)
-        elif self.to.kind == "node" and self.tracked:
-            self._host(node, "ingress", packet, "normal", device)
 
     # ------------------------------------------------------------------ addresses
 
@@ -301,7 +305,7 @@ class _Walk:
         self.points.append(Point(str(end.node), way, "normal", member, packet, decision.action, decision.why, decision))
 
     def _host(self, node: str, way: Way, packet: Packet, chain: Chain, device: str | None) -> bool:
-        """What a node's HostEndpoint says in one chain; whether an untracked policy has let the packet pass. device: a tunnel's, None for the NIC."""
+        """What a node's HostEndpoint says in one chain; whether a policy of it accepts the packet. device: a tunnel's, None for the NIC."""
         local = self.source.kind == "node" and self.source.node == node and way == "egress"
         member: Member | None = None
         try:
@@ -316,26 +320,17 @@ class _Walk:
             self.points.append(Point(node, way, chain, member, packet, "unknown", exc.reason, local=local))
             return False
         self.points.append(Point(node, way, chain, member, packet, decision.action, decision.why, decision, local=local))
-        if chain == "untracked" and decision.action == "allow":
-            if local or (self.to.kind == "node" and self.to.node == node):
-                self._answer(member, node, way, packet)
-                return True
-        return False
+        return decision.action == "allow"
 
-    def _answer(self, member: Member, node: str, way: Way, packet: Packet) -> None:
+    def _answer(self, node: str, way: Way, packet: Packet, device: str | None) -> None:
         """The answer of an untracked packet is no part of a connection: it needs a rule of its own."""
         back: Way = "egress" if way == "ingress" else "ingress"
         answer = Packet(packet.protocol, packet.dst, packet.src or "", packet.sport, packet.dport, icmp_type={8: 0, 128: 129}.get(packet.icmp_type or -1),
                         icmp_code=packet.icmp_code, client="destination")  # fmt: skip
-        try:
-            decision = self.policies.decide(member, back, answer, "untracked")
-            if decision.action == "none" and packet.protocol == "UDP":
-                decision = self.policies.decide(member, back, answer)
-        except NotCollected as exc:
-            self.points.append(Point(node, back, "untracked", member, answer, "unknown", exc.reason))
+        if self._host(node, back, answer, "untracked", device):
             return
-        if decision.action == "allow":
-            self.points.append(Point(node, back, "untracked", member, answer, "allow", decision.why, decision))
+        if packet.protocol == "UDP":
+            self._host(node, back, answer, "normal", device)
         else:
-            why = decision.why if decision.action == "deny" else "the answer of an untracked packet belongs to no connection, and no untracked policy allows it"
-            self.points.append(Point(node, back, "untracked", member, answer, "deny", why, decision))
+            why = "the answer of an untracked packet belongs to no connection, and no untracked policy allows it"
+            self.points.append(Point(node, back, "untracked", self.points[-1].member, answer, "deny", why, self.points[-1].decision))

@@ -264,6 +264,20 @@ def test_2_an_untracked_allow_needs_one_for_the_answer():
     assert outcome("outside", "shop/api", "udp/81", hostendpoints=host, globalnetworkpolicies=[both]) == "timeout"
 
 
+@pytest.mark.parametrize("chain", ["preDNAT", "doNotTrack"])
+def test_what_an_early_policy_accepts_no_other_of_the_host_endpoint_is_asked(chain):
+    early = {chain: True, "applyOnForward": True, "ingress": [{"action": "Allow"}]}
+    if chain == "doNotTrack":
+        early |= {"types": ["Ingress", "Egress"], "egress": [{"action": "Allow"}]}
+    first = calico("early", selector="has(host)", order=10, **early)
+    later = calico("later", selector="has(host)", order=1, applyOnForward=True, ingress=[{"action": "Deny"}])
+    host = [host_endpoint("host", "k8s02")]
+    for destination in ("k8s02", "shop/api"):
+        assert outcome("outside", destination, hostendpoints=host, globalnetworkpolicies=[later]) == "timeout"
+        assert outcome("outside", destination, hostendpoints=host, globalnetworkpolicies=[later, first]) == "works"
+    assert outcome("outside", "shop/api", hostendpoints=host, globalnetworkpolicies=[first], networkpolicies=[DENY_ALL]) == "timeout"
+
+
 def test_17_pass_in_the_last_tier_ends_in_the_profile():
     skip = calico("skip", order=10, ingress=[{"action": "Pass"}])
     assert outcome("shop/web", "shop/api", globalnetworkpolicies=[skip], networkpolicies=[DENY_ALL]) == "works"
