@@ -79,10 +79,6 @@ class Fib:
         return None
 
 
-def route_to(rules: Sequence[Mapping[str, Json]], routes: Iterable[Route], dst: str, src: str | None = None, iif: str | None = None) -> dict[str, Json]:
-    return Fib(rules, routes).route_to(dst, src, iif)
-
-
 def _in_order(rules: Sequence[Mapping[str, Json]], family: str) -> list[Mapping[str, Json]]:
     return sorted((r for r in rules if r.get("family") in (None, family)), key=lambda r: r.get("priority") or 0) or list(DEFAULT_RULES)
 

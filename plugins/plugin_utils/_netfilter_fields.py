@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ._json import Json, as_list, as_mapping
 from ._netfilter_ground import Ground
-from ._netfilter_rules import CLIENTS, ICMP, ICMPV6, NO_PORT, PROTOCOLS, TCP, UDP, Match, Packet, has_name, in_ports, protocol_number
+from ._netfilter_rules import CLIENTS, ICMP, ICMPV6, NO_PORT, PROTOCOLS, TCP, WITH_PORTS, Match, Packet, has_name, in_ports, protocol_number
 from ._netfilter_sets import networks_of
 from ._prefixes import Prefixes, number
 
@@ -94,7 +94,7 @@ def _together(parts: list[Field]) -> Field:
 def _port(source: bool) -> Callable[[Packet], Value]:
     def value(packet: Packet) -> Value:
         port = packet.sport if source else packet.dport
-        return port if port is not None else CLIENTS if packet.protocol in (TCP, UDP) else NO_PORT
+        return port if port is not None else CLIENTS if packet.protocol in WITH_PORTS else NO_PORT
 
     return value
 

@@ -116,7 +116,6 @@ class Host:
 
     name: str
     filters: Filters
-    devices: tuple[str, ...] = ()
     connections: list[Connection] = field(default_factory=list)
 
     @property

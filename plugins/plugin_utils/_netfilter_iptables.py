@@ -27,8 +27,7 @@ from ._netfilter_rules import (
     RETURN,
     SNAT,
     STRANGE,
-    TCP,
-    UDP,
+    WITH_PORTS,
     Base,
     Effect,
     Match,
@@ -174,6 +173,7 @@ def _merged(parsed: _iptables.Rule) -> Iterator[tuple[_iptables.Condition, froze
             owner = max((mark for mark in marks if mark < place), default=None)
             if owner is not None:
                 options.setdefault(owner, set()).add(condition.option)
+    sets_recent = any((c.of, c.option) == ("recent", "--set") for c in parsed.conditions)  # it notes the packet and matches
     rpfilter = frozenset(c.option for c in parsed.conditions if c.of == "rpfilter")
     seen_rpfilter = False
     for place, condition in enumerate(parsed.conditions):
@@ -181,6 +181,8 @@ def _merged(parsed: _iptables.Rule) -> Iterator[tuple[_iptables.Condition, froze
             if not seen_rpfilter:
                 yield condition, rpfilter
             seen_rpfilter = True
+        elif condition.of == "recent" and sets_recent:
+            continue
         elif condition.option not in ("--limit-iface-in", "--limit-iface-out", "--return-nomatch"):
             yield condition, frozenset(options.get(place, ()))
 
@@ -208,7 +210,7 @@ def _matcher(condition: _iptables.Condition, options: frozenset[str], ground: Gr
     of, option, values = condition.of, condition.option, condition.values
     if of == "":
         return _plain(option, values)
-    if of in ("tcp", "udp", "multiport") and option in ("--sport", "--sports", "--dport", "--dports", "--ports"):
+    if of in ("tcp", "udp", "sctp", "multiport") and option in ("--sport", "--sports", "--dport", "--dports", "--ports"):
         return _ports(option, values[0])
     if of == "tcp" and option == "--tcp-flags":
         asked, set_ = frozenset(values[0].split(",")), frozenset(values[1].split(",")) - {"NONE"}
@@ -333,7 +335,7 @@ def _member(members: Members, directions: list[str]) -> Test:
         if len(directions) == 1:
             return members.has((address,))
         port = packet.sport if port_by_source else packet.dport
-        return members.has((address, packet.protocol, CLIENTS if port is None and packet.protocol in (TCP, UDP) else port))
+        return members.has((address, packet.protocol, CLIENTS if port is None and packet.protocol in WITH_PORTS else port))
 
     return test
 

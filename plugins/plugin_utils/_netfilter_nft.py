@@ -34,7 +34,9 @@ from ._netfilter_rules import (
 )
 from ._netfilter_sets import Members, networks_of, plain_member
 
-IDLE = ("counter", "log", "comment", "continue", "meter")
+# what notes something and lets the packet go on; `set` is `add @set {...}` and `update @set {...}`
+IDLE = ("counter", "log", "comment", "continue", "set", "flow", "ct helper", "ct timeout", "ct expectation")
+ADDRESSING = ("saddr", "daddr", "sport", "dport")
 FINAL = ("accept", "drop", "reject", "return")
 NATS = {"dnat": DNAT, "snat": SNAT, "masquerade": MASQUERADE, "redirect": REDIRECT}
 ADDRESSES = ("ipv4_addr", "ipv6_addr")
@@ -106,7 +108,7 @@ class _Table:
                 verdict, target = kind, str(as_mapping(value).get("target"))
             elif kind in NATS:
                 verdict, target = NATS[kind], _translation(as_mapping(value))
-            elif kind in ("limit", "match", "quota", "connlimit", "set", "xt"):
+            elif kind in ("limit", "match", "quota", "connlimit", "ct count", "meter", "xt"):
                 tests.append(never_told)
             elif kind not in IDLE:
                 verdict, target = STRANGE, kind
@@ -285,7 +287,7 @@ def _mangled(value: Mapping[str, Json]) -> Effect | None:
     key = as_mapping(value.get("key"))
     changes_mark, changes_ct = as_mapping(key.get("meta")).get("key") == "mark", as_mapping(key.get("ct")).get("key") == "mark"
     if not (changes_mark or changes_ct):
-        return (lambda packet: None) if "payload" not in key else None
+        return (lambda packet: None) if as_mapping(key.get("payload")).get("field") not in (*ADDRESSING, None) or "payload" not in key else None
     worked_out = _mark_of(value.get("value"))
     if worked_out is None:
         return None

@@ -20,6 +20,7 @@ PROTOCOLS = {
     "vrrp": 112, "sctp": 132, "udplite": 136,
 }  # fmt: skip
 TCP, UDP, ICMP, ICMPV6, IPIP = 6, 17, 1, 58, 4
+WITH_PORTS = (6, 17, 33, 132, 136)
 ALL_BITS = 0xFFFFFFFF
 # the bits of the status word of a tracked connection (linux/netfilter/nf_conntrack_common.h)
 SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, SRC_NAT_DONE, DST_NAT_DONE = 2, 4, 8, 0x10, 0x20, 0x80, 0x100
@@ -228,7 +229,7 @@ def in_ports(spans: tuple[tuple[int, int], ...], port: int | None, protocol: int
     """Whether a port is in one of the spans; of a client's own port as far as that can be told."""
     if port is not None:
         return any(low <= port <= high for low, high in spans)
-    if protocol not in (TCP, UDP):
+    if protocol not in WITH_PORTS:
         return False
     lowest, highest = EPHEMERAL
     if any(low <= lowest and high >= highest for low, high in spans):

@@ -13,7 +13,23 @@ from dataclasses import dataclass, replace
 from ._fib import Fib
 from ._json import Json, NotCollected, as_mapping
 from ._netfilter_hooks import Connection, Filters, Host, Stop
-from ._netfilter_rules import ICMP, ICMPV6, REJECT, TCP, UDP, Packet, Run, Step, Unknown, every_way
+from ._netfilter_rules import (
+    ASSURED,
+    CONFIRMED,
+    DST_NAT_DONE,
+    ICMP,
+    ICMPV6,
+    PROTOCOLS,
+    REJECT,
+    SEEN_REPLY,
+    SRC_NAT_DONE,
+    TCP,
+    Packet,
+    Run,
+    Step,
+    Unknown,
+    every_way,
+)
 
 if t.TYPE_CHECKING:
     from ._documents import NodeFacts
@@ -22,14 +38,15 @@ if t.TYPE_CHECKING:
 Verdict = t.Literal["works", "timeout", "refused", "eperm", "unknown"]
 MOST_NODES = 8  # that a packet is followed through, to and fro
 ECHO = {"inet": (ICMP, 8, 0), "inet6": (ICMPV6, 128, 129)}
-TUNNELS = ("ipip", "ip6tnl", "sit")
+TUNNELS = ("ipip", "ip6tnl", "sit", "vxlan")
+KNOWN = SEEN_REPLY | ASSURED | CONFIRMED | SRC_NAT_DONE | DST_NAT_DONE  # of a connection that both ends have seen
 
 
 @dataclass(frozen=True)
 class Flow:
     """What is asked. node: where the source is, None outside of the cluster. host: the source is the node itself. port: None for an echo."""
 
-    protocol: t.Literal["tcp", "udp", "icmp"]
+    protocol: t.Literal["tcp", "udp", "sctp", "icmp"]
     src: str
     dst: str
     port: int | None = None
@@ -220,9 +237,18 @@ class _Walk:
         flow = self.flow
         if flow.protocol == "icmp":
             number, request, _answer = ECHO[self.family]
-            return Packet(number, flow.src, flow.dst, icmp=(request, 0))
+            return Packet(number, self._source(), flow.dst, icmp=(request, 0))
         flags = frozenset({"SYN"} if first else {"ACK"}) if flow.protocol == "tcp" else frozenset()
-        return Packet(TCP if flow.protocol == "tcp" else UDP, flow.src, flow.dst, None, flow.port, flags=flags)
+        return Packet(PROTOCOLS[flow.protocol], self._source(), flow.dst, None, flow.port, flags=flags)
+
+    def _source(self) -> str:
+        """A node that sends through a tunnel takes the tunnel's address."""
+        if not self.flow.host or self.flow.node is None:
+            return self.flow.src
+        node = self._node(self.flow.node)
+        device = node.fib.route_to(self.flow.dst).get("dev")
+        own = [text for text, held in node.addresses.items() if held == device and (":" in text) == (self.family == "inet6")]
+        return own[0] if device in node.tunnels and own else self.flow.src
 
     def _send_request(self, first: bool) -> End:
         flow = self.flow
@@ -245,9 +271,9 @@ class _Walk:
             end = self._from_node(arrived.node, packet)
         else:
             end = self._into(arrived.node, arrived.device, packet)
-        got = end.packet
-        if (got.src, got.dst) != (self.flow.dst, self.flow.src) or (self.flow.port is not None and got.sport != self.flow.port):
-            raise _Lost(f"the answer comes from {got.src} to {got.dst}, not from {self.flow.dst} to {self.flow.src}")
+        got, source = end.packet, self._source()
+        if (got.src, got.dst) != (self.flow.dst, source) or (self.flow.port is not None and got.sport != self.flow.port):
+            raise _Lost(f"the answer comes from {got.src} to {got.dst}, not from {self.flow.dst} to {source}")
 
     def _from_outside(self, packet: Packet) -> End:
         """From a machine that is no node: to the node that has the address, or that has the pod."""
@@ -274,7 +300,7 @@ class _Walk:
                 first, answer = self._packet(True), replace(self._packet(True))
                 original = (first.protocol, first.src, first.sport, first.dst, first.dport)
                 reply = (answer.protocol, answer.dst, answer.dport, answer.src, answer.sport)
-                self.hosts[name].connections.append(Connection(original, reply, 0x18E))
+                self.hosts[name].connections.append(Connection(original, reply, KNOWN))
         return self.hosts[name]
 
     def _into(self, name: str, device: str, packet: Packet, depth: int = 0) -> End:

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils._fib import route_to
+from ansible_collections.podnet.doctor.plugins.plugin_utils._fib import Fib
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
 from ansible_collections.podnet.doctor.tests.unit import small
+
+
+def route_to(rules, routes, *asked, **more):
+    return Fib(rules, routes).route_to(*asked, **more)
+
 
 ROUTES = [
     small.route("0.0.0.0/0", "eth0", gateway="10.2.7.254"),

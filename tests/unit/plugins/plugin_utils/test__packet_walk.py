@@ -101,6 +101,31 @@ def test_one_rule(rule: str, verdict: str) -> None:
         assert result.way.steps[-1].line.endswith(rule[rule.index("-A") :] if "-A" in rule else "policy drop")
 
 
+def test_session_affinity_notes_the_client_and_goes_on() -> None:
+    seen = f"-m recent --rcheck --seconds 10800 --reap --name SEP --mask 255.255.255.255 --rsource -j DNAT --to-destination {POD2}:8080"
+    noted = f"-m recent --set --name SEP --mask 255.255.255.255 --rsource -p tcp -j DNAT --to-destination {POD2}:8080"
+    rules = [f"-t nat -A PREROUTING -d {SERVICE}/32 {rule}" for rule in (seen, noted)]
+    assert walked(*rules, flow=Flow("tcp", POD1, SERVICE, 80, "node1")).verdict == "works"
+
+
+def test_other_protocols_with_ports() -> None:
+    asked = Flow("sctp", POD1, POD2, 9999, "node1")
+    assert walked("-A FORWARD -p sctp -m sctp --dport 9999 -j DROP", flow=asked).verdict == "timeout"
+    assert walked("-A FORWARD -p udp -m udp --dport 9999 -j DROP", flow=asked).verdict == "works"
+
+
+def test_a_node_takes_the_address_of_its_tunnel() -> None:
+    far = [{"family": "inet", "table": 254, "type": "unicast", "dst": "10.253.2.0/26", "dev": "tunl0", "gateway": NODE2}]
+    links = [{"ifname": "tunl0", "linkinfo": {"info_kind": "ipip"}}, {"ifname": "eth0"}]
+    addresses = [*facts(1).addresses, {"ifname": "tunl0", "local": "10.253.1.1", "prefixlen": 32, "family": "inet"}]
+    asked = Flow("tcp", NODE1, POD2, 80, "node1", host=True)
+    drop = f"-A OUTPUT -s {NODE1}/32 -j DROP"
+    routes = [*far, *(route for route in facts(1).routes if route["dst"] != "10.253.2.0/26")]
+    assert walked(drop, flow=asked).verdict == "timeout"
+    assert walked(drop, flow=asked, routes=routes, links=links, addresses=addresses).verdict != "timeout"
+    assert walked("-A OUTPUT -s 10.253.1.1/32 -j DROP", flow=asked, routes=routes, links=links, addresses=addresses).verdict == "timeout"
+
+
 def test_doubt_never_accepts() -> None:
     assert walked("-A FORWARD -m strange --thing 1 -j ACCEPT", "-P FORWARD DROP").verdict == "unknown"
     assert walked("-A FORWARD -m strange --thing 1 -j DROP", "-A FORWARD -j DROP").verdict == "timeout"
