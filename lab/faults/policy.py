@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.api.objects import labels_of
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults import FELIX, fault
+from lab.faults.steps import cut_off
 from lab.plan import Pod
-from lab.processes import wait_for
+from lab.processes import send, wait_for
 
 ACCEPTED, NOT_PASSED = "-m mark --mark 0x10000/0x10000", "-m mark --mark 0x0/0x20000"
 OPEN = 9  # the only port that the policies leave open
@@ -113,6 +116,18 @@ def _rules(lab: Lab, node: str, way: Way, name: str, selected: list[Pod]) -> Rul
     return rules
 
 
+def _rules_without(lab: Lab, unknown: Pod) -> Rules:
+    """What Felix has written on a node before it heard of one of its pods."""
+    rules = Rules()
+    rules.begin()
+    for way in WAYS:
+        for pod in lab.pods:
+            if pod.node == unknown.node and pod != unknown:
+                rules.endpoint(way, pod, "")
+        rules.add(way.dispatch, "", "-j DROP", "Unknown interface")
+    return rules
+
+
 def _forget(lab: Lab, node: str) -> None:
     """Calico's chains, whichever there are, and the jump to them."""
     saved = lab.run(node, "iptables-save", "-t", "filter").splitlines()
@@ -166,3 +181,69 @@ def ingress(lab: Lab) -> Iterator[None]:
 def egress(lab: Lab) -> Iterator[None]:
     """A NetworkPolicy lets the web pods open connections to no other pod."""
     return _closed(lab, EGRESS, "shop/web-out", "web")
+
+
+UNKNOWN = "shop/web-1"
+
+
+@fault(
+    "unknown_interface_drop", number="F46", node="k8s02", breaks="endpoint.unknown", objects=(UNKNOWN,), modes=FELIX, question=("shop/web-0", UNKNOWN, 8080)
+)
+def unknown_interface(lab: Lab) -> Iterator[None]:
+    """Felix's rules on k8s02 know all its pods but one."""
+    pod = lab.pod(UNKNOWN)
+    _rules_without(lab, pod).load(lab, pod.node)
+    cut_off(lab, "shop/web-0", UNKNOWN)
+    yield
+    _forget(lab, pod.node)
+
+
+@contextmanager
+def _typha(lab: Lab) -> Iterator[None]:
+    """The DaemonSet says that Felix gets its data from Typha. None runs here: its Service is all that is there of it."""
+    name, namespace = lab.description.calico.agent.name, lab.description.calico.agent.namespace
+    template = lab.client.get("daemonsets", name, namespace)["spec"]["template"]["spec"]
+
+    def with_typha(value: str | None) -> None:
+        containers = [dict(container) for container in template["containers"]]
+        for container in containers:
+            if container["name"] == "calico-node":
+                kept = [entry for entry in container.get("env", []) if entry["name"] != TYPHA]
+                container["env"] = [*kept, {"name": TYPHA, "value": value}] if value else kept
+        lab.client.patch("daemonsets", name, {"spec": {"template": {"spec": {"containers": containers}}}}, namespace)
+
+    with_typha("calico-typha")
+    try:
+        yield
+    finally:
+        with_typha(None)
+
+
+TYPHA = "FELIX_TYPHAK8SSERVICENAME"
+
+
+@fault("typha_unreachable", number="F44", node="k8s02", breaks="endpoint.unknown", objects=(UNKNOWN,), modes=FELIX, question=("shop/web-0", UNKNOWN, 8080))
+def no_updates(lab: Lab) -> Iterator[None]:
+    """Felix gets its data from Typha, and k8s02 has not heard of its newest pod."""
+    with _typha(lab):
+        yield from unknown_interface(lab)
+
+
+@fault("stale_typha_data", number="F45", node="k8s01", breaks="route.local.missing", objects=(UNKNOWN,), modes=FELIX, question=("shop/web-0", UNKNOWN, 8080))
+def stale_data(lab: Lab) -> Iterator[None]:
+    """Felix of k8s01 and k8s02 has taken away the routes of their pods, as it does with what Typha does not tell; it is halted, so that they stay away."""
+    nodes = ("k8s01", "k8s02")
+    felix = lab.description.calico.title("felix")
+    with _typha(lab):
+        for node in nodes:
+            send(lab.process(node, felix), signal.SIGSTOP)
+            for pod in lab.pods:
+                if pod.node == node:
+                    lab.run(node, "ip", "route", "del", f"{pod.address}/32", "dev", pod.interface)
+        cut_off(lab, "shop/web-0", UNKNOWN)
+        yield
+        for node in nodes:
+            send(lab.process(node, felix), signal.SIGCONT)
+        for pod in lab.pods:
+            if pod.node in nodes:
+                lab.run(pod.node, "ip", "route", "replace", f"{pod.address}/32", "dev", pod.interface, "scope", "link", "metric", "1024", check=False)

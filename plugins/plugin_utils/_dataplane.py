@@ -76,3 +76,9 @@ def unmodelled(cluster: Cluster, node: str) -> list[Unmodelled]:
     if any(_on(felix_setting(cluster, node, name)) for name in ("wireguardEnabled", "wireguardEnabledV6")):
         found.append(Unmodelled("Calico encrypts with WireGuard (wireguardEnabled), whose routes this version cannot judge", WIREGUARD))
     return found
+
+
+def typha_service(cluster: Cluster) -> str:
+    """The Service by which Felix finds Typha, "" where it asks the API itself. Errors: NotCollected."""
+    name = cluster.calico_environment.get("FELIX_TYPHAK8SSERVICENAME") or "none"
+    return "" if name == "none" else name

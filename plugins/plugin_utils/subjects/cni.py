@@ -10,6 +10,7 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
+from .._dataplane import typha_service
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_mapping, objects
@@ -97,15 +98,18 @@ def not_adopted(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         dead = dead_felix(diagnosis, node)
         if cluster.rebuilt and not dead:  # whether there is a Typha is not known
             continue
-        typha = cluster.calico_environment.get("FELIX_TYPHAK8SSERVICENAME")
+        typha = typha_service(cluster)
         remedies = restart_calico_node(diagnosis.documents, node, f"Felix on {node} has chains for {pod}")
-        if dead or not typha or typha == "none":
-            summary = f"Felix does not run on {node} and has never seen pod {pod}." if dead else f"Felix on {node} does not know pod {pod}."
-            yield Cause("felix_not_ready", "F43", node, summary, [finding], objects=[pod], also=dead,
-                        why=["Its rules drop what comes from or goes to an interface that they do not know."], remedies=remedies)  # fmt: skip
+        drops = ["Its rules drop what comes from or goes to an interface that they do not know."]
+        if dead:
+            yield Cause("felix_not_ready", "F43", node, f"Felix does not run on {node} and has never seen pod {pod}.", [finding], objects=[pod], also=dead,
+                        why=drops, remedies=remedies)  # fmt: skip
+        elif not typha:
+            yield Cause("unknown_interface_drop", "F46", node, f"Felix on {node} runs and has no chain for pod {pod}.", [finding], objects=[pod], why=drops,
+                        remedies=remedies)  # fmt: skip
         else:
             yield Cause("typha_unreachable", "F44", node, f"Felix on {node} runs but does not know pod {pod}: it gets no updates from Typha.", [finding],
-                        objects=[pod, str(typha)], heuristic=True, why=["Pods that were there before go on working."],
+                        objects=[pod, typha], heuristic=True, why=["Pods that were there before go on working."],
                         remedies=[Remedy("advise_typha", "R0", f"see whether {node} reaches TCP 5473 of the Typha pods, and whether those are ready", "",
                                          node=node)])  # fmt: skip
 

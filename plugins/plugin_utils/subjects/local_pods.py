@@ -10,6 +10,7 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Pod
+from .._dataplane import typha_service
 from .._documents import Documents
 from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding, NotApplicable
@@ -212,6 +213,17 @@ def felix_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None
 
 @cause(roots=("route.local.missing", "route.local.different"))
 def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    stale = [finding for finding in findings if finding.check == "route.local.missing" and not dead_felix(diagnosis, finding.fact.node)]
+    nodes = sorted({finding.fact.node for finding in stale})
+    if len(nodes) > 1 and typha_service(diagnosis.documents.cluster):
+        pods = sorted({str(finding.fact.value["pod"]) for finding in stale})
+        restart = "restart the Typha pods one by one, then calico-node on the nodes whose routes stay away"
+        yield Cause(
+            "stale_typha_data", "F45", nodes[0], f"{', '.join(nodes)} have lost the routes to {len(pods)} of their own pods at once, and Felix runs there.",
+            stale, objects=pods, heuristic=True, remedies=[Remedy("advise_typha_restart", "R0", restart, "")],
+            why=["Felix gets its data from Typha here: one that has missed updates of the API takes them away from many nodes."],
+        )  # fmt: skip
+        findings = [finding for finding in findings if finding not in stale]
     for finding in findings:
         node, pod = finding.fact.node, finding.fact.value["pod"]
         dead = dead_felix(diagnosis, node)
