@@ -92,26 +92,6 @@ def _each(findings: list[Finding]) -> Iterator[tuple[Finding, Blame, str]]:
         yield finding, finding.hint["blame"], f"{finding.fact.value['src']} to {finding.fact.value['dst']}"
 
 
-@cause(roots=("policy.denied",))
-def policy_denies(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
-    """What the rules alone tell; where the policies in the API are known, they are the cause."""
-    question = diagnosis.question
-    for finding, found, _flow in _each(findings):
-        node, named = finding.fact.node, ", ".join(found.policies)
-        towards = finding.fact.node == question.destination.node and not (calico_chain(found.step.chain) or "").startswith(("cali-fw-", "cali-po-"))
-        pod = question.destination if towards else question.source
-        if found.owner == "policy":
-            summary = f"{named or 'A policy'} denies {question.service} {'to' if towards else 'from'} {pod.label}."
-        elif found.policies:
-            summary = f"No policy of tier {found.tier} allows {question.service} {'to' if towards else 'from'} {pod.label}; it is selected by {named}."
-        else:
-            summary = f"No policy and no profile allows {question.service} {'to' if towards else 'from'} {pod.label}."
-        advice = f"if this is not meant, change {named or 'the policies of the pod'}"
-        yield Cause("policy_denies", "F12", node, summary, [finding], objects=list(found.policies) or [found.step.chain],
-                    why=[f"The rule that ends it is in {found.where} on {node}.", "Policies are never changed by this collection."],
-                    remedies=[Remedy("advise_policy", "R0", advice, "", node=node, object=named)])  # fmt: skip
-
-
 @cause(roots=("policy.lags",))
 def dataplane_lags(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding, found, flow in _each(findings):

@@ -63,22 +63,21 @@ def test_nothing_in_the_way_is_ok_in_both_directions():
             assert small.verdict(diagnosis, "policy", node, flow).outcome == "ok"
 
 
-def test_no_policy_allows():
+def test_what_the_rules_deny_is_told_and_its_cause_left_open_where_the_policies_are_not_known():
     diagnosis = small.diagnose(k8s02=filters(felix("k8s02", "tw", f"-p udp {MARK}")), cluster=UNTOLD)
-    (cause,) = diagnosis.causes
-    assert (cause.id, cause.fault, cause.node, diagnosis.outcome) == ("policy_denies", "F12", "k8s02", "broken")
-    assert cause.summary == "No policy of tier default allows tcp/8080 to shop/api-0; it is selected by NetworkPolicy shop/web-only."
-    assert [remedy.risk for remedy in cause.remedies] == ["R0"]
-    finding = small.verdict(diagnosis, "policy", "k8s02", FORWARD).finding
-    assert (finding.check, "(5 packets)" in finding.evidence, "line 6" in finding.evidence) == ("policy.denied", True, True)
+    assert diagnosis.outcome == "broken" and not diagnosis.causes
+    (finding,) = diagnosis.unexplained
+    assert (finding.check, finding.fact.node, "(5 packets)" in finding.evidence, "line 6" in finding.evidence) == ("policy.denied", "k8s02", True, True)
+    assert finding.hint["blame"].policies == ("NetworkPolicy shop/web-only",) and finding.hint["blame"].tier == "default"
     assert small.verdict(diagnosis, "policy", "k8s01", FORWARD).outcome == "ok"
     assert small.verdict(diagnosis, "policy", "k8s02", REVERSE).outcome in ("not_checked", "not_reached")
 
 
 def test_a_rule_of_a_policy_denies():
     rules = ("-p tcp -j MARK --set-xmark 0x40000/0x40000", "-m mark --mark 0x40000/0x40000 -j DROP")
-    (cause,) = small.diagnose(k8s01=filters(felix("k8s01", "fw", *rules)), cluster=UNTOLD).causes
-    assert cause.summary == "NetworkPolicy shop/web-only denies tcp/8080 from shop/web-0." and cause.node == "k8s01"
+    (finding,) = small.diagnose(k8s01=filters(felix("k8s01", "fw", *rules)), cluster=UNTOLD).unexplained
+    assert (finding.hint["blame"].owner, finding.hint["blame"].policies) == ("policy", ("NetworkPolicy shop/web-only",))
+    assert "NetworkPolicy shop/web-only egress" in finding.evidence and "0x40000/0x40000" in finding.evidence
 
 
 def test_the_api_agrees_or_the_dataplane_lags():
