@@ -33,6 +33,7 @@ BIN = Path(sys.executable).parent
 LAB = f"bench{os.getpid()}"
 AT_MOST_PING = 3.0
 FASTER_THAN_RUNBOOK = 8.0
+AUDITED = 30
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,44 @@ class Bench:
         return rows
 
 
+class Audits(Bench):
+    """The audit of a whole lab beside a ping of all its nodes, with open connections."""
+
+    def __init__(self, inventory: Path, kubeconfig: Path) -> None:
+        super().__init__(Pair(inventory, kubeconfig, "", "", 0), "nodes", {})
+        playbook = [str(BIN / "ansible-playbook"), "-i", str(inventory)]
+        self.commands = {"ping": self.commands["ping"], "audit": [*playbook, "podnet.doctor.audit", "-e", "podnet_fail_on=finding"]}
+
+    def rounds(self, repeat: int) -> None:
+        warm = self.control_folder()
+        for name in self.commands:
+            self.run(name, warm, None)
+        for turn in range(repeat):
+            for name in list(self.commands) if turn % 2 == 0 else list(self.commands)[::-1]:
+                self.run(name, warm, "warm")
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        slower = self.ratio("audit warm", "ping warm")
+        value, baseline = (statistics.median(self.seconds[f"{name} warm"]) for name in ("audit", "ping"))
+        return {f"audit_{AUDITED}_nodes": row(value, baseline, slower, AT_MOST_PING, slower <= AT_MOST_PING)}
+
+
+def audit_rows(repeat: int) -> dict[str, dict[str, Any]]:
+    """A lab of its own, healthy: the audit fails the round if it is not called so."""
+    name = f"audit{os.getpid()}"
+    state = ROOT / "build" / "lab" / name
+    try:
+        lab("up", "--mode", "ipip", "--nodes", str(AUDITED), "--name", name)
+        bench = Audits(state / "inventory.yml", state / "kubeconfig")
+        try:
+            bench.rounds(repeat)
+        finally:
+            bench.close()
+        return bench.results()
+    finally:
+        lab("down", "--name", name)
+
+
 def cpu_rows(repeat: int) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, got in node_cpu.measure(repeat).items():
@@ -245,6 +284,8 @@ def main() -> int:
     finally:
         if own:
             lab("down", "--name", LAB)
+    if own:
+        rows.update(audit_rows(min(options.repeat, 3)))
     if os.geteuid() == 0:
         rows.update(cpu_rows(options.repeat))
     rows.update(scale_rows(min(options.repeat, 3)))

@@ -53,7 +53,11 @@ PAIRS = [
     ("pod_side_broken", f"{SYSCTL}.ip_forward", BACK),
 ]
 Question = tuple[str, str, int]
-Asked = tuple[list[Fault], Question]
+Asked = tuple[list[Fault], Question | None]  # None: an audit, which names no pair
+# of the selection: what is found without a pair (in `make matrix` every fault is)
+AUDITED = ("node_ip_wrong_nic", "bgp_tcp179_blocked", "bird_down_or_config_rejected.stopped", "proxy_arp_or_forwarding_cleared.ip_forward",
+           "local_pod_route_missing", "pod_side_broken", "host_veth_missing.down", "vxlan_fdb_or_neigh_drift.fdb", "duplicate_pod_ip",
+           "alien_policy_rule_shadows_main", "flannel_vtep_stale.fdb")  # fmt: skip
 
 
 @dataclass
@@ -66,18 +70,19 @@ class Row:
     seconds: float = 0.0
     outcome: str = ""
     note: str = ""
+    audit: bool = False
     attempts: int = 1  # 2: wrong at the first try
 
 
-def diagnose(lab: str, question: tuple[str, str, int], folder: pathlib.Path) -> dict[str, t.Any]:
+def diagnose(lab: str, question: Question | None, folder: pathlib.Path) -> dict[str, t.Any]:
     """One run of the playbook, and its report."""
     state = ROOT / "build" / "lab" / lab
     for old in folder.glob("*.json"):
         old.unlink()
-    source, destination, port = question
+    pair = ["-e", f"source={question[0]}", "-e", f"destination={question[1]}:{question[2]}"] if question is not None else []
     command = [
-        str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "podnet.doctor.diagnose", "-i", str(state / "inventory.yml"),
-        "-e", f"source={source}", "-e", f"destination={destination}:{port}", "-e", f"podnet_report_dir={folder}",
+        str(pathlib.Path(sys.executable).parent / "ansible-playbook"), f"podnet.doctor.{'diagnose' if pair else 'audit'}", "-i", str(state / "inventory.yml"),
+        *pair, "-e", f"podnet_report_dir={folder}",
     ]  # fmt: skip
     environment = {
         **os.environ, "KUBECONFIG": str(state / "kubeconfig"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
@@ -160,10 +165,10 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
     try:
         lab = up(name, mode)
         for faults, question in rows:
-            if question[1].startswith("[") or any(fault.family == 6 for fault in faults):
+            if question is not None and (question[1].startswith("[") or any(fault.family == 6 for fault in faults)):
                 question = by_ipv6(lab, question)
             for attempt in (1, 2):  # a machine that stood still for seconds is no wrong diagnosis; what was wrong once is shown
-                row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults], attempts=attempt)
+                row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults], audit=question is None, attempts=attempt)
                 try:
                     with broken(lab, faults):
                         if len(faults) == 1 and not faults[0].shows(lab):
@@ -189,7 +194,8 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
 
 def show(row: Row) -> None:
     word = "right" if row.right else "WRONG"
-    print(f"{' + '.join(row.faults) or 'healthy':58} {row.mode:17} {word}  {row.seconds:5.1f} s  {', '.join(row.named) or row.outcome}", flush=True)
+    what = " + ".join(row.faults) or "healthy"
+    print(f"{what + (', audit' if row.audit else ''):58} {row.mode:17} {word}  {row.seconds:5.1f} s  {', '.join(row.named) or row.outcome}", flush=True)
     if row.note:
         print("    " + row.note.replace("\n", "\n    "), flush=True)
 
@@ -221,7 +227,18 @@ def covering() -> dict[str, list[Asked]]:
         places = [mode for mode in MODES if not possible(fault, mode)]
         if places:
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], fault.question))
+    chosen["ipip"].append(([], None))
+    _audits(chosen, AUDITED)
     return chosen
+
+
+def _audits(chosen: dict[str, list[Asked]], names: t.Container[str] | None = None) -> None:
+    """Each fault once more without a pair, in that mode that has the fewest audits yet."""
+    for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
+        places = [mode for mode in chosen if not possible(fault, mode)]
+        if places and (names is None or fault.name in names):
+            least = min(places, key=lambda mode: sum(question is None for _faults, question in chosen[mode]))
+            chosen[least].append(([fault], None))
 
 
 def plan(fault: str | None, mode: str | None, times: int) -> dict[str, list[Asked]]:
@@ -241,6 +258,9 @@ def plan(fault: str | None, mode: str | None, times: int) -> dict[str, list[Aske
             chosen[name] = rows
     if fault is None:
         _pairs(chosen)
+        for rows in chosen.values():
+            rows.append(([], None))
+        _audits(chosen)
     return chosen
 
 
@@ -250,9 +270,12 @@ def main() -> int:
     parser.add_argument("--mode", choices=sorted(MODES))
     parser.add_argument("--healthy", type=int, default=1, metavar="TIMES", help="how often each mode is judged without a fault")
     parser.add_argument("--cover", action="store_true", help="every fault once and every mode at least once")
+    parser.add_argument("--audit", action="store_true", help="the same rows as audits, which name no pair")
     parser.add_argument("--keep", action="store_true", help="leave the labs up")
     options = parser.parse_args()
     chosen = covering() if options.cover else plan(options.fault, options.mode, options.healthy)
+    if options.audit:
+        chosen = {mode: [(faults, None) for faults, question in rows if question is not None and len(faults) < 2] for mode, rows in chosen.items()}
     if not chosen:
         print(f"no fault begins with {options.fault}; python -m lab faults lists them", file=sys.stderr)
         return 2
