@@ -33,6 +33,9 @@ def node_bridge(node: Node) -> str:
     return f"br{2 * node.subnet}"
 
 
+MANY = 12  # nodes from which on they know each other's MAC for good: the kernel has one ARP table for all namespaces, and counts no permanent entries
+
+
 def create_network(lab: Description) -> None:
     """The fabric with its bridges, between which it routes if nodes are in two subnets, and each node's network namespace with its NIC."""
     kernel.ip_batch([f"netns add {lab.fabric}", *(f"netns add {node.netns}" for node in lab.nodes)])
@@ -74,6 +77,9 @@ def _node_network(lab: Description, node: Node) -> None:
         lines += [f"addr add {node.address6}/64 dev eth0 nodad", f"route add default via {GATEWAY6} dev eth0"]
     if node.second:
         lines += [f"addr add {node.second}/24 broadcast + dev eth1", "link set eth1 up"]
+    if len(lab.nodes) > MANY:
+        near = [other for other in lab.nodes if other.subnet == node.subnet and other.name != node.name]
+        lines += [f"neigh add {other.address} lladdr {other.mac} dev eth0 nud permanent" for other in near]
     kernel.ip_batch(lines, node.netns)
 
 

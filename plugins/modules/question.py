@@ -74,7 +74,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 question:
-  description: Both ends as they were resolved, protocol and port.
+  description: Both ends as they were resolved, protocol and port. Null in an audit.
   type: dict
   returned: success
 cluster_file:
@@ -95,6 +95,14 @@ ask:
   description: Arguments of M(podnet.doctor.node_info) for each of RV(hosts).
   type: dict
   returned: success
+api:
+  description: The server and its error, where the Kubernetes API is silent. Then all hosts of the play are to be asked, and RV(question) is null.
+  type: dict
+  returned: when the Kubernetes API is silent
+given:
+  description: The question as it was given, to be resolved from what the nodes tell.
+  type: dict
+  returned: when the Kubernetes API is silent
 asked:
   description: The folder of what is asked of each host, for O(podnet.doctor.node_info#module:asked). It lasts as long as the run.
   type: str

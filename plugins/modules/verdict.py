@@ -115,6 +115,10 @@ hosts:
   type: list
   elements: str
   returned: when O(final=false)
+probes:
+  description: Arguments of M(podnet.doctor.path_probe) for each host and phase.
+  type: dict
+  returned: when O(final=false)
 ask:
   description: Arguments of M(podnet.doctor.node_info) for each of RV(hosts).
   type: dict
