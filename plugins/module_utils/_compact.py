@@ -195,7 +195,8 @@ def _name_macs(sandboxes: list[Entry], neighbours: list[Entry]) -> None:
         ifname, network = sandbox.get("ifname"), sandbox.get("network")
         links = network.get("links") if isinstance(network, dict) else None
         link = next((one for one in links if one.get("ifname") == "eth0"), None) if isinstance(links, list) else None
-        mine = [entry for entry in neighbours if entry.get("dev") == ifname and entry.get("lladdr")]
+        ends = (ifname, sandbox.get("address"))  # on a bridge the entry is the bridge's, and only the address tells whose it is
+        mine = [entry for entry in neighbours if entry.get("lladdr") and (entry.get("dev") in ends or entry.get("dst") in ends)]
         if not ifname or link is None or not link.get("address") or any(entry["lladdr"] != link["address"] for entry in mine):
             continue
         for entry in mine:

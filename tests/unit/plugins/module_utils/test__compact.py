@@ -40,7 +40,8 @@ def pods(number):
     for place in range(PODS):
         name = random_hex(number, place, size=11)
         uid = random_hex("uid", number, place, size=32)
-        yield f"{base[0]}.{int(base[2]) + place % 64}", f"cali{name}", f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}"
+        address = f"{base[0]}.{int(base[2]) + place}" if place < 64 else f"10.200.{number % 200}.{place}"  # its second block
+        yield address, f"cali{name}", f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}"
 
 
 def tables(number):
@@ -162,6 +163,18 @@ def test_a_wrong_entry_is_told_in_full():
     macs = {b["ifname"]: b["network"]["links"][0]["address"] for b in again["sandboxes"]}
     assert macs[pod["dev"]] == whole["sandboxes"][-1]["network"]["links"][0]["address"]  # the two that differ are told as they are
     assert macs[box["ifname"]] == f"mac-of-{box['ifname']}"
+
+
+@pytest.mark.parametrize("lladdr", [None, "02:00:00:00:00:01"], ids=["right", "wrong"])
+def test_pods_on_a_bridge_have_their_neighbour_entry_there(lladdr):
+    whole, known = document(7), tables(7)
+    box, pod = whole["sandboxes"][-1], whole["neighbours"][-1]
+    inside = box["network"]["links"][0]["address"]
+    pod.update(dev="cni0", lladdr=lladdr or inside)
+    again = _compact.expand(_compact.compact(whole, known), known, _compact.Expander())
+    (entry,) = (n for n in again["neighbours"] if n["dst"] == pod["dst"] and n["dev"] == "cni0")
+    (link,) = (b["network"]["links"][0] for b in again["sandboxes"] if b["ifname"] == box["ifname"])
+    assert (entry["lladdr"] == link["address"]) is (lladdr is None)
 
 
 def test_neighbours_that_do_not_answer_are_never_left_out():
