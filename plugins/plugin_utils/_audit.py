@@ -281,5 +281,3 @@ def _word(node: str, peer: str, family: str, judged: Mapping[FactId, Judged], do
     except NotCollected:
         return None
     return "not configured" if verdict is None else None
-
-

@@ -354,5 +354,3 @@ def value_and_mask(text: str) -> tuple[int, int]:
     """`0x10000/0x10000`. Errors: ValueError."""
     value, _slash, mask = text.partition("/")
     return int(value, 0), int(mask or "0xffffffff", 0)
-
-

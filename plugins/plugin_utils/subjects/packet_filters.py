@@ -185,5 +185,3 @@ def invalid_dropped(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
                     why=[f"The rule is in {found.where}.", "The request came untracked (doNotTrack policy) or by another way."],
                     remedies=[Remedy("advise_invalid", "R0", "let request and answer take the same way, or make the doNotTrack policy cover both", "",
                                      node=node, object=found.rule)])  # fmt: skip
-
-
