@@ -125,7 +125,8 @@ def judge(row: Row, report: dict[str, t.Any], nodes: list[str]) -> None:
     if verdict["unexplained"]:
         row.right = False
     if not row.right:
-        row.note = f"{row.outcome} at {places}, expected at {nodes}; unexplained {len(verdict['unexplained'])}: {verdict['summary']}"
+        unexplained = [f"{finding['check']}: {finding['evidence']}" for finding in report["findings"] if finding["id"] in verdict["unexplained"]]
+        row.note = f"{row.outcome} at {places}, expected at {nodes}; unexplained: {unexplained}; {verdict['summary']}"
 
 
 @contextlib.contextmanager

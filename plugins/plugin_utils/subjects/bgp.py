@@ -70,6 +70,8 @@ def sessions(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 def _session(local: str, peer: str, family: Family, address: str, as_number: str | None) -> Iterator[Fact]:
     both = ((local, tagged(peer, family)), (peer, tagged(local, family)))
     ends = tuple(FactId(kind, name, tagged("", family)) for name in (local, peer) for kind in ("node.address", "bird.running"))
+    if family == "ipv6":  # BIRD's router id is the node's IPv4 address, and two nodes must not have the same (RFC 6286)
+        ends += tuple(FactId("node.address", name) for name in (local, peer))
     value = {"address": address, "peer": peer}
     filters = tuple(FactId("netfilter.bgp", *side) for side in both)
     yield Fact("underlay.tcp179", *both[0], value={**value, "port": BGP_PORT}, needs=(*ends, FactId("underlay.route", *both[0]), *filters))

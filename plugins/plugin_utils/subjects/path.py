@@ -39,6 +39,8 @@ def _needs(cluster: Cluster, scope: Scope, local: str, source: Endpoint, destina
     if source.kind == "pod" and source.node == local:
         needs.append(FactId("sysctl.forwarding", local, source.label))
         needs += [FactId("veth", local, source.label), FactId("link.steady", local, source.label)]
+    if destination.kind == "pod" and destination.node == local:
+        needs.append(FactId("link.steady", local, destination.label))
     return tuple(needs)
 
 
