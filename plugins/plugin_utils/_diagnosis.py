@@ -285,7 +285,10 @@ class Diagnosis:
         if self.blind is not None:
             return []
         cluster = self.documents.cluster
-        known = {family: peer_addresses(cluster, family) for family in families(cluster)}
+        try:
+            known = {family: peer_addresses(cluster, family) for family in families(cluster)}
+        except NotCollected:  # which addresses the nodes should have cannot be told, so neither whom to ask
+            return []
         addresses = {name: address for family in reversed(known) for name, address in known[family].items()}
         votes: dict[str, str] = {}
         everyone: dict[str, str] = {}

@@ -49,7 +49,12 @@ def crossings(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 
 def _entries(documents: Documents, node: str, source: str, destination: str) -> list[Mapping[str, Json]]:
-    section = as_mapping(documents.node(node).section("conntrack"))
+    try:
+        section = as_mapping(documents.node(node).section("conntrack"))
+    except NotCollected as exc:
+        if exc.absent and documents.node(node).collected:
+            raise NotApplicable(f"{exc.reason}: it is one witness more") from exc
+        raise
     if [source, destination] not in as_list(section.get("pairs")):
         raise NotCollected(f"{node}: connection tracking was not asked for {source} to {destination}")
     return [entry for entry in objects(section.get("entries")) if (entry.get("src"), entry.get("dst")) == (source, destination)]
