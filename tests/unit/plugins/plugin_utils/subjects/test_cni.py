@@ -71,11 +71,17 @@ def test_a_pod_that_felix_never_saw():
     assert diagnosis.outcome == "broken" and not diagnosis.unexplained
 
 
-def test_with_typha_and_a_living_felix_it_points_there():
-    def typha(document):
-        env = document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
-        env.append({"name": "FELIX_TYPHAK8SSERVICENAME", "value": "calico-typha"})
+def test_a_pod_that_a_living_felix_does_not_know():
+    (found,) = small.diagnose(k8s01=rules("cali0other")).causes
+    assert (found.id, found.fault, found.node, list(found.objects)) == ("unknown_interface_drop", "F46", "k8s01", ["shop/web-0"])
 
+
+def typha(document):
+    env = document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    env.append({"name": "FELIX_TYPHAK8SSERVICENAME", "value": "calico-typha"})
+
+
+def test_with_typha_and_a_living_felix_it_points_there():
     (found,) = small.diagnose(cluster=typha, k8s01=rules("cali0other")).causes
     assert (found.id, found.fault) == ("typha_unreachable", "F44")
 

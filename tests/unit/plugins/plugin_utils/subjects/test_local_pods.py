@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
 from ansible_collections.podnet.doctor.tests.unit import small
+from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.subjects.test_cni import dead, typha
 
 WEB = host_interface("shop", "web-0")
 MAC = "4a:00:00:00:00:01"  # of the pod's eth0 in small.py
@@ -175,3 +176,25 @@ def test_the_exact_sysctl_is_set_back():
     (remedy,) = small.diagnose(k8s01=sysctl(PROXY_ARP, "0")).causes[0].remedies
     assert remedy.parameters == {"path": PROXY_ARP, "value": "1"}
     assert remedy.way_back == f"sysctl -w net.ipv4.conf.{WEB}.proxy_arp=0"
+
+
+def no_routes(document):
+    document["routes"] = [route for route in document["routes"] if not route["dst"].endswith("/32")]
+
+
+def test_routes_of_pods_that_go_away_on_many_nodes_at_once():
+    (cause,) = small.diagnose(cluster=typha, k8s01=no_routes, k8s02=no_routes).causes
+    assert (cause.id, cause.fault, cause.node) == ("stale_typha_data", "F45", "k8s01") and {"shop/web-0", "shop/api-0"} <= set(cause.objects)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"k8s01": no_routes, "k8s02": no_routes},
+        {"cluster": typha, "k8s01": no_routes},
+        {"cluster": typha, "k8s01": small.together(no_routes, dead), "k8s02": no_routes},
+    ],
+    ids=["no Typha", "one node", "a dead Felix of its own"],
+)
+def test_otherwise_each_is_a_cause_of_its_own(changes):
+    assert set(small.named(small.diagnose(**changes))) == {"local_pod_route_missing"}
