@@ -35,6 +35,8 @@ MODES: dict[str, list[str]] = {
     **{mode: ["--mode", mode] for mode in modes.MODES},
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
 }
+# what no lab on one machine can do
+NOWHERE = {"neigh_table_overflow": "F54: the limit of neighbours is one for the whole kernel, this machine's own"}
 # not named right yet: printed, and run only where asked for by name
 NOT_YET: dict[tuple[str, str], str] = {}
 FORWARD, BACK = ("shop/web-0", "shop/web-1", 8080), ("shop/web-2", "shop/web-1", 8080)
@@ -286,6 +288,9 @@ def main() -> int:
     target = ROOT / "build" / "matrix.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    if options.fault is None:
+        for name, reason in NOWHERE.items():
+            print(f"{name:58} {'every mode':17} -      {reason}")
     wrong = [row for row in rows if not row.right]
     print(f"{len(rows) - len(wrong)} of {len(rows)} right; {target.relative_to(ROOT)}")
     return 1 if wrong else 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BIRD_ROUTES, FELIX, FELIX_ROUTES, MESH, TUNNEL, Modes, fault
+from lab.faults import BIRD_ROUTES, DIRECT, FELIX, FELIX_ROUTES, MESH, TUNNEL, Modes, fault
 from lab.faults.steps import affinity, cut_off, kill
+from lab.modes import MODES
 from lab.plan import GATEWAY
 from lab.processes import wait_for
 
@@ -289,3 +290,20 @@ def both_program(lab: Lab) -> Iterator[None]:
     lab.client.patch("felixconfigurations", "default", {"spec": {"programClusterRoutes": "Enabled"}})
     yield
     lab.client.patch("felixconfigurations", "default", {"spec": {"programClusterRoutes": None}})
+
+
+@fault(
+    "nexthop_gateway_not_node",
+    number="F27",
+    breaks="route.block.different",
+    objects=("10.253.8.0/26",),
+    modes=Modes(tuple(name for name in DIRECT.names if MODES[name].bird), "a tunnel carries the packets, or BIRD does not run"),
+    question=("shop/web-1", "shop/web-0", 8080),
+)
+def through_the_gateway(lab: Lab) -> Iterator[None]:
+    """Somebody gave k8s02 a route to k8s01 by way of the gateway; BIRD looks up its next hop there, and the gateway knows no pods."""
+    route = [f"{lab.node('k8s01').address}/32", "via", GATEWAY, "dev", "eth0"]
+    lab.run("k8s02", "ip", "route", "add", *route)
+    cut_off(lab, "shop/web-1", "shop/web-0")
+    yield
+    lab.run("k8s02", "ip", "route", "del", *route, check=False)

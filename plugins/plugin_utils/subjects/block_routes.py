@@ -273,6 +273,12 @@ def blackhole_present(fact: Fact, documents: Documents, scope: Scope) -> Finding
 ORIGIN = {"static": "somebody's static route", "dhcp": "a route from DHCP", "boot": "a route added by hand or by a script"}
 
 
+def delete_route(node: str, line: str, route: Mapping[str, Json], verify: str, blast_radius: str) -> Remedy:
+    return Remedy("delete_route", "R1", f"delete the route {line} on {node}", f"ip route add {line}", node=node, object=line, change=(line, ""),
+                  parameters={"route": dict(route)}, verify=verify, wait_seconds=30, blast_radius=blast_radius,
+                  preconditions=("the route is neither BIRD's, nor Felix's, nor the kernel's own",))  # fmt: skip
+
+
 def _arrival_unread(diagnosis: Diagnosis, sender: str, receiver: str) -> bool:
     """Whether a node takes packets that another one sends over such a route could not be read: they may come in on another interface (F15)."""
     return any(
@@ -290,12 +296,7 @@ def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         owner = diagnosis.documents.cluster.blocks_by_prefix.get(prefix)
         spread = "" if route.get("protocol") == "kernel" or not uses_bird(diagnosis.documents.cluster) else " BIRD learns it and announces it to the others."
         why = [f"It is {ORIGIN.get(str(route.get('protocol')), 'neither from BIRD nor from Felix')}.{spread}"]
-        remedies = [
-            Remedy("delete_route", "R1", f"delete the route {line} on {node}", f"ip route add {line}", node=node, object=line, change=(line, ""),
-                   parameters={"route": dict(route)}, verify=f"{node} routes {prefix} by Calico", wait_seconds=30,
-                   blast_radius=f"packets of {node} to {prefix} take Calico's route instead",
-                   preconditions=("the route is neither BIRD's, nor Felix's, nor the kernel's own",)),
-        ]  # fmt: skip
+        remedies = [delete_route(node, line, route, f"{node} routes {prefix} by Calico", f"packets of {node} to {prefix} take Calico's route instead")]
         if route.get("type") in ("blackhole", "unreachable", "prohibit"):
             of = f", a block of {owner.node}" if owner is not None and owner.node else ""
             yield Cause("blackhole_wrong_block", "F28", node, f"{node} throws away packets for {prefix}{of}: {line}", [finding], objects=[prefix], why=why,
@@ -365,8 +366,22 @@ def through_wrong_device(findings: list[Finding], diagnosis: Diagnosis) -> Itera
                         remedies=restart_calico_node(diagnosis.documents, node, f"{node} routes {finding.fact.object} to {gateway}"))  # fmt: skip
         elif wanted["gateway"] is not None and gateway != wanted["gateway"]:
             summary = f"{node} sends packets for {finding.fact.object} to {gateway or device}, not to {wanted['owner']} ({wanted['gateway']})."
-            yield Cause("nexthop_gateway_not_node", "F27", node, summary, [finding], objects=[finding.fact.object], why=[f"Its route: {finding.actual}."],
-                        remedies=restart_calico_node(diagnosis.documents, node, f"{node} routes {finding.fact.object} to {wanted['gateway']}"))  # fmt: skip
+            verify = f"{node} routes {finding.fact.object} to {wanted['gateway']}"
+            to_owner = _route_to_owner(diagnosis.documents.node(node), wanted["gateway"], gateway)
+            if to_owner is None:
+                yield Cause("nexthop_gateway_not_node", "F27", node, summary, [finding], objects=[finding.fact.object], why=[f"Its route: {finding.actual}."],
+                            remedies=restart_calico_node(diagnosis.documents, node, verify))  # fmt: skip
+                continue
+            line = route_line(to_owner)
+            yield Cause("nexthop_gateway_not_node", "F27", node, summary, [finding], objects=[finding.fact.object, line],
+                        why=[f"Its route: {finding.actual}.", f"BIRD takes the way to the node itself for it: {line}"],
+                        remedies=[delete_route(node, line, to_owner, verify, f"packets of {node} to {wanted['owner']} and its pods")])  # fmt: skip
+
+
+def _route_to_owner(facts: NodeFacts, owner: str, gateway: str | None) -> Mapping[str, Json] | None:
+    """A route that Calico did not write and that sends packets for another node to a gateway: BGP's next hop is looked up in the same table."""
+    address = parse_address(owner)
+    return next((route for network, route in _cached_foreign(facts) if gateway and address in network and [gateway] == [hop[0] for hop in hops(route)]), None)
 
 
 @cause(roots=("routes.programming.both", "routes.programming.none"))

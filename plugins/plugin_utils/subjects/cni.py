@@ -96,7 +96,8 @@ def not_adopted(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
     for finding in findings:
         node, pod = finding.fact.node, finding.fact.object
         dead = dead_felix(diagnosis, node)
-        if cluster.rebuilt and not dead:  # whether there is a Typha is not known
+        running = diagnosis.judged.get(FactId("felix.running", node))
+        if not dead and (cluster.rebuilt or running is None or running.outcome != "ok"):  # whether Felix runs, or there is a Typha, is not known
             continue
         typha = typha_service(cluster)
         remedies = restart_calico_node(diagnosis.documents, node, f"Felix on {node} has chains for {pod}")
