@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import DIRECT, FLANNEL_VXLAN, IPIP, VXLAN, Modes, fault
+from lab.faults import DIRECT, EVERY, FLANNEL_VXLAN, IPIP, VXLAN, Modes, fault
 from lab.faults.steps import asking, cut_off, switch_drops
 from lab.flannel.flanneld import PORT as FLANNEL_PORT
 from lab.modes import MODES
@@ -93,3 +94,12 @@ def another_source(lab: Lab) -> Iterator[None]:
     for rule in (allow, drop):
         lab.run("k8s01", "iptables", "-D", *rule, check=False)
     lab.run("k8s01", "ipset", "destroy", HOSTS, check=False)
+
+
+@fault("mtu_blackhole", number="F14", breaks="mtu.narrow", objects=("eth0 k8s02",), modes=EVERY, question=("shop/web-0", "shop/web-1", 8080), works=True)
+def narrow(lab: Lab) -> Iterator[None]:
+    """The NIC of k8s02 has a smaller MTU than the others: what is small passes."""
+    before = json.loads(lab.run("k8s02", "ip", "-j", "link", "show", "eth0"))[0]["mtu"]
+    lab.run("k8s02", "ip", "link", "set", "eth0", "mtu", "1400")
+    yield
+    lab.run("k8s02", "ip", "link", "set", "eth0", "mtu", str(before))
