@@ -156,3 +156,20 @@ def borrowed(lab: Lab) -> Iterator[None]:
     lab.revive("k8s01")
     _replace(lab, "shop/web-1")
     seed.write_ipam(lab.client, lab.description, "k8s03")
+
+
+SPOOFED = "10.253.255.200"
+
+
+@fault(
+    "workload_rpf_drop", number="F16", breaks="pod.source.foreign", objects=("shop/web-1", SPOOFED), modes=FELIX, question=("shop/web-1", "shop/web-0", 8080)
+)
+def foreign_source(lab: Lab) -> Iterator[None]:
+    """A program in a pod lets it send from an address that is not the pod's; without Felix's filter the answers have nowhere to go."""
+    default = ["ip", "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0"]
+    lab.run_in_pod("shop/web-1", "ip", "addr", "add", f"{SPOOFED}/32", "dev", "eth0")
+    lab.run_in_pod("shop/web-1", *default, "src", SPOOFED)
+    cut_off(lab, "shop/web-1", "shop/web-0")
+    yield
+    lab.run_in_pod("shop/web-1", *default)
+    lab.run_in_pod("shop/web-1", "ip", "addr", "del", f"{SPOOFED}/32", "dev", "eth0", check=False)

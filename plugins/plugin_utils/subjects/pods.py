@@ -68,7 +68,7 @@ def eth0(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     return None
 
 
-@check("pod.route.missing", "pod.route.different", fact="pod.route")
+@check("pod.route.missing", "pod.route.different", "pod.source.foreign", fact="pod.route")
 def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     routes = _network(fact, documents, "routes")
     defaults = [r for r in routes if r.get("dst") == fact.value["dst"] and r.get("table") in (None, 254)]
@@ -80,6 +80,9 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     best = min(defaults, key=lambda route: route.get("metric") or 0)
     if hops(best) != [(fact.value["gateway"], fact.value["dev"])]:
         return Finding("pod.route.different", fact, route_line(best), f"in {fact.value['pod']}: {route_line(best)}", _sources(fact))
+    pod, source = documents.cluster.pods.get(fact.value["pod"]), best.get("prefsrc")
+    if pod is not None and source and source not in pod.addresses:
+        return Finding("pod.source.foreign", fact, source, f"in {fact.value['pod']}: {route_line(best)} src {source}", (*_sources(fact), "api"))
     return None
 
 
@@ -128,4 +131,16 @@ def broken_inside(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
             why=["Nothing on the node repairs the inside of a pod."],
             remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again (kubectl -n {pod.partition('/')[0]} delete"
                              f" pod {pod.partition('/')[2]})", "", node=node)],
+        )  # fmt: skip
+
+
+@cause(roots=("pod.source.foreign",))
+def foreign_source(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        pod, node, source = finding.fact.value["pod"], finding.fact.node, str(finding.actual)
+        yield Cause(
+            "workload_rpf_drop", "F16", node, f"Pod {pod} on {node} sends from {source}, which is not its address.", [finding], objects=[pod, source],
+            why=[f"Felix on {node} drops what a pod sends from another address (rpfilter, table raw), and answers to {source} do not come to the pod."],
+            remedies=[Remedy("advise_pod_source", "R0", f"take the src {source} out of the default route inside of {pod}; a pod that really sends for others"
+                             " needs cni.projectcalico.org/allowedSourcePrefixes", "", node=node)],
         )  # fmt: skip

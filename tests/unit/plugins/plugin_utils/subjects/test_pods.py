@@ -47,6 +47,8 @@ OTHER_MAC = "00:00:5e:00:53:01"
         ("pod.route", inside("routes", []), "pod.route.missing"),
         ("pod.route", inside("routes", [{**DEFAULT, "table": 100}]), "pod.route.missing"),
         ("pod.route", inside("routes", [{**DEFAULT, "gateway": "10.0.0.1"}]), "pod.route.different"),
+        ("pod.route", inside("routes", [{**DEFAULT, "prefsrc": "10.253.1.5"}]), "ok"),
+        ("pod.route", inside("routes", [{**DEFAULT, "prefsrc": "10.8.0.2"}]), "pod.source.foreign"),
         ("pod.route", inside("routes", [{**DEFAULT, "dev": "eth1"}]), "pod.route.different"),
         ("pod.route", inside("routes", [DEFAULT, {**DEFAULT, "dev": "eth1", "metric": 9}]), "ok"),
         ("pod.route", inside("routes", "junk"), "not_checked"),
@@ -104,3 +106,8 @@ def test_an_unanswered_arp_follows_from_what_is_wrong_on_the_host():
 def test_only_the_asked_pods_are_looked_into():
     diagnosis = small.diagnose(cluster=lambda document: document["pods"].append(small.pod("shop/other", "k8s01", "10.253.1.9")))
     assert {fact.object for fact in diagnosis.facts if fact.kind == "pod.route"} == set(small.PODS)
+
+
+def test_a_pod_that_sends_from_another_address():
+    (cause,) = small.diagnose(k8s01=inside("routes", [{**DEFAULT, "prefsrc": "10.8.0.2"}])).causes
+    assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("workload_rpf_drop", "F16", "k8s01", [POD, "10.8.0.2"])
