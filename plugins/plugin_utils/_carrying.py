@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import _flannel
 from ._cluster import Cluster
 from ._dataplane import felix_setting
 from ._json import NotCollected, as_mapping, family_of
-from ._question import Endpoint
+from ._path import Hop, walk
+from ._question import Endpoint, Question
 from ._topology import encapsulation, peer_addresses
 
 if t.TYPE_CHECKING:
@@ -56,6 +58,15 @@ def carried(cluster: Cluster, source: Endpoint, destination: Endpoint) -> Carryi
         return Carrying(kind, *ends)
     port = felix_setting(cluster, destination.node, "vxlanPort")
     return Carrying(kind, *ends, int(port) if str(port).isdecimal() else CALICO_PORT)
+
+
+def both_ways(cluster: Cluster, question: Question) -> Iterator[tuple[Endpoint, Endpoint, list[Hop], Carrying]]:
+    """(source, destination, hops, how) of the request and of its answer, where a pod sends it to a pod of another node. Errors: NotCollected."""
+    path = walk(cluster, question)
+    for source, destination, hops in ((question.source, question.destination, path.forward), (question.destination, question.source, path.reverse)):
+        how = carried(cluster, source, destination) if source.kind == "pod" else None
+        if how is not None:
+            yield source, destination, hops, how
 
 
 def outer_source(documents: Documents, how: t.Mapping[str, t.Any]) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
-from .._carrying import carried
+from .._carrying import both_ways, carried
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_list, as_mapping, objects
 from .._packet_walk import Flow, Walks
-from .._path import walk
 from .._question import Scope
 
 if t.TYPE_CHECKING:
@@ -37,11 +36,7 @@ CHECKING_CLOUDS = {"aws": "the source/destination check of the instances", "open
 def crossings(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if scope.audit:
         return
-    path, question = walk(cluster, scope.question), scope.question
-    for source, destination, hops in ((question.source, question.destination, path.forward), (question.destination, question.source, path.reverse)):
-        how = carried(cluster, source, destination)
-        if how is None or source.kind != "pod":
-            continue
+    for source, destination, hops, how in both_ways(cluster, scope.question):
         flow = f"{source.address}>{destination.address}"
         needs = [fact for hop in hops for fact in hop.facts if fact.kind != "flow.crossing"] + [FactId("underlay.source", how.receiver, flow)]
         value = {"src": source.address, "dst": destination.address, "from": how.sender, "kind": how.kind, "port": how.port}

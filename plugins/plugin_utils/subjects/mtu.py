@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import typing as t
 
-from .._carrying import carried
+from .._carrying import both_ways
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, family_of, tagged
-from .._path import walk
 from .._question import Scope
 
 if t.TYPE_CHECKING:
@@ -30,11 +29,7 @@ OVERHEAD = {("none", "ipv4"): 0, ("none", "ipv6"): 0, ("ipip", "ipv4"): 20, ("vx
 def full_size_fits(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if scope.audit:
         return
-    path, question = walk(cluster, scope.question), scope.question
-    for source, destination, hops in ((question.source, question.destination, path.forward), (question.destination, question.source, path.reverse)):
-        how = carried(cluster, source, destination)
-        if how is None or source.kind != "pod":
-            continue
+    for source, destination, hops, how in both_ways(cluster, scope.question):
         tunnel = next((hop.device for hop in hops if hop.kind == "tunnel"), None)
         value = {
             "from": how.sender, "source": how.source, "destination": how.destination, "pod": source.label, "ifname": source.ifname, "tunnel": tunnel,
