@@ -136,8 +136,8 @@ def broken(lab: Lab, faults: list[Fault]) -> Iterator[None]:
     injected: list[Fault] = []
     try:
         for fault in faults:
-            injected.append(fault)
             fault.inject(lab)
+            injected.append(fault)
         yield
     finally:
         for fault in reversed(injected):

@@ -86,13 +86,15 @@ def asking(lab: Lab, source: str, destination: str) -> Iterator[None]:
 
 @contextmanager
 def switch_drops(lab: Lab, match: str) -> Iterator[None]:
-    """The network between the nodes drops what nft matches so."""
-    nft = ["ip", "netns", "exec", lab.description.fabric, "nft"]
-    _run([*nft, "-f", "-"], f"table bridge lab_drops {{ chain forward {{ type filter hook forward priority 0; {match} drop; }}; }}")
+    """The network between the nodes drops what nft matches so: the switches, and the router between them."""
+    nft, families = ["ip", "netns", "exec", lab.description.fabric, "nft"], ("bridge", "ip")
+    tables = [f"table {family} lab_drops {{ chain forward {{ type filter hook forward priority 0; {match} drop; }}; }}" for family in families]
+    _run([*nft, "-f", "-"], "\n".join(tables))
     try:
         yield
     finally:
-        _run([*nft, "delete", "table", "bridge", "lab_drops"])
+        for family in families:
+            _run([*nft, "delete", "table", family, "lab_drops"])
 
 
 def _run(command: list[str], given: str = "") -> None:
