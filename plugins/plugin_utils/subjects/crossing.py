@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
 SMALL = 576  # bytes: no MTU of the way is below it (RFC 791), so the size is no reason
 # nf_conntrack_icmp_timeout, nf_conntrack_udp_timeout, nf_conntrack_tcp_timeout_syn_sent (Documentation/networking/nf_conntrack-sysctl)
 WAITS = {"icmp": 30, "ipv6-icmp": 30, "udp": 30, "tcp": 120}
+TRACKING = ("--ctstate", "--state", "MASQUERADE", "DNAT", "SNAT", '"ct"', '"masquerade"', '"dnat"', '"snat"')
 FRESH = 10  # seconds: what is older may belong to another trouble
 TUPLE = ("protocol", "src", "dst", "sport", "dport", "type", "code", "id")
 # clouds whose network drops what does not carry the machine's own address, unless it is told not to
@@ -53,6 +54,13 @@ def _entries(documents: Documents, node: str, source: str, destination: str) -> 
     if [source, destination] not in as_list(section.get("pairs")):
         raise NotCollected(f"{node}: connection tracking was not asked for {source} to {destination}")
     return [entry for entry in objects(section.get("entries")) if (entry.get("src"), entry.get("dst")) == (source, destination)]
+
+
+def _tracks(documents: Documents, node: str) -> bool:
+    """A kernel tracks connections in a network namespace only while a rule there asks for it (nf_ct_netns_get)."""
+    netfilter = as_mapping(documents.node(node).section("netfilter"))
+    texts = [str(entry.get("text") or entry.get("json") or "") for entry in (*objects(netfilter.get("iptables")), *objects(netfilter.get("nft")))]
+    return any(word in text for text in texts for word in TRACKING)
 
 
 def _answered(entry: Mapping[str, Json]) -> bool:
@@ -87,6 +95,8 @@ def arrives(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
         if any(_answered(entry) for entry in sent):
             return None
         raise NotApplicable(f"{sender} has sent nothing from {source} to {destination} lately that waits for an answer")
+    if not _tracks(documents, fact.node):
+        raise NotApplicable(f"no rule of {fact.node} makes its kernel track connections")
     newest = waiting[0]
     if tuple(newest.get(name) for name in TUPLE) in arrived:
         return None

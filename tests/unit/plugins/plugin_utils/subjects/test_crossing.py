@@ -17,10 +17,13 @@ def entry(*flags, protocol="tcp", timeout=119, sport=4000, **more):
     return {"family": "inet", "protocol": protocol, "src": ONE, "dst": TWO, **ends, "reply": {}, "flags": list(flags), "timeout": timeout, **more}
 
 
-def tracks(*entries, rules=""):
+INVALID = "-A FORWARD -m conntrack --ctstate INVALID -j DROP"
+
+
+def tracks(*entries, rules="", tracking=INVALID):
     def change(document):
         document["conntrack"] = {"pairs": [[ONE, TWO], [TWO, ONE]], "entries": list(entries), "left_out": 0}
-        text = f"*filter\n:FORWARD ACCEPT [0:0]\n{rules}\nCOMMIT\n"
+        text = f"*filter\n:FORWARD ACCEPT [0:0]\n{tracking}\n{rules}\nCOMMIT\n"
         document["netfilter"] = {"iptables": [{"backend": "nft", "family": "inet", "text": text}], "nft": []}
 
     return change
@@ -82,6 +85,10 @@ def test_a_rule_of_the_receiver_is_no_loss_between():
     assert judged(blocked).outcome == "not_applicable"
     strange = small.diagnose(k8s01=tracks(entry()), k8s02=tracks(rules="-A FORWARD -m mystery --of life -j DROP"))
     assert judged(strange).outcome == "not_checked"
+
+
+def test_a_receiver_that_tracks_nothing_has_no_entries():
+    assert judged(small.diagnose(k8s01=tracks(entry()), k8s02=tracks(tracking=""))).outcome == "not_applicable"
 
 
 @pytest.mark.parametrize("side", ["k8s01", "k8s02"])
