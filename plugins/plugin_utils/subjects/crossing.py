@@ -114,39 +114,37 @@ def arrives(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     return Finding("flow.lost", fact, "not seen", evidence, (f"conntrack {sender}", f"conntrack {fact.node}"))
 
 
-def _between(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[tuple[str, str, Mapping[str, Json], list[Finding]]]:
-    """(sender, receiver, how, findings): a lost probe and lost flows of the question, each direction once, both of them one cause."""
-    cluster, question = diagnosis.documents.cluster, diagnosis.question
-    how = None if diagnosis.blind else carried(cluster, question.source, question.destination)
-    if how is not None and question.source.kind == "pod":
-        yield how.sender, how.receiver, {"kind": how.kind, "port": how.port}, findings
-
-
 @cause(roots=("flow.lost", "probe.lost"))
 def network_drops(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
-    """Everything on the nodes is right, and packets are lost between them."""
-    for sender, receiver, how, mine in _between(findings, diagnosis):
-        proven = any(finding.check == "flow.lost" for finding in mine)
-        ends = f"{sender} and {receiver}"
-        looked = [] if proven else ["Policies were not looked at: one of them may drop the packets, too."]
-        if how["kind"] == "none":
-            provider = diagnosis.documents.cluster.node(sender).provider
-            if provider not in CHECKING_CLOUDS and not proven:
-                continue
-            checking = CHECKING_CLOUDS.get(str(provider))
-            told = f"The nodes run on {provider}, which drops what does not carry a machine's own address: {checking}." if checking else (
-                "Networks of clouds and hypervisors drop what does not carry a machine's own address, unless they are told not to.")  # fmt: skip
-            yield Cause(
-                "cloud_src_dst_check", "F71", sender, f"Packets with pods' addresses are lost between {ends}, and nothing on the nodes is wrong.", mine,
-                objects=[str(provider), sender, receiver] if checking else [sender, receiver], heuristic=not (proven and checking), why=[told, *looked],
-                remedies=[Remedy("advise_cloud_check", "R0", f"switch off {checking or 'the check of source addresses of the network between the nodes'},"
-                                 " or set the pool's encapsulation to Always", "")],
-            )  # fmt: skip
-        elif proven:
-            name, number = ("tunnel_blocked_ipip", "F03") if how["kind"] == "ipip" else ("tunnel_blocked_vxlan", "F04")
-            what = "IPIP (IP protocol 4)" if how["kind"] == "ipip" else f"VXLAN (UDP {how['port']})"
-            yield Cause(
-                name, number, sender, f"The network between {ends} drops {what}.", mine, objects=["network between nodes"],
-                why=["Both ends of the tunnel are as they must be, and the filters of both nodes let it pass.", *looked],
-                remedies=[Remedy("advise_tunnel_network", "R0", f"open {what} between the nodes: security groups, firewalls, switches", "")],
-            )  # fmt: skip
+    """Everything on the nodes is right, and packets are lost between them. Where connection tracking proves it, it also tells in which direction."""
+    question = diagnosis.question
+    how = carried(diagnosis.documents.cluster, question.source, question.destination)
+    if how is None or question.source.kind != "pod":
+        return
+    proven = next((finding.fact for finding in findings if finding.check == "flow.lost"), None)
+    sender, receiver, kind, port = (how.sender, how.receiver, how.kind, how.port) if proven is None else (
+        proven.value["from"], proven.node, proven.value["kind"], proven.value["port"])  # fmt: skip
+    ends = f"{sender} and {receiver}"
+    if kind == "none":
+        provider = diagnosis.documents.cluster.node(sender).provider
+        if provider not in CHECKING_CLOUDS and proven is None:
+            return
+        unwalked = proven is None and any(fact.kind == "policy" and verdict.outcome == "not_checked" for fact, verdict in diagnosis.judged.items())
+        looked = ["Not all packet filters of the nodes could be walked: one of them may drop the packets, too."] if unwalked else []
+        checking = CHECKING_CLOUDS.get(str(provider))
+        told = f"The nodes run on {provider}, which drops what does not carry a machine's own address: {checking}." if checking else (
+            "Networks of clouds and hypervisors drop what does not carry a machine's own address, unless they are told not to.")  # fmt: skip
+        yield Cause(
+            "cloud_src_dst_check", "F71", sender, f"Packets with pods' addresses are lost between {ends}, and nothing on the nodes is wrong.", findings,
+            objects=[str(provider), sender, receiver] if checking else [sender, receiver], heuristic=proven is None or checking is None, why=[told, *looked],
+            remedies=[Remedy("advise_cloud_check", "R0", f"switch off {checking or 'the check of source addresses of the network between the nodes'},"
+                             " or set the pool's encapsulation to Always", "")],
+        )  # fmt: skip
+    elif proven is not None:
+        name, number = ("tunnel_blocked_ipip", "F03") if kind == "ipip" else ("tunnel_blocked_vxlan", "F04")
+        what = "IPIP (IP protocol 4)" if kind == "ipip" else f"VXLAN (UDP {port})"
+        yield Cause(
+            name, number, sender, f"The network between {ends} drops {what}.", findings, objects=["network between nodes"],
+            why=["Both ends of the tunnel are as they must be, and the filters of both nodes let it pass."],
+            remedies=[Remedy("advise_tunnel_network", "R0", f"open {what} between the nodes: security groups, firewalls, switches", "")],
+        )  # fmt: skip

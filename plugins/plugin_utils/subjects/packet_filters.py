@@ -42,14 +42,14 @@ def let_through(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     forward = (fact.value["src"], fact.value["dst"]) == (question.source.address, question.destination.address)
     phases = REQUESTS if forward else ANSWERS
     if way is None:
-        raise NotCollected(f"{fact.node}: {result.reason}")
+        raise NotCollected(f"{fact.node}: its packet filters were not walked: {result.reason}")
     if result.verdict != "unknown" and way.filtered and way.ends_at == fact.node and way.phase in phases:
         return _dropped(fact, documents, question, way)
     if all((phases[0], fact.node) in one.passed for one in result.ways):
         return None
     if way.filtered and result.verdict != "unknown":
         raise NotCollected(f"{fact.node}: the packet ends on {way.ends_at} before")
-    raise NotCollected(f"{fact.node}: {result.reason or way.reason}")
+    raise NotCollected(f"{fact.node}: its packet filters were not walked: {result.reason or way.reason}")
 
 
 def _dropped(fact: Fact, documents: Documents, question: Question, way: Way) -> Finding:

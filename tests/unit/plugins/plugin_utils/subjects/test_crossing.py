@@ -59,6 +59,12 @@ def test_what_left_one_node_and_never_reached_the_other():
     assert judged(diagnosis).finding.sources == ("conntrack k8s01", "conntrack k8s02")
 
 
+def test_the_direction_that_is_lost_is_told():
+    back = {**entry(), "src": TWO, "dst": ONE}
+    (cause,) = small.diagnose(k8s01=tracks(), k8s02=tracks(back)).causes
+    assert (cause.node, cause.summary) == ("k8s02", "The network between k8s02 and k8s01 drops IPIP (IP protocol 4).")
+
+
 @pytest.mark.parametrize(
     ("sent", "seen", "outcome"),
     [
