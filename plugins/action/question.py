@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run, _tables
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run, _since, _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import audit_wave, first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
@@ -22,6 +22,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import print
 
 ARGUMENTS: dict[str, t.Any] = {
     "report": {"type": "path"},
+    "baseline": {"type": "path"},
     "source": {"type": "str", "default": ""},
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
@@ -56,6 +57,8 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": refusal}
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
         try:
+            if arguments["baseline"]:
+                _since.read(arguments["baseline"])
             if arguments["audit"]:
                 return {**result, **self._audit(_run.ask_whole(arguments), variables)}
             document, question = _run.ask_api(arguments)

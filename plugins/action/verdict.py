@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run, _since
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
@@ -22,6 +22,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "question": {"type": "dict"},
     "replay": {"type": "path"},
     "bundle": {"type": "path"},
+    "baseline": {"type": "path"},
     "final": {"type": "bool", "default": True},
     "report_dir": {"type": "path", "default": "reports"},
     "fail_on": {"type": "str", "default": "never", "choices": ["never", "finding"]},
@@ -63,6 +64,8 @@ class ActionModule(ActionBase):
             waves = _run.waves(variables, hosts) if asked else []
             report = diagnosis.report(collected, version=VERSION, waves=waves)
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
+            if arguments["baseline"]:
+                report["since"] = _since.since(arguments["baseline"], report, diagnosis.documents)
             if arguments["bundle"]:
                 _bundle.save(arguments["bundle"], diagnosis, report)
             path = _files.write(report, arguments["report_dir"], report["id"])

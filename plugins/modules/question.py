@@ -24,6 +24,9 @@ options:
   report:
     description: A report of an earlier diagnosis. What it was about is asked again, where the options below do not say otherwise.
     type: path
+  baseline:
+    description: An earlier report or bundle that M(podnet.doctor.verdict) is to compare with. Here it is only tried, so that a wrong path is told at once.
+    type: path
   source:
     description: Where the packet starts, V(namespace/name) of a pod, V(node/name), or an address of one of them.
     type: str

@@ -28,6 +28,9 @@ options:
   bundle:
     description: Write all documents into this file (zip), so that the diagnosis can be replayed elsewhere. It tells names and addresses of the cluster.
     type: path
+  baseline:
+    description: An earlier report or bundle. The report then lists under C(since) what changed on the path after it, oldest first.
+    type: path
   final:
     description: Write and show the report. With V(false) only tell which nodes the answers point to and should be asked next.
     type: bool

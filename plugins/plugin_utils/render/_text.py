@@ -17,6 +17,7 @@ Json = t.Any
 WIDTH = 80
 LABEL = 9
 MOST_CAUSES = 10  # shown, of the different ones
+MOST_CHANGES = 15
 WORDS = {"broken": "BROKEN", "healthy": "HEALTHY", "unknown": "UNKNOWN"}
 HOP_WORDS = {"finding": "WRONG", "not_checked": "not checked", "not_reached": "not reached", "ok": "ok", "not_applicable": "not applicable"}
 
@@ -126,6 +127,26 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
     return labelled("SEEN", texts) if texts else []
 
 
+def since_lines(report: Mapping[str, Json]) -> list[str]:
+    """What changed since the baseline, oldest first."""
+    told = report.get("since")
+    if not told:
+        return []
+    if told.get("error"):
+        return labelled("SINCE", [f"not compared: {told['error']}"])
+    changes = told["changes"]
+    day = str(report["created_at"])[:10]
+    texts = [f"{told['collected_at']}: {count(len(changes), 'change') if changes else 'nothing changed'}"]
+    for change in changes[:MOST_CHANGES]:
+        at = str(change["at"] or "").removeprefix(f"{day}T")
+        texts.append(f"{at}{' ' if at else ''}{change['node']}: {change['text']}" if change["node"] else f"{at}{' ' if at else ''}{change['text']}")
+    if len(changes) > MOST_CHANGES:
+        texts.append(f"and {count(len(changes) - MOST_CHANGES, 'more change')} in the report")
+    if told["not_compared"]:
+        texts.append(f"not compared: {listed(told['not_compared'])}")
+    return labelled("SINCE", texts)
+
+
 def checked_lines(report: Mapping[str, Json]) -> list[str]:
     counts = report["checks"]
     parts = [f"{counts.get('ok', 0)} ok", count(int(counts.get("finding", 0)), "finding")]
@@ -189,6 +210,7 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
         lines += labelled("SESSIONS", _audit_text.session_lines(report))
     lines += path_lines(report)
     lines += probe_lines(report)
+    lines += since_lines(report)
     lines += checked_lines(report)
     lines += user_check_lines(report)
     if path:
