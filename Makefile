@@ -8,7 +8,7 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-TESTED := lint unit docs sanity galaxy integration cover
+TESTED := lint unit docs sanity galaxy integration truth cover
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,6 +22,7 @@ help:
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 	@echo "  make partial CAPTURE=vxlan                         the same, each with every part of it taken away in turn"
 	@echo "  make policy [SET=np-and-peer]                      every measured cell of the recorded policy sets judged ($$PODNET_CAPTURES)"
+	@echo "  make truth [DATAPLANE=nftables] [SCENARIO=stacked] NetworkPolicies in the lab: real traffic held against what is judged of it"
 
 # ---- what people run
 demo: setup-lab
@@ -45,6 +46,9 @@ captures: .venv/.dev $(HOUSE)
 
 policy: .venv/.dev $(HOUSE)
 	@$(PY) tests/policy.py $(SET)
+
+truth: setup tools
+	@$(PY) tests/truth.py $(if $(DATAPLANE),--dataplane $(DATAPLANE)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 partial: .venv/.dev $(HOUSE)
 	@$(PY) tests/partial.py $(CAPTURE)

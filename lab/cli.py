@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from lab import binaries, cluster, lifecycle, plan
+from lab.calico.dataplane import DATAPLANES
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.modes import MODES
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--felix-refresh", type=float, default=30.0, metavar="SECONDS", help="of Felix's routes (real: 90)")
     up.add_argument("--autodetection", default="", metavar="METHOD", help="IP_AUTODETECTION_METHOD")
     up.add_argument("--second-nic", action="store_true", help="Calico runs on eth1, on purpose")
+    up.add_argument("--dataplane", default="", choices=["", *DATAPLANES], help="policies are enforced, with this (default: they are not)")
     up.add_argument("--keep", action="store_true", help="keep what there is if it fails")
     command("down", "take a lab away")
     command("status", "what a lab consists of, and what is wrong in it")
@@ -64,6 +66,7 @@ def _up(arguments: argparse.Namespace) -> None:
         second_nic=arguments.second_nic,
         monitor_interval=arguments.monitor_interval,
         felix_refresh=arguments.felix_refresh,
+        dataplane=arguments.dataplane,
     )
     known = lifecycle.traces(arguments.name) or (plan.state_parent() / arguments.name / "lab.json").exists()
     try:
@@ -95,7 +98,8 @@ def _status(name: str) -> int:
         say("stand-in   calico-node (startup, confd, felix, monitor) is the lab's own" + ("; BIRD is Debian's 1.6" if about.calico.bird else ""))
     if about.calico.flannel:
         say("stand-in   flanneld and the CNI plugins are the lab's own")
-    say("stand-in   no policy, no kube-proxy, no NAT: service addresses do not work")
+    say("stand-in   no kube-proxy: service addresses do not work")
+    say(f"policy     {about.dataplane or 'not enforced'}")
     say(f"DNS        {about.dns}")
     for node in about.nodes:
         up = sum(session.established for session in lab.sessions(node.name))

@@ -106,7 +106,7 @@ def create_keys(lab: Description, folder: Path) -> None:
 def start(lab: Description, node: Node, folder: Path) -> None:
     """Start the node's first process and wait until its mounts and sshd are there."""
     ready, told = os.pipe()
-    spec = {"lab": lab.name, "node": node.name, "machine_id": node.machine_id, "sshd": str(folder / "ssh")}
+    spec = {"lab": lab.name, "node": node.name, "machine_id": node.machine_id, "sshd": str(folder / "ssh"), "dataplane": lab.dataplane}
     command = processes.python_command("lab.node", json.dumps(spec), str(told))
 
     def boot() -> None:
@@ -166,6 +166,12 @@ def _mounts(spec: dict[str, str]) -> None:
         path = Path("/etc", name)
         path.unlink(missing_ok=True)
         path.write_text(text + "\n", encoding="ascii")
+    if spec["dataplane"] == "iptables-legacy":  # as update-alternatives sets it
+        for program in ("iptables", "ip6tables"):
+            for ending in ("", "-save", "-restore"):
+                link = Path("/etc/alternatives", program + ending)
+                link.unlink(missing_ok=True)
+                link.symlink_to(f"/usr/sbin/{program}-legacy{ending}")
 
 
 def main(arguments: list[str]) -> int:

@@ -118,6 +118,7 @@ class Description:
     port: int = 0
     ipip: str = ""
     dns: str = ""
+    dataplane: str = ""  # what policies are enforced with; "" where they are not
     nodes: list[Node] = field(default_factory=list)
     pods: list[Pod] = field(default_factory=list)
     pids: dict[str, int] = field(default_factory=dict)
@@ -272,15 +273,18 @@ def plan(
     second_nic: bool = False,
     monitor_interval: float = 10.0,
     felix_refresh: float = 30.0,
+    dataplane: str = "",
 ) -> Description:
     """All names, ids and addresses of a new lab."""
     if mode not in MODES:
         raise LabError(f"there is no mode {mode}; the modes are {', '.join(MODES)}")
     if not 1 <= count <= 50:
         raise LabError(f"a lab has 1 to 50 nodes, not {count}")
+    if dataplane and (not MODES[mode].backend or MODES[mode].ipv6):
+        raise LabError(f"in the mode {mode} nothing enforces policies: {'Felix does not run' if not MODES[mode].backend else 'the rules are for IPv4'}")
     if second_nic and not autodetection:
         autodetection = "interface=eth1"
-    lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh)
+    lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh, dataplane=dataplane)
     names = [f"k8s{number:02d}" for number in range(1, count + 1)]
     for number, (node, block) in enumerate(zip(names, pod_networks(names) if lab.calico.flannel else blocks(names), strict=True), 1):
         network = ipaddress.ip_network(block)

@@ -63,10 +63,11 @@ def cidr_name(cidr: str) -> str:
 def calico_objects(lab: Description) -> list[Json]:
     """Everything that Calico itself keeps in the API, the nodes' blocks included; canal has none."""
     mesh = {"asNumber": 64512, "nodeToNodeMeshEnabled": False} if lab.calico.reflectors else {}
+    nftables = {"nftablesMode": "Enabled"} if lab.dataplane == "nftables" else {}
     found = [
         *(calico("IPPool", f"default-ipv{family}-ippool", pool(lab, family)) for family in lab.calico.families),
         calico("BGPConfiguration", "default", {"logSeverityScreen": "Info", **mesh}),
-        calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info"}),
+        calico("FelixConfiguration", "default", {"floatingIPs": "Disabled", "logSeverityScreen": "Info", **nftables}),
         calico(
             "ClusterInformation",
             "default",

@@ -30,6 +30,7 @@ class Settings:
     monitor_interval: float
     felix_refresh: float
     mtu: int
+    dataplane: str = ""  # what policies are enforced with; "" where they are not
 
     @property
     def calico(self) -> Mode:

@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from lab.api.client import ApiError, Client, Json
-from lab.calico import cluster_routes
+from lab.calico import cluster_routes, policy
 from lab.calico.common import TUNNEL_ANNOTATION, Settings, annotations_of, log
+from lab.calico.dataplane import Dataplane
 from lab.kernel import ip_batch, ip_json, sysctl
 from lab.pod import ipv6_sysctls
 
@@ -121,6 +122,21 @@ def apply_cluster_routes(client: Client, settings: Settings) -> bool:
     return done
 
 
+POLICED = ("pods", "namespaces", "networkpolicies", "ippools", "nodes")
+
+
+def apply_policy(client: Client, settings: Settings, dataplane: Dataplane) -> None:
+    """The rules of policies. What they follow from is told by name, so that a reader of the log knows what is enforced."""
+    lists = {resource: client.list(resource) for resource in POLICED}
+    tunnel = settings.calico.tunnel
+    addresses = {node["metadata"]["name"]: annotations_of(node).get(TUNNEL_ANNOTATION[tunnel], "") for node in lists["nodes"]} if tunnel else {}
+    wrote = dataplane.apply(policy.world_of(settings.node, lists, tunnel, addresses))
+    told = policy.told(lists)
+    if wrote or told != dataplane.told:
+        dataplane.told = told
+        log("felix", "int_dataplane.go 2305", f"Finished applying updates to dataplane. policies={told}")
+
+
 def follow_links(woken: threading.Event) -> None:
     """Wake up whenever an interface appears or changes."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as monitor:
@@ -149,6 +165,10 @@ def felix(settings: Settings) -> None:
         client.follow("ipamblocks", lambda event: woken.set())
     else:
         client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
+    dataplane = Dataplane(settings.dataplane) if settings.dataplane else None
+    if dataplane:
+        for resource in POLICED:
+            client.follow(resource, lambda event: woken.set())
     patience = settings.felix_refresh
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
     seen: set[str] = set()
@@ -168,6 +188,8 @@ def felix(settings: Settings) -> None:
                     apply_tunnel(tunnel)
             if settings.calico.felix_routes and not apply_cluster_routes(client, settings):
                 patience = RETRY
+            if dataplane:
+                apply_policy(client, settings, dataplane)
         except (ApiError, OSError, RuntimeError) as error:
             log("felix", "watchercache.go 190", f"Failed to reach the datastore: {error}", "WARNING")
             time.sleep(0.5)
