@@ -1,7 +1,7 @@
 """What kubelet, the scheduler and the controllers do, as far as the lab needs it: a deleted pod comes back.
 
 It follows the pods in the API. A pod of the network plugin that is deleted has its processes killed and gets a successor of another
-name; any other pod of the lab loses its sandbox, and a successor gets the next address of its node's block.
+name; any other pod of the lab loses its sandbox, and a successor gets the next address of its node's block. Commands in containers: `container_exec`.
 """
 
 from __future__ import annotations

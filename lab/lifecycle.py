@@ -88,7 +88,8 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     node.create_keys(lab, folder)
     (folder / "inventory.yml").write_text(inventory(lab, folder), encoding="utf-8")
     fabric = f"{kernel.netns_path(lab.fabric)}={GATEWAY}"
-    relay = processes.start_python(lab.name, "lab.api.relay", str(lab.port), fabric, title="lab-api-relay-fabric")
+    egress = f"--egress={server.egress_socket(folder)}"
+    relay = processes.start_python(lab.name, "lab.api.relay", str(lab.port), egress, fabric, title="lab-api-relay-fabric")
     lab.pids["relay"] = relay.pid
     if lab.calico.tunnel == "ipip":
         _start_ipip(lab, folder)
@@ -125,6 +126,10 @@ def up(lab: Description, api: str, say: Say) -> Lab:
         lab.name, "lab.kubelet", str(folder), log=folder / "logs" / "kubelet.log", title="lab-kubelet"
     )
     lab.pids["kubelet"] = watcher.pid
+    if lab.api == "real" and lab.calico.backend:
+        log = folder / "logs" / "container-exec.log"
+        runner = processes.start_python(lab.name, "lab.container_exec", str(folder), log=log, title="lab-container-exec", site=True)
+        lab.pids["container-exec"] = runner.pid
     save(lab, folder)
     made = Lab(folder)
     say("waiting for routes and pods")

@@ -25,19 +25,19 @@ def environment(lab: str) -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **keep, MARK: lab, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def python_command(module: str, *arguments: str, name: str = "") -> list[str]:
-    """The command line of one of the lab's own programs, which shows itself as `name`."""
+def python_command(module: str, *arguments: str, name: str = "", site: bool = False) -> list[str]:
+    """The command line of one of the lab's own programs, which shows itself as `name`. site: it needs more than the standard library."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module} as m; "
     if name:
         code += f"from lab.kernel import set_title; set_title([{name!r}]); "
-    return [sys.executable, "-S", "-c", code + "sys.exit(m.main(sys.argv[1:]))", *arguments]
+    return [sys.executable, *([] if site else ["-S"]), "-c", code + "sys.exit(m.main(sys.argv[1:]))", *arguments]
 
 
 def start_python(
-    lab: str, module: str, *arguments: str, log: Path | int = subprocess.DEVNULL, title: str = ""
+    lab: str, module: str, *arguments: str, log: Path | int = subprocess.DEVNULL, title: str = "", site: bool = False
 ) -> subprocess.Popen[bytes]:
     """Start one of the lab's own programs in the background."""
-    return start(lab, python_command(module, *arguments, name=title), log=log)
+    return start(lab, python_command(module, *arguments, name=title, site=site), log=log)
 
 
 def start(

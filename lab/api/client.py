@@ -39,6 +39,7 @@ CALICO_RESOURCES = {
     "globalnetworkpolicies": "GlobalNetworkPolicy",
     "networkpolicies": "NetworkPolicy",
     "tiers": "Tier",
+    "caliconodestatuses": "CalicoNodeStatus",
 }
 
 

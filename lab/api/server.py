@@ -65,6 +65,22 @@ def write_kubeconfig(folder: Path, port: int) -> Path:
     return path
 
 
+def egress_socket(folder: Path) -> Path:
+    """Where `lab.api.relay` takes the API server's connections to the nodes' kubelets."""
+    return folder / "egress.sock"
+
+
+def _egress(folder: Path) -> Path:
+    """The API server is in the host's namespace, from where no way leads to the nodes: it connects to them through a proxy that is among them."""
+    transport = {"uds": {"udsName": str(egress_socket(folder))}}
+    connection = {"proxyProtocol": "HTTPConnect", "transport": transport}
+    selection = {"name": "cluster", "connection": connection}
+    config = {"apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration", "egressSelections": [selection]}
+    path = folder / "egress.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
 def start(lab: Description, folder: Path) -> None:
     """Start the chosen API in the background."""
     pki.create(folder / "pki")
@@ -118,6 +134,10 @@ def start(lab: Description, folder: Path) -> None:
             "--storage-media-type=application/json",
             "--profiling=false",
             f"--cert-dir={folder / 'pki'}",
+            f"--egress-selector-config-file={_egress(folder)}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={folder / 'pki' / 'admin.crt'}",
+            f"--kubelet-client-key={folder / 'pki' / 'admin.key'}",
         ],
         executable=str(tools["kube-apiserver"]),
         log=folder / "logs" / "kube-apiserver.log",

@@ -68,6 +68,21 @@ def read(deadline: Deadline, names: t.Collection[str], addresses: t.Sequence[str
     return [cut(entry, addresses) for entry in found.values()]
 
 
+def saved(text: str) -> list[dict[str, t.Any]]:
+    """The text of ``ipset save``. A line about a set that is not understood is counted as its ``unknown``."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for line in text.split("\n"):
+        words = line.split()
+        if len(words) >= 3 and words[0] == "create":
+            options = dict(zip(words[3:], words[4:]))
+            found[words[1]] = {"name": words[1], "type": words[2], "family": options.get("family", "inet"), "members": []}
+        elif len(words) >= 3 and words[0] == "add" and words[1] in found:
+            found[words[1]]["members"].append(" ".join([words[2], *(["nomatch"] if "nomatch" in words[3:] else [])]))
+        elif len(words) >= 2 and words[1] in found:
+            found[words[1]]["unknown"] = found[words[1]].get("unknown", 0) + 1
+    return list(found.values())
+
+
 def cut(entry: dict[str, t.Any], addresses: t.Sequence[str]) -> dict[str, t.Any]:
     """A large set with the members that matter for some addresses."""
     members = entry["members"]

@@ -121,6 +121,18 @@ def _own_tables(saved: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
     return own
 
 
+def by_table(ruleset: dict[str, t.Any], saved: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """The tables of ``nft -j list ruleset``, but for those that iptables has shown."""
+    own = _own_tables(saved)
+    listed: dict[tuple[str, str], list[t.Any]] = {}
+    for item in ruleset["nftables"]:
+        for kind, value in item.items():
+            table = (value.get("family"), value["name"] if kind == "table" else value.get("table"))
+            if kind != "metainfo" and table not in own:
+                listed.setdefault(table, []).append(item)
+    return [{"family": family, "name": name, "json": json.dumps({"nftables": items})} for (family, name), items in listed.items()]
+
+
 def tables(deadline: Deadline) -> list[tuple[str, str]]:
     """Family and name of each table of nftables, from the kernel itself: nft would first read every rule. Errors: OSError, Expired."""
     with Netlink(deadline, NETLINK_NETFILTER) as kernel:

@@ -194,7 +194,7 @@ class Diagnosis:
         for finding in [*cause.roots, *self.explained_by(cause)]:
             sources.update(finding.sources)
         unread = any(
-            self.explanation.unread_above.get(root.fact.id) for root in cause.roots
+            self.explanation.unread_above.get(root.fact.id) or self.documents.node(root.fact.node).via for root in cause.roots
         )
         return "certain" if len(sources) >= 2 and not unread and not self.documents.cluster.rebuilt else "likely"
 
@@ -398,8 +398,13 @@ class Diagnosis:
         }  # fmt: skip
 
     def _still_sure(self, remedy: Remedy) -> Remedy:
-        """Nothing is changed on the word of the nodes alone: it becomes advice."""
-        if remedy.risk == "R0" or not self.documents.cluster.rebuilt:
+        """Nothing is changed on the word of the nodes alone, nor on a node of which only the API tells: it becomes advice."""
+        if remedy.risk == "R0":
+            return remedy
+        if self.documents.node(remedy.node).via:
+            text = f"by hand, as {remedy.node} gives no answer itself: {remedy.action}" + (f", if {remedy.only_if}" if remedy.only_if else "")
+            return Remedy(f"advise_{remedy.id}", "R0", text, "", node=remedy.node)
+        if not self.documents.cluster.rebuilt:
             return remedy
         return Remedy(f"advise_{remedy.id}", "R0", f"once the Kubernetes API answers, diagnose again; then likely: {remedy.action}", "", node=remedy.node)
 
@@ -421,8 +426,9 @@ def node_summary(host: str, node: str, document: Mapping[str, Json] | None, reas
         for name, value in document.items()
         if isinstance(value, Mapping) and isinstance(value.get("error"), str)
     ]
-    sections = sorted(k for k, v in document.items() if isinstance(v, (list, dict)) and not (isinstance(v, dict) and "error" in v))
-    return {"host": host, "node": node, "sections": sections, "errors": errors, "seconds": document.get("seconds")}
+    sections = sorted(k for k, v in document.items() if k != "via" and isinstance(v, (list, dict)) and not (isinstance(v, dict) and "error" in v))
+    summary = {"host": host, "node": node, "sections": sections, "errors": errors, "seconds": document.get("seconds")}
+    return {**summary, "via": dict(as_mapping(document["via"]))} if document.get("via") else summary
 
 
 __all__ = ["Diagnosis", "Wanted", "as_mapping", "node_summary", "objects"]

@@ -73,6 +73,11 @@ class NodeFacts:
         return self.document is not None
 
     @property
+    def via(self) -> Mapping[str, Json]:
+        """How the document came to be, where the node did not answer itself: {by: "calico-node" | "CalicoNodeStatus", because, pod?, object?, updated?}."""
+        return as_mapping(as_mapping(self.document).get("via"))
+
+    @property
     def links(self) -> dict[str, Mapping[str, Json]]:
         return self.once("links by name", lambda: {str(link.get("ifname")): link for link in self.entries("links")})
 

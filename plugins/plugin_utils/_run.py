@@ -22,6 +22,7 @@ from ._inventory import machine_of, not_matched
 from ._json import Json, NotCollected, as_mapping
 from ._question import AUDIT, BadQuestion, Question, check_port, resolve, split_service
 
+INDIRECT = "diagnose_silent"
 ANSWERS = ("diagnose_node", "diagnose_node_again", "diagnose_node_third")  # of each wave
 
 
@@ -155,6 +156,43 @@ def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: st
     return result
 
 
+def silent(variables: Mapping[str, t.Any], hosts: Mapping[str, str], nodes: Iterable[str]) -> list[str]:
+    """The nodes of which no host gave an answer."""
+    result = []
+    for node in nodes:
+        answer = variables["hostvars"].raw_get(hosts[node]).get(ANSWERS[0]) if node in hosts else None
+        if not isinstance(answer, Mapping) or any(answer.get(word) for word in ("failed", "unreachable", "skipped")):
+            result.append(node)
+    return result
+
+
+def heard(variables: Mapping[str, t.Any]) -> Mapping[str, Json]:
+    """What podnet.doctor.silent_nodes_info registered: documents and reasons, by node. It ran once, for the host that was the first."""
+    for host in (variables.get("groups") or {}).get("all", []):
+        answer = variables["hostvars"].raw_get(host).get(INDIRECT)
+        if isinstance(answer, Mapping) and not answer.get("skipped") and not answer.get("failed"):
+            return answer
+    return {}
+
+
+def asked_nodes(asked: Mapping[str, Json], cluster: Cluster) -> tuple[str, ...]:
+    """The nodes that the question is about; all, in an audit."""
+    return Question.from_json(asked["question"]).nodes if asked.get("question") else _names(cluster)
+
+
+def _indirectly(node: str, facts: NodeFacts, told: Mapping[str, Json]) -> NodeFacts:
+    """A node that gave no answer, as the API tells of it."""
+    packed, reason = as_mapping(told.get("documents")).get(node), as_mapping(told.get("reasons")).get(node)
+    if facts.collected or not (packed or reason):
+        return facts
+    if not packed:
+        return NodeFacts(node, None, f"{facts.reason}, and {reason}")
+    document = node_facts(node, {"packed": packed}).document
+    if document is None:
+        return facts
+    return NodeFacts(node, {**document, "via": {**as_mapping(document.get("via")), "because": facts.reason}})
+
+
 def _whole(facts: NodeFacts, folder: str | None, host: str, expander: _compact.Expander) -> NodeFacts:
     """An answer that was given by the rows of tables, with these rows in it."""
     if facts.document is None or "expected" not in facts.document:
@@ -246,8 +284,10 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple
     core = question.nodes if question != AUDIT else _names(cluster)
     missing = not_matched(core, hosts)
     collected = []
+    told = heard(variables)
     for node in dict.fromkeys((*core, *found)):
         facts = found.get(node) or NodeFacts(node, None, missing.get(node) or "was not asked by this run (--limit, serial, or a stopped play)")
+        facts = _indirectly(node, facts, told)
         machine, matching = machine_of(cluster, node, facts.document)
         if machine == "other" and matching:
             facts = NodeFacts(node, None, f"was not looked at: the inventory's host {hosts[node]} is {', '.join(matching)}")

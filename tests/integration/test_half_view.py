@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import signal
 
@@ -119,8 +120,49 @@ def missing(run, sentence):
 
 def test_a_hung_sshd(broken):
     with stopped(*daemons(broken.lab, "k8s03")):
-        run = broken.play("podnet.doctor.audit", **PATIENCE)
+        run = broken.play("podnet.doctor.audit", podnet_exec=False, **PATIENCE)
     missing(run, "k8s03 ")
+
+
+def indirect(run, by):
+    """The broken node was not asked itself, and its cause is named all the same, not for certain and with nothing that could be done from here."""
+    assert run.code == 0, run.screen
+    assert named(run.report)[:1] == [CAUSE] and run.report["verdict"]["outcome"] != "healthy", run.screen
+    cause = run.report["verdict"]["causes"][0]
+    assert cause["confidence"] != "certain" and {remedy["class"] for remedy in cause["remedies"]} == {"R0"}
+    (entry,) = (one for one in run.report["collected"] if one.get("via"))
+    assert entry["node"] == "k8s02" and entry["via"]["by"] == by and entry["via"]["because"]
+    assert "INDIRECT" in run.screen and "nothing of it is certain" in " ".join(run.screen.split())
+
+
+@pytest.mark.parametrize("play", ["podnet.doctor.diagnose", "podnet.doctor.audit"])
+def test_a_node_without_ssh_is_read_through_its_container(broken, play):
+    if broken.lab.description.api != "real":
+        pytest.skip("needs the real API server: the emulator runs no commands")
+    ends = {"source": "shop/web-0", "destination": "shop/api-0:8080"} if play.endswith("diagnose") else {}
+    with stopped(*daemons(broken.lab, "k8s02")):
+        run = broken.play(play, **ends, **PATIENCE)
+    indirect(run, "calico-node")
+    assert [link for link in run.report["findings"] if link["node"] == "k8s02" and link["check"] == "node.address.wrong"]
+
+
+def test_a_node_without_ssh_of_which_a_calico_node_status_tells(broken):
+    """The lab's calico-node fills in no status, so the test does, in the form of its documentation."""
+    moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    peers = [{"peerIP": f"10.2.7.20{number}", "type": "NodeMesh", "state": "Connect", "since": moment} for number in (1, 3)]
+    status = {"lastUpdated": moment, "agent": {"birdV4": {"state": "Ready", "version": "v1", "routerID": "192.188.1.1"}}, "bgp": {"peersV4": peers}}
+    body = {
+        "apiVersion": "crd.projectcalico.org/v1", "kind": "CalicoNodeStatus", "metadata": {"name": "k8s02"},
+        "spec": {"node": "k8s02", "classes": ["Agent", "BGP"], "updatePeriodSeconds": 60}, "status": status,
+    }  # fmt: skip
+    broken.lab.client.create("caliconodestatuses", body)
+    try:
+        with stopped(*daemons(broken.lab, "k8s02")):
+            run = broken.play("podnet.doctor.audit", podnet_exec=False, **PATIENCE)
+    finally:
+        broken.lab.client.delete("caliconodestatuses", "k8s02")
+    indirect(run, "CalicoNodeStatus")
+    assert [f for f in run.report["findings"] if f["node"] == "k8s02" and f["check"] == "bgp.session.down"]
 
 
 def test_a_refused_key(broken):
@@ -132,13 +174,13 @@ def test_a_refused_key(broken):
     partial = Site(broken.lab, broken.folder)
     partial.inventory = broken.folder / "inventory.yml"
     partial.inventory.write_text(yaml.safe_dump(inventory))
-    missing(partial.play("podnet.doctor.audit"), "is unreachable")
+    missing(partial.play("podnet.doctor.audit", podnet_exec=False), "is unreachable")
 
 
 def test_sshd_stopped_and_at_last_the_api(broken, running):
     """What cannot be started again comes last."""
     processes.end(daemons(broken.lab, "k8s03"))
-    missing(broken.play("podnet.doctor.audit"), "is unreachable")
+    missing(broken.play("podnet.doctor.audit", podnet_exec=False), "is unreachable")
     processes.end([broken.lab.description.pids["api"]])
     try:
         run = broken.diagnose()

@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _kube_cluster, _kube_fields, _sysctls
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _ipset, _kube_cluster, _kube_fields, _netfilter, _sysctls
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _rebuild
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
@@ -173,21 +173,6 @@ def _network(folder: pathlib.Path) -> dict[str, Json]:
     }
 
 
-def ipsets(text: str) -> list[dict[str, Json]]:
-    """The text of `ipset save` as the section of the node document has it."""
-    found: dict[str, dict[str, Json]] = {}
-    for line in text.split("\n"):
-        words = line.split()
-        if len(words) >= 3 and words[0] == "create":
-            options = dict(zip(words[3:], words[4:]))
-            found[words[1]] = {"name": words[1], "type": words[2], "family": options.get("family", "inet"), "members": []}
-        elif len(words) >= 3 and words[0] == "add" and words[1] in found:
-            found[words[1]]["members"].append(" ".join([words[2], *(["nomatch"] if "nomatch" in words[3:] else [])]))
-        elif len(words) >= 2 and words[1] in found:
-            found[words[1]]["unknown"] = found[words[1]].get("unknown", 0) + 1
-    return list(found.values())
-
-
 def netfilter(where: pathlib.Path) -> dict[str, Json]:
     """The section of the node document, from what was saved in a recording's folder of a node."""
     saved = []
@@ -196,16 +181,8 @@ def netfilter(where: pathlib.Path) -> dict[str, Json]:
         if rules or name in ("iptables", "ip6tables"):
             first = rules.partition("\n")[0]
             saved.append({"backend": "nft" if "(nf_tables)" in first or not first else "legacy", "family": family, "text": rules})
-    shown = [entry for entry in saved if entry["backend"] == "nft"]
-    own = {({"inet": "ip", "inet6": "ip6"}[entry["family"]], line[1:]) for entry in shown for line in entry["text"].split("\n") if line.startswith("*")}
-    listed: dict[tuple[str, str], list[Json]] = {}
-    for item in read_json(where / "nft-ruleset.json", {"nftables": []})["nftables"]:
-        for kind, value in item.items():
-            table = (value.get("family"), value["name"] if kind == "table" else value.get("table"))
-            if kind != "metainfo" and table not in own:
-                listed.setdefault(table, []).append(item)
-    tables = [{"family": f, "name": n, "json": json.dumps({"nftables": items})} for (f, n), items in listed.items()]
-    return {"iptables": saved, "nft": tables, "ipsets": ipsets(text(where / "ipset-save.txt"))}
+    tables = _netfilter.by_table(read_json(where / "nft-ruleset.json", {"nftables": []}), saved)
+    return {"iptables": saved, "nft": tables, "ipsets": _ipset.saved(text(where / "ipset-save.txt"))}
 
 
 def conntrack(where: pathlib.Path, addresses: list[str]) -> dict[str, Json]:

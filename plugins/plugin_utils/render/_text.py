@@ -147,6 +147,17 @@ def since_lines(report: Mapping[str, Json]) -> list[str]:
     return labelled("SINCE", texts)
 
 
+def indirect(report: Mapping[str, Json]) -> list[str]:
+    """The nodes of which only the API told."""
+    found = []
+    for entry in report["collected"]:
+        via = entry.get("via")
+        if via:
+            how = f"read through {via['pod']}" if via.get("pod") else f"told by CalicoNodeStatus {via.get('object')} of {via.get('updated')}"
+            found.append(f"{entry['node']} {via.get('because')}; {how} instead, so nothing of it is certain.")
+    return [*found[:5], *([f"and {len(found) - 5} more nodes"] if len(found) > 5 else [])]
+
+
 def checked_lines(report: Mapping[str, Json]) -> list[str]:
     counts = report["checks"]
     parts = [f"{counts.get('ok', 0)} ok", count(int(counts.get("finding", 0)), "finding")]
@@ -197,6 +208,7 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     if report.get("api"):
         said = f"{report['api']['server']} is silent: {report['api']['error']}. Judged from the nodes alone."
         lines += labelled("API", [said, _next_step(str(report["api"]["error"]))])
+    lines += labelled("INDIRECT", indirect(report))
     unexplained = [findings[i] for i in verdict["unexplained"] if i in findings]
     if unexplained:
         lines += labelled("UNNAMED", [f"{f['node']}: {f['evidence']}" for f in unexplained[:5]])

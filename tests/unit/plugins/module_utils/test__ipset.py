@@ -17,7 +17,6 @@ from ansible_collections.podnet.doctor.plugins.module_utils import _ipset
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
-from ansible_collections.podnet.doctor.tests.unit import recorded
 
 COMMANDS = """create nets hash:net
 add nets 10.0.0.0/8
@@ -47,7 +46,7 @@ def test_as_the_program_prints_them(namespaces: t.Any) -> None:
     def by_name(entries: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
         return {entry["name"]: {**entry, "members": sorted(entry["members"])} for entry in entries}
 
-    wanted = by_name(recorded.ipsets(saved))
+    wanted = by_name(_ipset.saved(saved))
     assert wanted.pop("unasked") and by_name(found) == wanted
 
 
@@ -90,4 +89,4 @@ def test_property_any_text_holds_or_not(text: str, addresses: list[str]) -> None
 
 @given(st.text())
 def test_property_any_saved_text(text: str) -> None:
-    assert isinstance(recorded.ipsets(text), list)
+    assert isinstance(_ipset.saved(text), list)

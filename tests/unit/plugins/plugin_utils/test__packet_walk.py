@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.podnet.doctor.plugins.module_utils import _ipset
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._packet_walk import Flow, Walked, Walks
 from ansible_collections.podnet.doctor.tests.unit import recorded
@@ -49,7 +50,7 @@ def facts(number: int, *rules: str, nft: tuple[t.Any, ...] = (), sets: str = "",
         "routes": [route(own + "/32", "eth0", None, "local", 255), route(f"{mine}/32", "cali1"), route(theirs, "eth0", other), route("10.2.7.0/24", "eth0"),
                    route("0.0.0.0/0", "eth0", "10.2.7.254")],
         "rules": [],
-        "netfilter": {"iptables": [iptables(*rules)], "nft": list(nft), "ipsets": recorded.ipsets(sets)},
+        "netfilter": {"iptables": [iptables(*rules)], "nft": list(nft), "ipsets": _ipset.saved(sets)},
         **changed,
     }  # fmt: skip
     return NodeFacts(f"node{number}", document)
