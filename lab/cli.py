@@ -9,10 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from lab import binaries, cluster, lifecycle, plan
-from lab.calico.dataplane import DATAPLANES
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.modes import MODES
+from lab.modes import MODES, POLICED
 
 
 def say(text: str) -> None:
@@ -38,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--felix-refresh", type=float, default=30.0, metavar="SECONDS", help="of Felix's routes (real: 90)")
     up.add_argument("--autodetection", default="", metavar="METHOD", help="IP_AUTODETECTION_METHOD")
     up.add_argument("--second-nic", action="store_true", help="Calico runs on eth1, on purpose")
-    up.add_argument("--dataplane", default="", choices=["", *DATAPLANES], help="policies are enforced, with this (default: they are not)")
+    up.add_argument("--dataplane", default="", choices=["", *POLICED], help="policies are enforced, with this (default: they are not)")
     up.add_argument("--keep", action="store_true", help="keep what there is if it fails")
     command("down", "take a lab away")
     command("status", "what a lab consists of, and what is wrong in it")

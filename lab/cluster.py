@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import agent, cgroups, kernel, processes
 from lab.api.client import Client
-from lab.calico import manage
+from lab.calico import manage, policy
 from lab.calico.common import PREFIX, annotations_of
 from lab.errors import LabError
 from lab.flannel import flanneld
@@ -170,6 +170,12 @@ class Lab:
                 name: str = item["metadata"]["name"]
                 return name
         raise LabError(f"{node} has no pod of {known.name}")
+
+    def policies_in_force(self) -> bool:
+        """Has every Felix written the rules of what the API has now?"""
+        wanted = policy.told(policy.read(self.client))
+        logs = [Path(f"/proc/{node.pid}/root/var/log/calico/felix.log").read_text(encoding="utf-8") for node in self.nodes]
+        return all(log.rpartition(" policies=")[2].split("\n")[0] == wanted for log in logs)
 
     def restart_calico(self, node: str, timeout: float = 30) -> None:
         """Delete a node's calico-node pod and wait until its successor runs."""

@@ -109,3 +109,4 @@ MODES = {
     "flannel-hostgw": Mode(backend="", flannel="host-gw"),
     "canal": Mode(backend="none", flannel="vxlan"),
 }
+POLICED = {"iptables-nft": "noencap", "iptables-legacy": "vxlan", "nftables": "ipip"}  # what can enforce policies, and the mode in which that is tried

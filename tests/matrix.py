@@ -34,6 +34,16 @@ QUESTION = ("shop/web-2", "shop/web-0", 8080)
 MODES: dict[str, list[str]] = {
     **{mode: ["--mode", mode] for mode in modes.MODES},
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
+    **{f"policed-{kind.rpartition('-')[2]}": ["--mode", mode, "--dataplane", kind] for kind, mode in modes.POLICED.items()},
+}
+# where policies are enforced: by the dataplane, and in which mode of the lab; there the faults of packet filters are put in
+POLICED = {f"policed-{kind.rpartition('-')[2]}": mode for kind, mode in modes.POLICED.items()}
+OF_FILTERS = ("F07", "F08", "F12", "F46", "F57", "F60")
+ACCEPTED_BEFORE = "Felix accepts what its policies let through before the policy of the chain is asked"
+NOT_THERE = {
+    ("forward_reject_between_calico_rules.policy", "policed-nft"): ACCEPTED_BEFORE,
+    ("forward_reject_between_calico_rules.policy", "policed-legacy"): ACCEPTED_BEFORE,
+    ("iptables_backend_split", "policed-legacy"): "Felix itself writes into iptables-legacy",
 }
 # what no lab on one machine can do
 NOWHERE = {"neigh_table_overflow": "F54: the limit of neighbours is one for the whole kernel, this machine's own"}
@@ -205,6 +215,10 @@ def show(row: Row) -> None:
 
 def possible(fault: Fault, mode: str, by_name: bool = False) -> str:
     """Why a fault is not put in in a mode; "" if it is."""
+    if mode in POLICED:
+        if fault.number not in OF_FILTERS:
+            return "no fault of packet filters"
+        return NOT_THERE.get((fault.name, mode)) or possible(fault, POLICED[mode], by_name)
     if mode not in modes.MODES:
         return "judged without faults only"
     if fault.why_not(mode):
@@ -224,11 +238,14 @@ def _pairs(chosen: dict[str, list[Asked]]) -> None:
 
 
 def covering() -> dict[str, list[Asked]]:
-    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet."""
+    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with every dataplane."""
     chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in MODES if not possible(fault, mode)]
-        if places:
+        policed = [mode for mode in places if mode in POLICED]
+        for mode in policed:
+            chosen[mode].append(([fault], fault.question))
+        if places and not policed:
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], fault.question))
     chosen["ipip"].append(([], None))
     _audits(chosen, AUDITED)
@@ -236,10 +253,10 @@ def covering() -> dict[str, list[Asked]]:
 
 
 def _audits(chosen: dict[str, list[Asked]], names: t.Container[str] | None = None) -> None:
-    """Each fault once more without a pair, in that mode that has the fewest audits yet."""
+    """Each fault that is found without a pair once more, in that mode that has the fewest audits yet."""
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in chosen if not possible(fault, mode)]
-        if places and (names is None or fault.name in names):
+        if places and fault.number not in OF_FILTERS and (names is None or fault.name in names):
             least = min(places, key=lambda mode: sum(question is None for _faults, question in chosen[mode]))
             chosen[least].append(([fault], None))
 

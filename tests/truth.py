@@ -39,16 +39,13 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import No
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 from lab import kernel, pod  # noqa: E402
 from lab.api.client import CALICO, ApiError  # noqa: E402
-from lab.calico.dataplane import DATAPLANES  # noqa: E402
-from lab.calico.felix import POLICED  # noqa: E402
-from lab.calico.policy import told  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.errors import LabError  # noqa: E402
+from lab.modes import POLICED  # noqa: E402
 from lab.plan import POOL  # noqa: E402
 from lab.processes import wait_for  # noqa: E402
 
 Json = t.Any
-MODES = {"iptables-nft": "noencap", "iptables-legacy": "vxlan", "nftables": "ipip"}  # where each dataplane is tried
 PROTOCOLS, PORTS = ("tcp", "udp"), (8080, 8081)  # the first is that of the pods' own servers
 PATIENCE, AGAIN = 1.6, 0.4  # seconds for an answer: one repeated SYN; and between two datagrams
 FIRST_PORT, MOST_CELLS = 20000, 64  # no two cells of a run share an entry of connection tracking
@@ -237,13 +234,6 @@ def node_document(lab: Lab, name: str, pods: list[dict[str, str]]) -> Json:
     return json.loads(raw)
 
 
-def in_force(lab: Lab) -> bool:
-    """Has every Felix written the policies that there are?"""
-    wanted = f"policies={told({resource: lab.client.list(resource) for resource in POLICED})}"
-    logs = [pathlib.Path(f"/proc/{node.pid}/root/var/log/calico/felix.log").read_text(encoding="utf-8") for node in lab.nodes]
-    return all(wanted == log.rpartition("Finished applying updates to dataplane. ")[2].split("\n")[0] for log in logs)
-
-
 @contextlib.contextmanager
 def enforced(ground: Ground, policies: Sequence[Json]) -> Iterator[None]:
     """The policies of a scenario are there and in force."""
@@ -255,7 +245,7 @@ def enforced(ground: Ground, policies: Sequence[Json]) -> Iterator[None]:
             body = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": filled(copy.deepcopy(one["spec"]), ground)}
             lab.client.create("networkpolicies", body)
             made.append(meta)
-        wait_for(lambda: in_force(lab), "every Felix has written the policies", 30)
+        wait_for(lab.policies_in_force, "every Felix has written the policies", 30)
         yield
     finally:
         for meta in made:
@@ -310,10 +300,10 @@ def lab_command(*words: str) -> None:
 def run(dataplane: str, scenarios: Sequence[Json]) -> dict[str, Json]:
     """All scenarios on one lab."""
     name = f"t{os.getpid() % 100000}"
-    row: dict[str, Json] = {"dataplane": dataplane, "mode": MODES[dataplane], "scenarios": len(scenarios), "cells": 0, "wrong": []}
+    row: dict[str, Json] = {"dataplane": dataplane, "mode": POLICED[dataplane], "scenarios": len(scenarios), "cells": 0, "wrong": []}
     begin = time.monotonic()
     try:
-        lab_command("up", "--name", name, "--mode", MODES[dataplane], "--nodes", "3", "--dataplane", dataplane)
+        lab_command("up", "--name", name, "--mode", POLICED[dataplane], "--nodes", "3", "--dataplane", dataplane)
         ground = Ground(Lab.load(name))
         for scenario in scenarios:
             wrong = judge(ground, scenario)
@@ -329,14 +319,14 @@ def run(dataplane: str, scenarios: Sequence[Json]) -> dict[str, Json]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataplane", choices=DATAPLANES, help="only this one")
+    parser.add_argument("--dataplane", choices=list(POLICED), help="only this one")
     parser.add_argument("--scenario", default="", help="only those whose name begins so")
     given = parser.parse_args()
     scenarios = [one for one in yaml.safe_load((ROOT / "tests" / "policy_scenarios.yml").read_text()) if one["name"].startswith(given.scenario)]
     if not scenarios:
         print(f"no scenario begins with {given.scenario}", file=sys.stderr)
         return 2
-    chosen = [given.dataplane] if given.dataplane else list(DATAPLANES)
+    chosen = [given.dataplane] if given.dataplane else list(POLICED)
     with concurrent.futures.ProcessPoolExecutor(min(2, len(chosen))) as pool:
         rows = list(pool.map(run, chosen, [scenarios] * len(chosen)))
     for row in rows:

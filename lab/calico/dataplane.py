@@ -8,7 +8,6 @@ import subprocess
 from lab.calico.policy import World, rules_of
 from lab.calico.rules import TABLES, AddressSet, Ruleset, iptables_lines, nft_lines, nft_set_name
 
-DATAPLANES = ("iptables-nft", "iptables-legacy", "nftables")
 TEMPORARY = "cali4t0"
 HOOKS = {  # nft's base chains: type, hook and priority
     "raw-PREROUTING": "filter hook prerouting priority raw",
@@ -107,7 +106,7 @@ def _apply_iptables(rules: Ruleset, program: str) -> bool:
         _run([f"{program}-restore", "--noflush", "--wait"], text)
     for name in have:
         if name.startswith("cali4") and name not in rules.sets:
-            _run(["ipset", "destroy", name])
+            subprocess.run(["ipset", "-q", "destroy", name], capture_output=True, check=False)  # another backend's rules may still ask it
     return bool(differing or text)
 
 
@@ -182,3 +181,10 @@ class Dataplane:
         _run(["nft", "-f", "-"], text)
         self._given, self._listed = text, _listed()
         return True
+
+    def remove(self) -> None:
+        """Nothing of it is left."""
+        if self.kind == "nftables":
+            _run(["nft", "-f", "-"], "table ip calico {}\ndelete table ip calico\n")
+        else:
+            _apply_iptables(Ruleset(), self.kind)

@@ -122,15 +122,10 @@ def apply_cluster_routes(client: Client, settings: Settings) -> bool:
     return done
 
 
-POLICED = ("pods", "namespaces", "networkpolicies", "ippools", "nodes")
-
-
 def apply_policy(client: Client, settings: Settings, dataplane: Dataplane) -> None:
     """The rules of policies. What they follow from is told by name, so that a reader of the log knows what is enforced."""
-    lists = {resource: client.list(resource) for resource in POLICED}
-    tunnel = settings.calico.tunnel
-    addresses = {node["metadata"]["name"]: annotations_of(node).get(TUNNEL_ANNOTATION[tunnel], "") for node in lists["nodes"]} if tunnel else {}
-    wrote = dataplane.apply(policy.world_of(settings.node, lists, tunnel, addresses))
+    lists = policy.read(client)
+    wrote = dataplane.apply(policy.world_of(settings.node, lists, settings.calico.tunnel))
     told = policy.told(lists)
     if wrote or told != dataplane.told:
         dataplane.told = told
@@ -167,7 +162,7 @@ def felix(settings: Settings) -> None:
         client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
     dataplane = Dataplane(settings.dataplane) if settings.dataplane else None
     if dataplane:
-        for resource in POLICED:
+        for resource in policy.POLICED:
             client.follow(resource, lambda event: woken.set())
     patience = settings.felix_refresh
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')

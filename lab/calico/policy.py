@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lab.api.client import Json
+from lab.api.client import Client, Json
+from lab.calico.common import TUNNEL_ANNOTATION, annotations_of
 from lab.calico.rules import (
     ACCEPT,
     ACCEPTED,
@@ -482,12 +483,21 @@ class Writer:
             self._hook("nat", kernel, f"cali-{kernel}")
 
 
-def world_of(node: str, lists: dict[str, list[Json]], tunnel: str, tunnel_addresses: dict[str, str]) -> World:
-    """From the API's lists: pods, namespaces, networkpolicies, ippools, nodes."""
+POLICED = ("pods", "namespaces", "networkpolicies", "ippools", "nodes")
+
+
+def read(client: Client) -> dict[str, list[Json]]:
+    """What the rules follow from."""
+    return {resource: client.list(resource) for resource in POLICED}
+
+
+def world_of(node: str, lists: dict[str, list[Json]], tunnel: str = "") -> World:
+    """What of the API's lists a node's rules depend on; tunnel: "ipip", "vxlan" or ""."""
     pods = [endpoint for endpoint in map(Endpoint.of, lists["pods"]) if endpoint]
     labels = {item["metadata"]["name"]: {"kubernetes.io/metadata.name": item["metadata"]["name"], **(item["metadata"].get("labels") or {})}
               for item in lists["namespaces"]}  # fmt: skip
-    return World(node, pods, labels, lists["networkpolicies"], lists["ippools"], lists["nodes"], tunnel, tunnel_addresses)
+    addresses = {item["metadata"]["name"]: annotations_of(item).get(TUNNEL_ANNOTATION[tunnel], "") for item in lists["nodes"]} if tunnel else {}
+    return World(node, pods, labels, lists["networkpolicies"], lists["ippools"], lists["nodes"], tunnel, addresses)
 
 
 def told(lists: dict[str, list[Json]]) -> str:

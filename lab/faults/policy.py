@@ -1,186 +1,153 @@
-"""Faults of policy: a NetworkPolicy that does what it says, enforced by rules in Felix's shape for the pods that it selects."""
+"""Faults of policy: NetworkPolicies that do what they say, and a Felix whose rules are not what the API asks for.
+
+Where the lab's Felix enforces no policies, the fault writes what Felix would have written, and takes it away again.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import functools
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from lab import kernel, pod
+from lab.api.client import Json
 from lab.api.objects import labels_of
+from lab.calico import policy
+from lab.calico.dataplane import Dataplane
 from lab.cluster import Lab
-from lab.errors import LabError
 from lab.faults import FELIX, fault
 from lab.faults.steps import cut_off
-from lab.plan import Pod
 from lab.processes import send, wait_for
 
-ACCEPTED, NOT_PASSED = "-m mark --mark 0x10000/0x10000", "-m mark --mark 0x0/0x20000"
+USUAL = "iptables-nft"
 OPEN = 9  # the only port that the policies leave open
-NOBODY = {"app": "nobody"}
+NOBODY = {"podSelector": {"matchLabels": {"app": "nobody"}}}
+QUESTION = ("shop/web-2", "shop/web-0", 8080)
 
 
-@dataclass(frozen=True)
-class Way:
-    """One direction: Kubernetes' words for it, and the beginnings of the names of Felix's chains."""
-
-    kind: str
-    peers: str
-    dispatch: str
-    device: str
-    endpoint: str
-    policy: str
-    profile: str
+def _dataplane(lab: Lab) -> str:
+    return lab.description.dataplane or USUAL
 
 
-INGRESS = Way("Ingress", "from", "cali-to-wl-dispatch", "-o", "cali-tw-", "cali-pi-", "cali-pri-kns.")
-EGRESS = Way("Egress", "to", "cali-from-wl-dispatch", "-i", "cali-fw-", "cali-po-", "cali-pro-kns.")
-WAYS = (EGRESS, INGRESS)
+def _write(lab: Lab, nodes: list[str], without: str = "", kind: str = "") -> None:
+    """Felix's rules on some nodes, as the API has it now, but for a pod that Felix has not heard of."""
+    lists = policy.read(lab.client)
+    lists["pods"] = [item for item in lists["pods"] if f"{item['metadata']['namespace']}/{item['metadata']['name']}" != without]
+    for node in nodes:
+        rules = functools.partial(_apply, kind or _dataplane(lab), policy.world_of(node, lists, lab.description.calico.tunnel))
+        kernel.wait_child(pod.in_node(lab.node(node), rules), f"writing rules on {node}")
 
 
-class Rules:
-    """Rules as iptables-restore reads them, with the comments that Felix gives them."""
-
-    def __init__(self) -> None:
-        self.chains: dict[str, list[str]] = {}
-        self.jumps: list[str] = []
-
-    @staticmethod
-    def _commented(chain: str, match: str, target: str, text: str) -> str:
-        digest = base64.urlsafe_b64encode(hashlib.sha224(f"{chain} {match} {target}".encode()).digest()).decode()[:16]
-        readable = f' -m comment --comment "{text}"' if text else ""
-        return " ".join(filter(None, [match, f'-m comment --comment "cali:{digest}"{readable}', target]))
-
-    def add(self, chain: str, match: str, target: str, text: str = "") -> None:
-        self.chains.setdefault(chain, []).append(self._commented(chain, match, target, text))
-
-    def begin(self) -> None:
-        """FORWARD asks Calico's chain before everything else, and accepts after everything else what that has marked."""
-        accepted = self._commented("FORWARD", ACCEPTED, "-j ACCEPT", "Policy explicitly accepted packet.")
-        self.jumps = [f"-I FORWARD {self._commented('FORWARD', '', '-j cali-FORWARD', '')}", f"-A FORWARD {accepted}"]
-        self.add("cali-FORWARD", "", "-j MARK --set-xmark 0x0/0x1a0000")
-        for way in WAYS:
-            self.add("cali-FORWARD", f"{way.device} cali+", f"-j {way.dispatch}")
-
-    def profile(self, way: Way, namespace: str) -> None:
-        chain = way.profile + namespace
-        if chain not in self.chains:
-            self.add(chain, "", "-j MARK --set-xmark 0x10000/0x10000", f"Profile kns.{namespace} {way.kind.lower()}")
-            self.add(chain, ACCEPTED, "-j RETURN")
-
-    def policy(self, way: Way, name: str) -> None:
-        chain = f"{way.policy}knp/{name}"
-        # no set holds the pods of nobody: the rule would match an empty one
-        self.add(chain, f"-s 255.255.255.255/32 -p tcp -m multiport --dports {OPEN}", "-j MARK --set-xmark 0x10000/0x10000",
-                 f"KubernetesNetworkPolicy {name} {way.kind.lower()}")  # fmt: skip
-        self.add(chain, ACCEPTED, "-j RETURN")
-
-    def endpoint(self, way: Way, pod: Pod, policy: str) -> None:
-        chain = way.endpoint + pod.interface
-        self.add(way.dispatch, f"{way.device} {pod.interface}", f"-g {chain}")
-        self.add(chain, "-m conntrack --ctstate RELATED,ESTABLISHED", "-j ACCEPT")
-        self.add(chain, "-m conntrack --ctstate INVALID", "-j DROP")
-        self.add(chain, "", "-j MARK --set-xmark 0x0/0x30000")
-        if policy:
-            self.add(chain, "", "-j MARK --set-xmark 0x0/0x20000", "Start of tier default")
-            self.add(chain, NOT_PASSED, f"-j {way.policy}knp/{policy}")
-            self.add(chain, ACCEPTED, "-j RETURN", "Return if policy accepted")
-            self.add(chain, NOT_PASSED, "-j DROP", "End of tier default. Drop if no policies passed packet")
-        self.profile(way, pod.namespace)
-        self.add(chain, "", f"-j {way.profile}{pod.namespace}")
-        self.add(chain, ACCEPTED, "-j RETURN", "Return if profile accepted")
-        self.add(chain, "", "-j DROP", "Drop if no profiles matched")
-
-    def load(self, lab: Lab, node: str) -> None:
-        lines = ["*filter", *(f":{chain} - [0:0]" for chain in self.chains)]
-        lines += [f"-A {chain} {rule}" for chain, rules in self.chains.items() for rule in rules]
-        lines += [*self.jumps, "COMMIT", ""]
-        done = subprocess.run([*lab.enter(node), "iptables-restore", "-w", "-n"], input="\n".join(lines), capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"{node}: iptables-restore: {done.stderr.strip()}")
+def _apply(kind: str, world: policy.World) -> None:
+    Dataplane(kind).apply(world)
 
 
-def _rules(lab: Lab, node: str, way: Way, name: str, selected: list[Pod]) -> Rules:
-    """What Felix writes on a node for its pods and one policy of the tier default."""
-    rules = Rules()
-    rules.begin()
-    rules.policy(way, name)
-    for one in WAYS:
-        for pod in lab.pods:
-            if pod.node == node:
-                rules.endpoint(one, pod, name if one == way and pod in selected else "")
-        rules.add(one.dispatch, "", "-j DROP", "Unknown interface")
-    return rules
+def _remove(lab: Lab, nodes: list[str], kind: str = "") -> None:
+    for node in nodes:
+        kernel.wait_child(pod.in_node(lab.node(node), Dataplane(kind or _dataplane(lab)).remove), f"removing the rules of {node}")
 
 
-def _rules_without(lab: Lab, unknown: Pod) -> Rules:
-    """What Felix has written on a node before it heard of one of its pods."""
-    rules = Rules()
-    rules.begin()
-    for way in WAYS:
-        for pod in lab.pods:
-            if pod.node == unknown.node and pod != unknown:
-                rules.endpoint(way, pod, "")
-        rules.add(way.dispatch, "", "-j DROP", "Unknown interface")
-    return rules
+@contextmanager
+def _halted(lab: Lab, node: str) -> Iterator[None]:
+    """Felix runs on a node and does nothing."""
+    felix = lab.process(node, lab.description.calico.title("felix"))
+    send(felix, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(felix, signal.SIGCONT)
 
 
-def _forget(lab: Lab, node: str) -> None:
-    """Calico's chains, whichever there are, and the jump to them."""
-    saved = lab.run(node, "iptables-save", "-t", "filter").splitlines()
-    kept = [line for line in saved if not line.startswith(":cali-") and "cali-" not in line and "cali:" not in line]
-    done = subprocess.run([*lab.enter(node), "iptables-restore", "-w"], input="\n".join([*kept, ""]), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabError(f"{node}: iptables-restore: {done.stderr.strip()}")
+@contextmanager
+def enforced(lab: Lab, nodes: list[str]) -> Iterator[None]:
+    """The policies that there are, and Felix's other rules, are in force on some nodes."""
+    if lab.description.dataplane:
+        wait_for(lab.policies_in_force, "every Felix has written the policies", 30)
+        yield
+        return
+    _write(lab, nodes)
+    try:
+        yield
+    finally:
+        _remove(lab, nodes)
 
 
-def _closed(lab: Lab, way: Way, name: str, app: str) -> Iterator[None]:
-    """A policy for all pods of an app that leaves one port open, for pods that do not exist, is there, and enforced, until it is taken away."""
+def _policy(lab: Lab, name: str, spec: Json) -> Json:
     namespace, short = name.split("/")
-    rule = {way.peers: [{"podSelector": {"matchLabels": NOBODY}}], "ports": [{"protocol": "TCP", "port": OPEN}]}
-    spec = {"podSelector": {"matchLabels": labels_of(app)}, "policyTypes": [way.kind], way.kind.lower(): [rule]}
-    body = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": short, "namespace": namespace}, "spec": spec}
-    selected = [pod for pod in lab.pods if (pod.namespace, pod.app) == (namespace, app)]
-    nodes = sorted({pod.node for pod in selected})
-    lab.client.create("networkpolicies", body)
-    for node in nodes:
-        _rules(lab, node, way, name, selected).load(lab, node)
-    wait_for(lambda: not lab.answers("shop/web-2", "shop/web-0", 0.3), "shop/web-0 does not answer shop/web-2", 20)
-    yield
-    for node in nodes:
-        _forget(lab, node)
+    body: Json = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": short, "namespace": namespace}, "spec": spec}
+    return lab.client.create("networkpolicies", body)
+
+
+def _forbid(lab: Lab, name: str) -> None:
+    namespace, short = name.split("/")
     lab.client.delete("networkpolicies", short, namespace)
 
 
+def _closed(lab: Lab, name: str, kind: str, peers: str) -> Iterator[None]:
+    """A policy for the web pods that leaves one port open, for pods that do not exist, is there, and enforced, until it is taken away."""
+    spec = {"podSelector": {"matchLabels": labels_of("web")}, "policyTypes": [kind], kind.lower(): [
+        {peers: [NOBODY], "ports": [{"protocol": "TCP", "port": OPEN}]},
+    ]}  # fmt: skip
+    _policy(lab, name, spec)
+    with enforced(lab, [node.name for node in lab.nodes]):
+        cut_off(lab, "shop/web-2", "shop/web-0")
+        yield
+        _forbid(lab, name)
+
+
 @fault(
-    "policy_denies.ingress",
-    number="F12",
-    node="k8s01",
-    breaks="policy.intent",
-    objects=("NetworkPolicy shop/web-in",),
-    modes=FELIX,
-    question=("shop/web-2", "shop/web-0", 8080),
-)
+    "policy_denies.ingress", number="F12", node="k8s01", breaks="policy.intent", objects=("NetworkPolicy shop/web-in",), modes=FELIX, question=QUESTION,
+)  # fmt: skip
 def ingress(lab: Lab) -> Iterator[None]:
     """A NetworkPolicy lets nobody in to the web pods but by a port that nobody asks for."""
-    return _closed(lab, INGRESS, "shop/web-in", "web")
+    return _closed(lab, "shop/web-in", "Ingress", "from")
 
 
 @fault(
-    "policy_denies.egress",
-    number="F12",
-    node="k8s03",
-    breaks="policy.intent",
-    objects=("NetworkPolicy shop/web-out",),
-    modes=FELIX,
-    question=("shop/web-2", "shop/web-0", 8080),
-)
+    "policy_denies.egress", number="F12", node="k8s03", breaks="policy.intent", objects=("NetworkPolicy shop/web-out",), modes=FELIX, question=QUESTION,
+)  # fmt: skip
 def egress(lab: Lab) -> Iterator[None]:
     """A NetworkPolicy lets the web pods open connections to no other pod."""
-    return _closed(lab, EGRESS, "shop/web-out", "web")
+    return _closed(lab, "shop/web-out", "Egress", "to")
+
+
+@fault(
+    "dataplane_lags_intent", number="F60", node="k8s01", breaks="policy.lags", objects=("NetworkPolicy shop/web-shut",), modes=FELIX, question=QUESTION,
+)  # fmt: skip
+def lags(lab: Lab) -> Iterator[None]:
+    """Felix of k8s01 hangs: a policy that closes the web pods is enforced, another one that opens them again is not."""
+    web = {"matchLabels": labels_of("web")}
+    _policy(lab, "shop/web-shut", {"podSelector": web, "policyTypes": ["Ingress"]})
+    with enforced(lab, ["k8s01"]), _halted(lab, "k8s01"):
+        _policy(lab, "shop/web-open", {"podSelector": web, "ingress": [{}], "policyTypes": ["Ingress"]})
+        cut_off(lab, "shop/web-2", "shop/web-0")
+        yield
+        _forbid(lab, "shop/web-open")
+        _forbid(lab, "shop/web-shut")
+
+
+@fault("iptables_backend_split", number="F07", node="k8s01", breaks="netfilter.backend.split", modes=FELIX, question=QUESTION)
+def leftovers(lab: Lab) -> Iterator[None]:
+    """An earlier Felix of k8s01 wrote into iptables-legacy; its rules are still there, and do not know the pod."""
+    with enforced(lab, ["k8s01"]):
+        _write(lab, ["k8s01"], without="shop/web-0", kind="iptables-legacy")
+        cut_off(lab, "shop/web-2", "shop/web-0")
+        yield
+        _remove(lab, ["k8s01"], kind="iptables-legacy")
+
+
+UNTRACKED = ("PREROUTING", "!", "-i", "cali+", "-p", "tcp", "--dport", "8080", "-j", "NOTRACK")
+
+
+@fault("ct_invalid_drop", number="F57", node="k8s01", breaks="netfilter.invalid.dropped", modes=FELIX, question=QUESTION)
+def untracked(lab: Lab) -> Iterator[None]:
+    """A rule of k8s01 lets requests to pods go by connection tracking, so that the answers belong to nothing, and Felix drops them."""
+    with enforced(lab, ["k8s01"]):
+        lab.run("k8s01", "iptables", "-t", "raw", "-A", *UNTRACKED)
+        cut_off(lab, "shop/web-2", "shop/web-0")
+        yield
+        lab.run("k8s01", "iptables", "-t", "raw", "-D", *UNTRACKED, check=False)
 
 
 UNKNOWN = "shop/web-1"
@@ -191,11 +158,12 @@ UNKNOWN = "shop/web-1"
 )
 def unknown_interface(lab: Lab) -> Iterator[None]:
     """Felix's rules on k8s02 know all its pods but one."""
-    pod = lab.pod(UNKNOWN)
-    _rules_without(lab, pod).load(lab, pod.node)
-    cut_off(lab, "shop/web-0", UNKNOWN)
-    yield
-    _forget(lab, pod.node)
+    with _halted(lab, "k8s02"):
+        _write(lab, ["k8s02"], without=UNKNOWN)
+        cut_off(lab, "shop/web-0", UNKNOWN)
+        yield
+        if not lab.description.dataplane:
+            _remove(lab, ["k8s02"])
 
 
 @contextmanager

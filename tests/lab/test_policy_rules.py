@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lab.calico import dataplane, policy
-from lab.calico.common import TUNNEL_ANNOTATION, annotations_of
 from lab.calico.rules import AddressSet, iptables_lines, nft_lines, nft_set_name
 from lab.errors import LabError
 from lab.plan import plan
@@ -82,10 +81,8 @@ def recorded_nft(where: Path) -> tuple[Chains, dict[str, set[str]]]:
 
 
 def world(base: Path, node: str, tunnel: str = "") -> policy.World:
-    lists = {name: json.loads((base / "api" / f"{name}.json").read_text(encoding="utf-8"))["items"]
-             for name in ("pods", "namespaces", "networkpolicies", "ippools", "nodes")}  # fmt: skip
-    addresses = {item["metadata"]["name"]: annotations_of(item).get(TUNNEL_ANNOTATION[tunnel], "") for item in lists["nodes"]} if tunnel else {}
-    return policy.world_of(node, lists, tunnel, addresses)
+    lists = {name: json.loads((base / "api" / f"{name}.json").read_text(encoding="utf-8"))["items"] for name in policy.POLICED}
+    return policy.world_of(node, lists, tunnel)
 
 
 def written_iptables(given: policy.World) -> tuple[Chains, dict[str, set[str]]]:
