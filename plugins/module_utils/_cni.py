@@ -15,6 +15,7 @@ import os
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical_prefix
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import GONE
 
 CONFIG_DIRECTORIES = ("/etc/cni/net.d", "/var/snap/microk8s/current/args/cni-network", "/var/lib/rancher/k3s/agent/etc/cni/net.d")
 RESULT_DIRECTORIES = ("/var/lib/cni/results", "/var/snap/microk8s/common/var/lib/cni/results")
@@ -101,7 +102,7 @@ def _files(directories: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
     for directory in directories:
         try:
             names = sorted(os.listdir(directory))
-        except OSError:
+        except GONE:
             continue
         yield from ((name, f"{directory}/{name}") for name in names)
 
@@ -110,7 +111,7 @@ def _text(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(LARGEST)
-    except OSError:
+    except GONE:  # a pod that was deleted meanwhile
         return b""
 
 

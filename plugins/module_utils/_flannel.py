@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._calico import daemon
-from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes, read_file
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import GONE, Processes, read_if_there
 
 SUBNET_ENV = "/run/flannel/subnet.env"
 STORE = "/var/lib/cni/networks"
@@ -34,14 +34,8 @@ def subnet_env(text: str) -> dict[str, str]:
 
 def read_subnet_env(path: str = SUBNET_ENV) -> dict[str, str] | None:
     """The file, None if it does not exist."""
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return None
-    text = read_file(path, 4096)
-    if text is None:
-        raise OSError(f"{path} cannot be read")
-    return subnet_env(text)
+    text = read_if_there(path, 4096)
+    return None if text is None else subnet_env(text)
 
 
 def entry(network: str, name: str, text: str) -> dict[str, t.Any] | None:
@@ -65,7 +59,7 @@ def host_local(store: str = STORE, check: t.Callable[[], None] | None = None) ->
             if check is not None:
                 check()
             if canonical(name) is not None:
-                found = entry(network, name, read_file(f"{store}/{network}/{name}", 4096) or "")
+                found = entry(network, name, read_if_there(f"{store}/{network}/{name}", 4096) or "")
                 if found is not None:
                     result.append(found)
     return result
@@ -74,7 +68,7 @@ def host_local(store: str = STORE, check: t.Callable[[], None] | None = None) ->
 def _names(directory: str) -> list[str]:
     try:
         return sorted(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
+    except GONE:
         return []
 
 

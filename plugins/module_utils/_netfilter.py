@@ -21,7 +21,7 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.module_utils import _ipset
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Netlink, attributes
-from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file, read_if_there
 
 FAMILIES = {"inet": ("iptables", "/proc/thread-self/net/ip_tables_names"), "inet6": ("ip6tables", "/proc/thread-self/net/ip6_tables_names")}
 NFT_FAMILIES = {"inet": "ip", "inet6": "ip6"}
@@ -217,8 +217,11 @@ def read(deadline: Deadline, addresses: t.Sequence[str] = ()) -> dict[str, t.Any
     """
     saved = []
     for family, (name, names) in FAMILIES.items():
-        if (read_file(names) or "").split():
-            saved.append(_save(name, "legacy", family, deadline))
+        try:
+            if (read_if_there(names) or "").split():
+                saved.append(_save(name, "legacy", family, deadline))
+        except OSError as error:
+            saved.append({"backend": "legacy", "family": family, "error": f"whether there are rules cannot be told: {sentence(error)}"})
     present = has_module(NF_TABLES)
     nft: list[dict[str, t.Any]] | dict[str, t.Any] = []
     if present is None:

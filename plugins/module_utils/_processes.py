@@ -32,8 +32,25 @@ def read_file(path: str, longest: int = 65536) -> str | None:
         os.close(handle)
 
 
+GONE = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
+
+
+def read_if_there(path: str, longest: int = 65536) -> str | None:
+    """The text of a small file, None if there is none. Errors: OSError, where it may be there but cannot be read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except GONE:
+        return None
+    try:
+        return os.read(handle, longest).decode("utf-8", "replace")
+    except GONE:  # of a process that ended meanwhile
+        return None
+    finally:
+        os.close(handle)
+
+
 class Processes:
-    """One pass over /proc."""
+    """One pass over /proc. refusal: what the kernel said where it did not let a process be looked at."""
 
     def __init__(self, root: str = "/proc", check: t.Callable[[], None] | None = None, own: int | None = None) -> None:
         self.root = root
@@ -41,6 +58,7 @@ class Processes:
         self.by_netns: dict[int, list[int]] = {}
         self._argv: dict[int, list[str]] = {}
         self._boot: float | None = None
+        self.refusal: OSError | None = None
         for entry in os.listdir(root):
             if not entry.isdigit():
                 continue
@@ -51,23 +69,36 @@ class Processes:
                 continue
             self.by_netns.setdefault(number, []).append(int(entry))
             if number == self.own:
-                text = read_file(f"{root}/{entry}/cmdline", LONGEST)
+                text = self._cmdline(entry)
                 if text:
                     self._argv[int(entry)] = text.rstrip("\0").split("\0")
         for pids in self.by_netns.values():
             pids.sort()
 
+    def _cmdline(self, pid: str) -> str | None:
+        try:
+            return read_if_there(f"{self.root}/{pid}/cmdline", LONGEST)
+        except OSError as error:
+            self.refusal = error
+            return None
+
     def _netns(self, pid: str) -> int | None:
         try:
             link = os.readlink(f"{self.root}/{pid}/ns/net")
-        except OSError:
+        except GONE:
+            return None
+        except OSError as error:
+            self.refusal = error
             return None
         number = link[5:-1]
         return int(number) if link.startswith("net:[") and number.isdigit() else None
 
     def find(self, match: t.Callable[[list[str]], bool]) -> list[int]:
-        """The processes of the node's own namespace whose argv matches, the oldest first."""
-        return sorted((pid for pid, argv in self._argv.items() if match(argv)), key=lambda pid: (self.started(pid) or 0, pid))
+        """The processes of the node's own namespace whose argv matches, the oldest first. Errors: OSError, where one may have been hidden."""
+        found = [pid for pid, argv in self._argv.items() if match(argv)]
+        if not found and self.refusal is not None:
+            raise self.refusal
+        return sorted(found, key=lambda pid: (self.started(pid) or 0, pid))
 
     def argv(self, pid: int) -> list[str]:
         """The command line of a process of the node's own namespace."""
