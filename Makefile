@@ -8,17 +8,18 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-TESTED := lint unit docs sanity galaxy integration truth cover
+TESTED := lint unit docs sanity galaxy integration truth cover hops-cover
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) matrix property captures policy bench format changelog setup setup-lab setup-dev clean distclean
+.PHONY: help demo test $(TESTED) matrix hops property captures policy bench format changelog setup setup-lab setup-dev clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
+	@echo "  make hops [MODE=ipip] [HEALTHY=10]                 packets dropped at every hop, and the hop that was measured; make test runs a selection (hops-cover)"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 	@echo "  make partial CAPTURE=vxlan                         the same, each with every part of it taken away in turn"
 	@echo "  make policy [SET=np-and-peer]                      every measured cell of the recorded policy sets judged ($$PODNET_CAPTURES)"
@@ -58,6 +59,12 @@ matrix: setup tools
 
 cover: setup tools
 	@$(PY) tests/matrix.py --cover
+
+hops: setup tools
+	@$(PY) tests/hops.py $(if $(MODE),--mode $(MODE)) --healthy $(HEALTHY)
+
+hops-cover: setup tools
+	@$(PY) tests/hops.py --cover
 
 sanity: setup-dev
 	@$(PY) tests/tools/sanity.py

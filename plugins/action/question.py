@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
             cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(question, hosts) if arguments["probe"] else {},
+            probes=_evidence.probes(cluster, question, hosts) if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )

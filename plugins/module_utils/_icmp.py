@@ -32,6 +32,8 @@ UNREACHABLE = {
     (6, 2, 0): "packet too big",
     (6, 3, 0): "hop limit exceeded",
 }
+REDIRECT = "redirect"
+TOO_BIG = {(4, 3, 4): 6, (6, 2, 0): 4}  # where the MTU begins that they tell
 _HEADER = struct.Struct("!BBHHH")
 
 
@@ -62,23 +64,42 @@ class Message(t.NamedTuple):
     text: str
 
 
-def decode(version: int, data: bytes) -> Message | None:
-    """An ICMP message (without IP header); for errors the echo request that they are about."""
+def echo_of(version: int, data: bytes) -> Message | None:
+    """An echo request or its reply (without IP header)."""
     if len(data) < 8:
         return None
-    kind, code, _sum, identifier, sequence = _HEADER.unpack_from(data)
+    kind, _code, _sum, identifier, sequence = _HEADER.unpack_from(data)
     request, reply = ECHO[version]
-    if kind in (request, reply):
-        return Message("request" if kind == request else "reply", identifier, sequence, data[8:], "")
-    text = UNREACHABLE.get((version, kind, code))
-    if text is None and not (version == 4 and kind in (3, 11)) and not (version == 6 and kind in (1, 2, 3)):
+    if kind not in (request, reply):
         return None
+    return Message("request" if kind == request else "reply", identifier, sequence, data[8:], "")
+
+
+def error_text(version: int, data: bytes) -> str | None:
+    """What an ICMP error (without IP header) says; None if the message is none."""
+    if len(data) < 8:
+        return None
+    kind, code = data[0], data[1]
+    text = UNREACHABLE.get((version, kind, code))
+    if text is None and not (version == 4 and kind in (3, 5, 11)) and not (version == 6 and kind in (1, 2, 3)):
+        return None
+    if (version, kind) == (4, 5):
+        return REDIRECT
+    if (version, kind, code) in TOO_BIG:
+        return f"{text}, MTU {int.from_bytes(data[TOO_BIG[(version, kind, code)] : 8], 'big')}"
+    return text or f"ICMP type {kind} code {code}"
+
+
+def decode(version: int, data: bytes) -> Message | None:
+    """An ICMP message (without IP header) that is an echo or about one; for errors the echo request that they are about."""
+    message = echo_of(version, data)
+    text = error_text(version, data) if message is None else None
+    if text is None or text == REDIRECT:  # what was redirected is forwarded all the same
+        return message
     inner = data[8:]
     skip = (inner[0] & 0xF) * 4 if version == 4 and inner else 40
-    if len(inner) < skip + 8 or inner[skip] != request:
-        return None
-    _kind, _code, _sum, identifier, sequence = _HEADER.unpack_from(inner, skip)
-    return Message("error", identifier, sequence, b"", text or f"ICMP type {kind} code {code}")
+    about = echo_of(version, inner[skip:])
+    return about._replace(kind="error", payload=b"", text=text) if about is not None and about.kind == "request" else None
 
 
 def without_ip_header(version: int, data: bytes) -> bytes:

@@ -38,7 +38,7 @@ def _result(protocol: str, sent: int, times: list[float], errors: list[str], **m
     return result
 
 
-def icmp(dst: str, source: str | None, marks: Marks, timeout: float) -> Result:
+def icmp(dst: str, source: str | None, marks: Marks, timeout: float, flow: int = 0) -> Result:
     """A train of echoes."""
     version = 6 if ":" in dst else 4
     times: dict[int, float] = {}
@@ -55,13 +55,13 @@ def icmp(dst: str, source: str | None, marks: Marks, timeout: float) -> Result:
         for number in range(marks.length):
             started[number] = time.monotonic()
             try:
-                connection.sendto(_icmp.echo(version, marks.identifier, number, marks.payload + number.to_bytes(2, "big")), (dst, 0))
+                connection.sendto(_icmp.echo(version, marks.identifier_of(flow), number, marks.payload + number.to_bytes(2, "big")), (dst, 0))
             except OSError as error:
                 errors.append(sentence(error))
                 continue
             sent += 1
             patience = timeout if number == marks.length - 1 else INTERVAL
-            _receive(connection, version, marks, started, times, errors, time.monotonic() + patience)
+            _receive(connection, version, marks, flow, started, times, errors, time.monotonic() + patience)
     return _result("icmp", sent, list(times.values()), errors)
 
 
@@ -69,6 +69,7 @@ def _receive(
     connection: socket.socket,
     version: int,
     marks: Marks,
+    flow: int,
     started: dict[int, float],
     times: dict[int, float],
     errors: list[str],
@@ -84,7 +85,7 @@ def _receive(
         except OSError as error:
             errors.append(sentence(error))
             continue
-        if message is None or message.identifier != marks.identifier:
+        if message is None or message.identifier != marks.identifier_of(flow):
             continue
         if message.kind == "reply" and message.payload.startswith(marks.payload) and message.sequence in started:
             times.setdefault(message.sequence, time.monotonic() - started[message.sequence])
@@ -92,11 +93,12 @@ def _receive(
             errors.append(message.text)
 
 
-def _open(dst: str, port: int, source: str | None, own_port: int) -> socket.socket:
+def _open(dst: str, port: int, source: str | None, own_port: int, segment: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in dst else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         connection.bind((source or ("::" if family == socket.AF_INET6 else "0.0.0.0"), own_port))
         connection.connect((dst, port))
     except BlockingIOError:
@@ -107,7 +109,7 @@ def _open(dst: str, port: int, source: str | None, own_port: int) -> socket.sock
     return connection
 
 
-def tcp(dst: str, port: int, source: str | None, marks: Marks, timeout: float) -> Result:
+def tcp(dst: str, port: int, source: str | None, marks: Marks, timeout: float, flow: int = 0) -> Result:
     """A train of connects, each from a source port of its own; all are closed at once."""
     waiting: dict[int, tuple[socket.socket, float]] = {}
     times: list[float] = []
@@ -115,9 +117,9 @@ def tcp(dst: str, port: int, source: str | None, marks: Marks, timeout: float) -
     refused = sent = 0
     poll = select.poll()
     try:
-        for own_port in marks.ports:
+        for own_port in marks.ports_of(flow):
             try:
-                connection = _open(dst, port, source, own_port)
+                connection = _open(dst, port, source, own_port, marks.segment)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:  # someone uses this source port: one packet less
                     continue

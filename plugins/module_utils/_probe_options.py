@@ -24,11 +24,14 @@ if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
 
 LONGEST_LIMIT = 600
+MOST_PORTS = 8
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "phase": {"type": "str", "choices": ["arm", "fire", "collect"], "required": True},
     "id": {"type": "str", "required": True},
     "pod": {"type": "dict", "options": PODS},
-    "ifnames": {"type": "list", "elements": "str", "default": []},
+    "pods": {"type": "list", "elements": "dict", "options": PODS, "default": []},
+    "vxlan_ports": {"type": "list", "elements": "int", "default": [4789, 8472]},
+    "flow": {"type": "int", "default": 0},
     "limit": {"type": "float", "default": 60},
     "dst": {"type": "str"},
     "port": {"type": "int"},
@@ -40,32 +43,39 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 REQUIRED_IF = [("phase", "fire", ["dst"])]
 
 
-def _place(module: AnsibleModule, deadline: Deadline) -> str | None:
-    """Where the asked pod's namespace can be opened, None for the node's own. LookupError if the pod is not there."""
-    pod = {name: value for name, value in (module.params["pod"] or {}).items() if value}
-    if not pod:
-        return None
-    load_pyroute2(module)
-    sandbox = Places(deadline).sandbox_of(pod)
+def _named(pod: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {name: value for name, value in pod.items() if value}
+
+
+def _sandbox(places: Places, pod: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The sandbox of an asked pod. LookupError if it is not there."""
+    sandbox = places.sandbox_of(_named(pod))
     if sandbox is None:
-        raise LookupError(f"there is no sandbox of the pod {', '.join(f'{name} {value}' for name, value in sorted(pod.items()))} on this node")
-    return _sandboxes.path_of(sandbox)
+        raise LookupError(f"there is no sandbox of the pod {', '.join(f'{name} {value}' for name, value in sorted(_named(pod).items()))} on this node")
+    return sandbox
 
 
 def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
-    limit = module.params["limit"]
+    options = module.params
+    limit = options["limit"]
     if not 0 < limit <= LONGEST_LIMIT:
         return {"armed": False, "reason": f"limit: {limit:g} is not between 0 and {LONGEST_LIMIT} seconds"}
-    try:
-        path = _place(module, deadline)
-    except Exception as error:  # noqa: BLE001 - a capture that cannot listen is an answer
-        return {"armed": False, "reason": sentence(error)}
-    places = [_capture.Place("host", None, name) for name in module.params["ifnames"]]
-    places.append(_capture.Place("host" if path is None else "pod", path))
-    refused = _capture.arm(module.params["id"], places, marks, limit)
+    captures: list[dict[str, t.Any]] = [{"where": "host"}]
+    places, missing = [_capture.Place("host")], []
+    if options["pods"]:
+        load_pyroute2(module)
+    known = Places(deadline)
+    for position, pod in enumerate(options["pods"]):
+        try:
+            sandbox = _sandbox(known, pod)
+            places.append(_capture.Place("pod", _sandboxes.path_of(sandbox), position))
+            captures.append({"where": "pod", "pod": position, "ifname": sandbox.get("ifname")})
+        except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
+            missing.append({"pod": position, "reason": sentence(error)})
+    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit))
     if refused is not None:
-        return {"armed": False, "reason": refused}
-    return {"armed": True, "captures": [{"where": place.where, "ifname": place.ifname} for place in places]}
+        return {"armed": False, "reason": refused, "missing": missing}
+    return {"armed": True, "captures": captures, "missing": missing, **_carrier_changes(module, deadline)}
 
 
 def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
@@ -75,13 +85,17 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
         module.fail_json(msg=f"dst and source must be addresses, not {options['dst']!r} and {options['source']!r}")
     wait = deadline.remaining(options["wait"])
     try:
-        path = _place(module, deadline)
+        path = None
+        if _named(options["pod"] or {}):
+            load_pyroute2(module)
+            path = _sandboxes.path_of(_sandbox(Places(deadline), options["pod"]))
+        flow = options["flow"]
 
         def send() -> list[dict[str, t.Any]]:
             if not options["port"]:
-                return [_probe.icmp(str(dst), source, marks, wait)]
-            beside = Running("tcp", lambda: _probe.tcp(str(dst), options["port"], source, marks, wait))  # so that silence is waited for once
-            fired = [_probe.icmp(str(dst), source, marks, wait)]
+                return [_probe.icmp(str(dst), source, marks, wait, flow)]
+            beside = Running("tcp", lambda: _probe.tcp(str(dst), options["port"], source, marks, wait, flow))  # so that silence is waited for once
+            fired = [_probe.icmp(str(dst), source, marks, wait, flow)]
             beside.wait(deadline.remaining())
             if beside.error is not None:
                 raise beside.error
@@ -93,25 +107,26 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
 
 
 def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
+    changes = _carrier_changes(module, deadline)
     try:
-        return {"captured": True, "seen": _capture.collect(module.params["id"], deadline.remaining())["seen"]}
+        return {"captured": True, "seen": _capture.collect(module.params["id"], deadline.remaining())["seen"], **changes}
     except ConnectionRefusedError:
         reason = "no capture with this id listens on this node: it was not armed, or it has reached its limit"
     except (OSError, ValueError) as error:
         reason = sentence(error)
-    return {"captured": False, "reason": reason, "seen": []}
+    return {"captured": False, "reason": reason, "seen": [], **changes}
 
 
-def _carrier_changes(module: AnsibleModule, deadline: Deadline) -> int | None:
-    """How often the carrier of the host's link to the pod has come and gone; None where it cannot be told."""
-    ifname = (module.params["pod"] or {}).get("ifname")
+def _carrier_changes(module: AnsibleModule, deadline: Deadline) -> dict[str, t.Any]:
+    """How often the carriers of the host's links to the pods have come and gone, where that can be told."""
+    names = {pod["ifname"] for pod in module.params["pods"] if pod.get("ifname")}
     try:
         with Rtnetlink(deadline) as kernel:
             payloads = _links.dump(kernel)
-        index = next((number for number, name in _links.indexes(payloads).items() if name == ifname), None)
-        return _links.carrier_changes(payloads).get(index) if index is not None else None
+        changes = _links.carrier_changes(payloads)
+        return {"carrier_changes": {name: changes[number] for number, name in _links.indexes(payloads).items() if name in names and number in changes}}
     except OSError:
-        return None
+        return {}
 
 
 PHASES = {"arm": _arm, "fire": _fire, "collect": _collect}
@@ -126,9 +141,11 @@ def run(module: AnsibleModule) -> None:
     except ValueError as error:
         module.fail_json(msg=str(error))
     deadline = Deadline(options["timeout"])
+    if not 0 <= options["flow"] < _marks.FLOWS:
+        module.fail_json(msg=f"flow: {options['flow']} is not between 0 and {_marks.FLOWS - 1}")
+    ports = options["vxlan_ports"]
+    if len(ports) > MOST_PORTS or not all(0 < port < 65536 for port in ports):
+        module.fail_json(msg=f"vxlan_ports: {ports} are not at most {MOST_PORTS} port numbers")
     found = PHASES[options["phase"]](module, marks, deadline)
-    changes = _carrier_changes(module, deadline) if options["phase"] != "fire" else None
-    if changes is not None:
-        found["carrier_changes"] = changes
-    own = {"identifier": marks.identifier, "first_port": marks.port, "last_port": marks.ports[-1]}
+    own = {"identifier": marks.identifier, "first_port": marks.ports[0], "last_port": marks.ports[-1]}
     module.exit_json(changed=False, phase=options["phase"], id=options["id"], hostname=os.uname().nodename, marks=own, **found)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: path_probe
-short_description: Send marked packets from a pod and see whether they arrive
+short_description: Send marked packets from a pod and see how far they come
 version_added: 1.0.0
 description:
-  - Sends a few marked ICMP echoes and TCP connects from inside a pod (or from a node), and captures them at the far end. So that
-    a packet I(arrived) means that it was seen there, not that something answered.
+  - Sends a few marked packets from inside a pod (or from a node), and captures them on all links of every node that listens, also inside of
+    IPIP and VXLAN, and inside of its pods. So it is known which hop was the last that saw them, and a packet that I(arrived) was seen there.
   - A probe has three phases, each a task of its own, so that it needs no clocks that agree and works with any number of forks.
-    O(phase=arm) on the node of the destination, O(phase=fire) on the node of the source, O(phase=collect) on the node of the
-    destination. All three get the same O(id), from which both ends compute the marks.
+    O(phase=arm) on every node of the path, O(phase=fire) on the node of the sender, O(phase=collect) on every node of the path.
+    All three get the same O(id), from which each computes the marks.
   - The capture is a process of its own that keeps what it saw in memory and ends when it is collected, or at its O(limit). It
     sets no promiscuous mode, writes no file, and a filter in the kernel shows it only packets with the marks of this probe.
   - Nothing is configured. What a probe may leave is what every packet may leave, entries of the neighbour and connection tracking
@@ -49,10 +49,10 @@ options:
     required: true
   pod:
     description:
-      - The pod to capture in or to send from. Without it, the node itself.
+      - With O(phase=fire), the pod to send from. Without it, the node itself.
       - Of several ways to name it, the first that leads to a sandbox counts.
     type: dict
-    suboptions:
+    suboptions: &pod
       uid:
         description: The pod's uid.
         type: str
@@ -65,11 +65,25 @@ options:
       ip:
         description: Its address; the host's own route to it tells the link.
         type: str
-  ifnames:
-    description: With O(phase=arm), links of the node to capture on as well.
+  pods:
+    description:
+      - With O(phase=arm), the pods to listen in, beside the node itself. Each is named as O(pod) is.
+      - With O(phase=collect), the same, so that their links can be told.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions: *pod
+  vxlan_ports:
+    description: With O(phase=arm), the UDP ports of VXLAN; packets inside of it are seen on the wire, too. At most 8.
+    type: list
+    elements: int
+    default: [4789, 8472]
+  flow:
+    description:
+      - With O(phase=fire), which of the 8 flows of this probe to send, from 0. Each has marks of its own, so that one capture can
+        watch both directions.
+    type: int
+    default: 0
   limit:
     description: With O(phase=arm), the number of seconds after which the capture ends by itself. At most 600.
     type: float
@@ -107,13 +121,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Begin to capture in the destination
+- name: Begin to listen on both nodes and in both pods
   podnet.doctor.path_probe:
     phase: arm
     id: 5f1c0b7d2a4e4c1f9d3e8a6b7c5d4e3f
-    pod:
-      ifname: cali1c0ffee1c0f
-  delegate_to: k8s02
+    pods:
+      - ifname: "{{ pod_link }}"
   become: true
 
 - name: Send from the source
@@ -125,14 +138,14 @@ EXAMPLES = r"""
     dst: 10.244.1.7
     port: 8080
   delegate_to: k8s01
+  run_once: true
   become: true
   register: sent
 
-- name: What the destination saw
+- name: What each node saw
   podnet.doctor.path_probe:
     phase: collect
     id: 5f1c0b7d2a4e4c1f9d3e8a6b7c5d4e3f
-  delegate_to: k8s02
   become: true
   register: seen
 """
@@ -144,13 +157,26 @@ armed:
   type: bool
   sample: true
 captures:
-  description: Where it listens.
+  description: Where it listens. C(pod) is the position in O(pods), C(ifname) the host's link that leads to it.
   returned: O(phase=arm) and RV(armed) is true
   type: list
   elements: dict
-  sample: [{"where": "host", "ifname": "cali1c0ffee1c0f"}, {"where": "pod", "ifname": null}]
+  sample: [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": "cali1c0ffee1c0f"}]
+missing:
+  description: The pods of O(pods) that it cannot listen in.
+  returned: O(phase=arm)
+  type: list
+  elements: dict
+  contains:
+    pod:
+      description: The position in O(pods).
+      type: int
+    reason:
+      description: Why.
+      type: str
+  sample: []
 fired:
-  description: What was sent and what was answered, for each protocol.
+  description: What was sent and what was answered, for each train of packets.
   returned: O(phase=fire)
   type: list
   elements: dict
@@ -189,7 +215,7 @@ captured:
   type: bool
   sample: true
 seen:
-  description: What was captured, for each link and protocol. An entry of zeros means that the capture worked and nothing came.
+  description: What was captured. Where nothing is said of a link, nothing was seen on it.
   returned: O(phase=collect)
   type: list
   elements: dict
@@ -197,35 +223,58 @@ seen:
     where:
       description: V(pod) or V(host).
       type: str
+    pod:
+      description: The position of the pod in O(pods).
+      type: int
+      returned: RV(seen[].where=pod)
     ifname:
       description: The link.
       type: str
-    protocol:
+    way:
+      description: V(in) or V(out), as the namespace of the link sees it.
+      type: str
+    encapsulation:
+      description: V(ipip) or V(vxlan) if the packets were inside of another one.
+      type: str
+    flow:
+      description: The flow.
+      type: int
+    train:
       description: V(icmp) or V(tcp).
       type: str
-    requests:
-      description: How many different packets of the probe.
-      type: int
-    replies:
-      description: How many different answers to them.
-      type: int
-    resets:
-      description: How many connects were reset.
-      type: int
-    errors:
-      description: How many of its echoes an ICMP error was about.
-      type: int
-    packets:
-      description: The first packets, with C(kind), C(number), C(source), C(destination), and C(ttl).
+    kind:
+      description: V(request), V(reply), V(reset) or V(error); the last is an ICMP error about a request.
+      type: str
+    numbers:
+      description: Of each different packet its number, and when it was seen first, in seconds since the capture began.
       type: list
-      elements: dict
+      elements: list
+    repeated:
+      description: How many packets were seen again.
+      type: int
+    ttl:
+      description: The time to live of the first.
+      type: int
+    sources:
+      description: Its source addresses, at most four.
+      type: list
+      elements: str
+    destinations:
+      description: Its destination addresses, at most four.
+      type: list
+      elements: str
+    texts:
+      description: What the ICMP errors say, at most four.
+      type: list
+      elements: str
   sample:
-    - {"where": "pod", "ifname": "eth0", "protocol": "icmp", "requests": 3, "replies": 3, "resets": 0, "errors": 0, "packets": []}
+    - {"where": "host", "ifname": "eth0", "way": "in", "encapsulation": "ipip", "flow": 0, "train": "icmp", "kind": "request", "numbers": [[0, 1.2]],
+       "repeated": 0, "ttl": 63, "sources": ["10.244.0.2"], "destinations": ["10.244.1.7"], "texts": []}
 carrier_changes:
-  description: How often the carrier of the host's link to the pod has come and gone since it was made.
-  returned: O(phase=arm) and O(phase=collect), if O(pod.ifname) is given and the link is there
-  type: int
-  sample: 2
+  description: How often the carriers of the host's links to O(pods) have come and gone since they were made.
+  returned: O(phase=arm) and O(phase=collect)
+  type: dict
+  sample: {"cali1c0ffee1c0f": 2}
 reason:
   description: Why nothing could be captured or sent.
   returned: it could not
@@ -240,7 +289,7 @@ marks:
   description: What tells the packets of this probe from others.
   returned: always
   type: dict
-  sample: {"identifier": 4097, "first_port": 40321, "last_port": 40323}
+  sample: {"identifier": 4096, "first_port": 40321, "last_port": 40344}
 id:
   description: The probe.
   returned: always

@@ -32,8 +32,8 @@ SHAPES: Mapping[str, Shape] = {
     "reachability": {"dst": str, "port": int, "outcome": str, "error": str},
 }
 PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
-PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "seen": list,
-                "source": dict, "destination": dict, "flapped": dict}  # fmt: skip
+PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "hops": list,
+                "back": list, "lost": dict, "source": dict, "destination": dict, "flapped": dict}  # fmt: skip
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 
@@ -231,7 +231,7 @@ class Evidence:
         """What of each probe can be understood; the rest of it counts as not told."""
         probes = objects(as_mapping(self.document).get("probes"))
         found = [{key: value for key, value in probe.items() if isinstance(value, PROBE.get(key, object))} for probe in probes]
-        return [{**probe, "seen": objects(probe.get("seen"))} for probe in found]
+        return [{**probe, **{name: objects(probe.get(name)) for name in ("hops", "back")}} for probe in found]
 
     def arrived(self, direction: str) -> bool | None:
         """Whether the asked traffic was seen to cross in this direction; None where that was not, or could not be, watched.
@@ -244,7 +244,24 @@ class Evidence:
             return forward
         if forward and any(p.get("replied") or p.get("refused") is True or (p.get("refused") or 0) > 0 for p in self._asked("forward")):
             return True
-        return self._outcome("reverse")
+        return False if self.answers_lost else self._outcome("reverse")
+
+    @property
+    def answers_lost(self) -> bool:
+        """Whether the asked traffic arrived and was answered, and the answers were seen to be lost."""
+        return any(as_mapping(probe.get("lost")).get("what") == "replies" for probe in self._asked("forward") if probe.get("arrived"))
+
+    def passed(self, direction: str) -> dict[str, bool]:
+        """Hop -> whether the asked traffic was seen to have passed it. What could not be watched is not there."""
+        found: dict[str, bool] = {}
+        ways = [probe["hops"] for probe in self._asked(direction) if not self._proves_nothing(probe)]
+        if direction == "reverse":
+            answers = [probe["back"] for probe in self._asked("forward") if probe.get("arrived")]
+            ways = answers if self.answers_lost else answers + ways
+        for hop in (hop for way in ways for hop in way):
+            if isinstance(hop.get("packets"), int) and isinstance(hop.get("hop"), str):
+                found[hop["hop"]] = found.get(hop["hop"], False) or hop["packets"] > 0
+        return found
 
     def _asked(self, direction: str) -> list[Mapping[str, Json]]:
         """The probes that say something about the asked traffic; an echo proves nothing for a TCP port."""

@@ -7,11 +7,18 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import secrets
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ._answers import why_nothing
+from ._carrying import both_ways
+from ._cluster import Cluster
+from ._json import NotCollected, as_list, as_mapping, objects
+from ._passing import Watched, lost, numbers, rewritten, trace
+from ._path import Hop, walk
 from ._question import Endpoint, Question
 
 Json = t.Any
@@ -19,6 +26,9 @@ SCHEMA = "podnet.doctor/evidence/1"
 LIMIT_SECONDS = 90  # an armed capture ends by itself after this
 PHASES = ("arm", "fire", "collect")
 REGISTERED = {"arm": "diagnose_armed", "fire": "diagnose_fired", "collect": "diagnose_seen"}
+VXLAN_PORTS = (4789, 8472)  # Calico's and flannel's own
+FLOWS = {"forward": 0, "reverse": 1}
+ANSWERS = ("reply", "reset")
 
 
 def directions(question: Question) -> Iterator[tuple[str, Endpoint, Endpoint]]:
@@ -30,30 +40,45 @@ def _pod(end: Endpoint) -> dict[str, Json] | None:
     return {"ifname": end.ifname, "uid": end.uid, "ip": end.address} if end.kind == "pod" else None
 
 
-def probes(question: Question, hosts: Mapping[str, str]) -> dict[str, dict[str, list[dict[str, Json]]]]:
-    """Inventory host -> phase -> arguments for path_probe. The far end listens, the near end sends; a direction without a far end of ours is only sent."""
+def _pods_on(node: str, question: Question) -> list[Endpoint]:
+    """In the order in which a capture on the node is given them."""
+    return [end for end in dict.fromkeys((question.source, question.destination)) if end.kind == "pod" and end.node == node]
+
+
+def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
+    try:
+        asked = [how.port for _source, _destination, _hops, how in both_ways(cluster, question) if how.port]
+    except NotCollected:
+        asked = []
+    return list(dict.fromkeys([*asked, *VXLAN_PORTS]))
+
+
+def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, dict[str, list[dict[str, Json]]]]:
+    """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them."""
     result: dict[str, dict[str, list[dict[str, Json]]]] = {}
 
-    def add(host: str | None, phase: str, arguments: dict[str, Json]) -> None:
+    def add(node: str | None, phase: str, arguments: dict[str, Json]) -> None:
+        host = hosts.get(node or "")
         if host is not None:
             result.setdefault(host, {name: [] for name in PHASES})[phase].append(arguments)
 
+    if question.source.node not in hosts:  # an answer without its question proves nothing
+        return {}
+    name, ports = secrets.token_hex(16), _vxlan_ports(cluster, question)
+    for node in question.nodes:
+        pods = [_pod(end) for end in _pods_on(node, question)]
+        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": LIMIT_SECONDS, "vxlan_ports": ports})
+        add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     for direction, near, far in directions(question):
-        sender, listener = hosts.get(near.node or ""), hosts.get(far.node or "")
-        if sender is None or (listener is None and direction == "reverse"):
-            continue
-        common = {"id": secrets.token_hex(16), "direction": direction}
-        if listener is not None:
-            add(listener, "arm", {**common, "pod": _pod(far), "limit": LIMIT_SECONDS})
-            add(listener, "collect", {**common, "pod": _pod(far)})
         port = question.port if direction == "forward" and question.protocol == "tcp" else None
-        add(sender, "fire", {**common, "pod": _pod(near), "dst": far.address, "port": port, "source": near.address if near.kind == "pod" else None})
+        add(near.node, "fire", {"id": name, "direction": direction, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address, "port": port,
+                                "source": near.address if near.kind == "pod" else None})  # fmt: skip
     return result
 
 
 def _results(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> Iterator[tuple[str, str, str, Mapping[str, Json]]]:
-    """(host, phase, direction, module result) of everything that the probe tasks registered."""
-    for host in dict.fromkeys(hosts.values()):
+    """(node, phase, direction, module result) of everything that the probe tasks registered."""
+    for node, host in hosts.items():
         raw = variables["hostvars"].raw_get(host)
         for phase, name in REGISTERED.items():
             registered = raw.get(name)
@@ -62,7 +87,7 @@ def _results(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> Iterat
             for entry in registered.get("results") or []:
                 item = entry.get("diagnose_probe_item") if isinstance(entry, Mapping) else None
                 if isinstance(item, Mapping) and not entry.get("skipped"):
-                    yield host, phase, str(item.get("direction")), entry
+                    yield node, phase, str(item.get("direction")), entry
 
 
 def sent_to(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> int:
@@ -70,80 +95,172 @@ def sent_to(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> int:
     return sum(1 for entry in _results(variables, hosts) if entry)
 
 
-def gather(variables: Mapping[str, t.Any], question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
+@dataclass
+class Registered:
+    """What path_probe returned: of each direction that was fired, and of the captures on each node."""
+
+    fired: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    armed: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    collected: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
     """The evidence document, None where no packets were sent."""
-    found: dict[tuple[str, str], Mapping[str, Json]] = {}
-    for _host, phase, direction, entry in _results(variables, hosts):
-        found[(direction, phase)] = entry
-    if not any(phase == "fire" for _direction, phase in found):
+    found = Registered()
+    for node, phase, direction, entry in _results(variables, hosts):
+        if phase == "fire":
+            found.fired[direction] = entry
+        else:
+            (found.armed if phase == "arm" else found.collected)[node] = entry
+    if not found.fired:
         return None
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return document(question, {key: dict(value) for key, value in found.items()}, hosts, now)
+    return document(cluster, question, found, now)
 
 
-def document(
-    question: Question, found: Mapping[tuple[str, str], Mapping[str, Json]], hosts: Mapping[str, str], collected_at: str
-) -> dict[str, Json]:  # fmt: skip
-    """found: (direction, phase) -> result of path_probe."""
-    entries: list[dict[str, Json]] = []
-    asked_protocol = question.protocol if question.protocol != "tcp" or question.port is not None else "icmp"
+def document(cluster: Cluster, question: Question, found: Registered, collected_at: str) -> dict[str, Json]:
+    try:
+        path = walk(cluster, question)
+        ways = {"forward": path.forward, "reverse": path.reverse}
+    except NotCollected:
+        ways = {"forward": [], "reverse": []}
+    entries = []
     for direction, near, far in directions(question):
-        fired, armed, seen = (found.get((direction, phase), {}) for phase in ("fire", "arm", "collect"))
-        if not fired:
+        fired = found.fired.get(direction)
+        if fired is None:
             continue
-        trouble = _trouble(fired, near) or (f"{far.label} is outside of the cluster, nobody listens there" if far.node is None else _trouble(armed, far))
-        if not trouble and len({part.get("id") for part in (fired, armed, seen)}) != 1:
-            trouble = "both ends were not asked at the same time (serial, or hosts of different batches)"
-        if not trouble and not armed.get("armed"):
-            trouble = str(armed.get("reason") or f"no capture was armed at {far.label}")
-        if not trouble and not seen.get("captured"):
-            trouble = _trouble(seen, far) or str(seen.get("reason") or f"the capture at {far.label} told nothing")
-        for train in fired.get("fired") or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
-            entries.append({**_entry(direction, near, far, train, seen, trouble, hosts, asked_protocol, fired), **_flapped(far, armed, seen)})
+        watched = {node: _watched(node, question, found, fired, ways) for node in question.nodes}
+        probe = Probe(question, direction, near, far, ways[direction], ways["forward" if direction == "reverse" else "reverse"], watched)
+        trouble = _trouble(fired, near)
+        for train in objects(fired.get("fired")) or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
+            entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found)})
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries}
 
 
-def _flapped(far: Endpoint, armed: Mapping[str, Json], seen: Mapping[str, Json]) -> dict[str, Json]:
+def _watched(
+    node: str, question: Question, found: Registered, fired: Mapping[str, Json], ways: Mapping[str, Sequence[Hop]]
+) -> Watched:  # fmt: skip
+    armed, collected = found.armed.get(node, {}), found.collected.get(node, {})
+    trouble = _trouble_at(node, armed)
+    if not trouble and len({part.get("id") for part in (fired, armed, collected) if part}) != 1:
+        trouble = f"{node} was not watched at the same time (serial, or hosts of different batches)"
+    if not trouble and not armed.get("armed"):
+        trouble = str(armed.get("reason") or f"no capture was armed on {node}")
+    if not trouble and not collected.get("captured"):
+        trouble = _trouble_at(node, collected) or str(collected.get("reason") or f"the capture on {node} told nothing")
+    pods = _pods_on(node, question)
+    inner = {end.ifname for end in pods} | {str(capture.get("ifname")) for capture in objects(armed.get("captures")) if capture.get("ifname")}
+    inner |= {hop.device for hops in ways.values() for hop in hops if hop.node == node and hop.kind in ("tunnel", "bridge") and hop.device}
+    return Watched(node, trouble, armed, objects(collected.get("seen")), [end.label for end in pods], frozenset(inner))
+
+
+def _flapped(far: Endpoint, found: Registered) -> dict[str, Json]:
     """Whether the host's link to the pod came or went while the capture listened."""
-    before, after = armed.get("carrier_changes"), seen.get("carrier_changes")
+    before, after = (as_mapping(results.get(str(far.node), {}).get("carrier_changes")).get(far.ifname) for results in (found.armed, found.collected))
     if not isinstance(before, int) or not isinstance(after, int) or after <= before:
         return {}
     return {"flapped": {"node": far.node, "ifname": far.ifname, "changes": after - before}}
 
 
-def _trouble(result: Mapping[str, Json], end: Endpoint) -> str:
+def _trouble_at(node: str, result: Mapping[str, Json]) -> str:
     if not result:
-        return f"the node of {end.label} was not reached"
-    if result.get("unreachable") or result.get("failed"):
-        return f"{end.node} {why_nothing(result)}"
-    if result.get("reason") and not result.get("fired") and not result.get("armed") and not result.get("captured"):
-        return str(result["reason"])
-    return ""
+        return f"{node} was not reached"
+    return f"{node} {why_nothing(result)}" if result.get("unreachable") or result.get("failed") else ""
 
 
-def _entry(
-    direction: str, near: Endpoint, far: Endpoint, train: Mapping[str, Json], seen: Mapping[str, Json], trouble: str, hosts: Mapping[str, str],
-    asked_protocol: str, fired: Mapping[str, Json],
-) -> dict[str, Json]:  # fmt: skip
-    protocol = str(train.get("protocol"))
-    sights = [
-        {"host": hosts.get(far.node or "", ""), "node": far.node, "where": s.get("where"), "ifname": s.get("ifname"), "requests": s.get("requests", 0),
-         "replies": s.get("replies", 0)}
-        for s in seen.get("seen") or []
-        if s.get("protocol") == protocol
-    ]  # fmt: skip
-    end = "pod" if far.kind == "pod" else "host"
-    sent = int(train.get("sent") or 0)
-    arrived: bool | None = None
-    if not trouble and sent:
-        arrived = any(s["requests"] for s in sights if s["where"] == end)
-    entry: dict[str, Json] = {
-        "id": f"{direction}-{protocol}", "direction": direction, "protocol": protocol, "answers_question": protocol == asked_protocol,
-        "source": {"pod": near.label if near.kind == "pod" else None, "node": near.node, "address": near.address},
-        "destination": {"pod": far.label if far.kind == "pod" else None, "node": far.node, "address": far.address, "port": train.get("port")},
-        "sent": sent, "replied": int(train.get("replied") or 0), "refused": int(train.get("refused") or 0), "arrived": arrived, "seen": sights,
-        **{name: train[name] for name in ("rtt", "error") if train.get(name)},
-    }  # fmt: skip
-    if arrived is None:
-        entry["reason"] = trouble or str(fired.get("reason") or train.get("error") or "nothing could be sent")
-    return entry
+def _trouble(fired: Mapping[str, Json], near: Endpoint) -> str:
+    return _trouble_at(str(near.node), fired)
+
+
+@dataclass
+class Probe:
+    """One direction of a question, and what was seen of it."""
+
+    question: Question
+    direction: str
+    near: Endpoint
+    far: Endpoint
+    way: Sequence[Hop]
+    way_back: Sequence[Hop]
+    watched: Mapping[str, Watched]
+
+    def entry(self, train: Mapping[str, Json], trouble: str) -> dict[str, Json]:
+        """One train of packets."""
+        question, name = self.question, _train(train)
+        asked = question.protocol if question.protocol != "tcp" or question.port is not None else "icmp"
+        sent = int(train.get("sent") or 0)
+        arrived, reason = self._arrived(name, sent, trouble, train)
+        entry: dict[str, Json] = {
+            "id": f"{self.direction}-{name}", "direction": self.direction, "protocol": str(train.get("protocol")),
+            "answers_question": train.get("protocol") == asked,
+            "source": self._end(self.near), "destination": {**self._end(self.far), "port": train.get("port")},
+            "sent": sent, "replied": int(train.get("replied") or 0), "refused": int(train.get("refused") or 0), "arrived": arrived,
+            "hops": [], "back": [], **{name: train[name] for name in ("rtt", "error") if train.get(name)},
+        }  # fmt: skip
+        if reason:
+            entry["reason"] = reason
+        if not sent or trouble:
+            return entry
+        flow = FLOWS[self.direction]
+        entry["hops"] = trace(self.way, self.watched, ("request",), flow, name)
+        missed = lost(entry["hops"]) if not arrived else None
+        if missed:
+            entry["lost"] = {"what": "requests", **missed}
+        if arrived or any(hop["packets"] for hop in entry["hops"]):
+            entry["back"] = trace(self.way_back, self.watched, ANSWERS, flow, name)
+            missed = lost(entry["back"]) if arrived and not entry["replied"] and not entry["refused"] else None
+            if missed and missed["after"]:  # else nobody has answered
+                entry["lost"] = {"what": "replies", **missed}
+        entry.update(self._said(entry, flow, name))
+        return entry
+
+    def _end(self, end: Endpoint) -> dict[str, Json]:
+        return {"pod": end.label if end.kind == "pod" else None, "node": end.node, "address": end.address}
+
+    def _arrived(self, name: str, sent: int, trouble: str, train: Mapping[str, Json]) -> tuple[bool | None, str]:
+        """Whether the far end itself saw it, or why that is not known."""
+        if trouble:
+            return None, trouble
+        if not sent:
+            return None, str(train.get("error") or "nothing could be sent")
+        if self.far.node is None:
+            return None, f"{self.far.label} is outside of the cluster, nobody listens there"
+        there = self.watched[self.far.node]
+        if there.reason:
+            return None, there.reason
+        if self.far.kind == "pod":
+            missing = there.missing(self.far.label)
+            if missing:
+                return None, missing
+        mine = [
+            sight for sight in there.sights
+            if (sight.get("flow"), sight.get("train"), sight.get("kind"), sight.get("way")) == (FLOWS[self.direction], name, "request", "in")
+            and (there.pod_of(sight) == self.far.label if self.far.kind == "pod" else sight.get("where") == "host")
+        ]  # fmt: skip
+        return bool(numbers(mine)), ""
+
+    def _said(self, entry: Mapping[str, Json], flow: int, name: str) -> dict[str, Json]:
+        """What else the packets tell: rewritten addresses, errors about them and resets, each with its sender."""
+        found: dict[str, Json] = {}
+        changes = rewritten(entry["hops"], self.near.address, self.far.address)
+        if changes:
+            found["rewritten"] = changes
+        errors: dict[tuple[str, str], dict[str, Json]] = {}
+        for node, watched in self.watched.items():
+            for sight in watched.sights:
+                if (sight.get("flow"), sight.get("train"), sight.get("kind")) != (flow, name, "error"):
+                    continue
+                for text, source in itertools.product(as_list(sight.get("texts")), as_list(sight.get("sources"))):
+                    where = {"node": node, "device": str(sight.get("ifname"))}
+                    errors.setdefault((str(text), str(source)), {"text": str(text), "source": str(source), **where})
+        if errors:
+            found["errors"] = list(errors.values())
+        if entry["refused"]:
+            origin = next((hop for hop in trace(self.way_back, self.watched, ("reset",), flow, name) if hop["packets"]), None)
+            if origin is not None:
+                found["reset_at"] = origin["hop"]
+        return found
+
+
+def _train(train: Mapping[str, Json]) -> str:
+    return "full" if train.get("size") else str(train.get("protocol"))

@@ -201,7 +201,7 @@ def _node_facts(cluster: Cluster, local: str, source: Endpoint, destination: End
 
 def settle(hops: list[Hop], judged: Mapping[FactId, Judged], evidence: Evidence, direction: str) -> None:
     """Give each hop its outcome: its worst check. What was not read after the hop where the packet dies counts as not reached."""
-    seen = _seen(evidence, direction)
+    passed = evidence.passed(direction)
     arrived = evidence.arrived(direction)
     dead = False
     for hop in hops:
@@ -209,20 +209,10 @@ def settle(hops: list[Hop], judged: Mapping[FactId, Judged], evidence: Evidence,
         hop.checks = tuple(dict.fromkeys(v.check for v in verdicts))
         outcomes = {v.outcome for v in verdicts} or {"not_checked"}
         hop.outcome = next(outcome for outcome in ORDER if outcome in outcomes)
-        hop.seen = True if arrived or (hop.node, hop.device) in seen else None
+        hop.seen = True if arrived else passed.get(hop.id)
         if dead and hop.outcome == "not_checked":
             hop.outcome = "not_reached"
         if any(v.finding is not None and v.finding.severity == "critical" for v in verdicts):
             dead = True
     if arrived is False and hops:
         hops[-1].seen = False
-
-
-def _seen(evidence: Evidence, direction: str) -> set[tuple[str | None, str | None]]:
-    places: set[tuple[str | None, str | None]] = set()
-    for probe in evidence.probes:
-        if probe.get("direction") == direction:
-            for sight in probe.get("seen") or []:
-                if sight.get("requests"):
-                    places.add((sight.get("node"), sight.get("ifname")))
-    return places

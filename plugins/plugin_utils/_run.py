@@ -278,7 +278,7 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple
         document, hosts = _alone(document, hosts, variables, asked.get("asked"))
     cluster = Cluster(document)
     question = _question(asked, cluster)
-    evidence = _evidence.gather(variables, question, hosts) if question != AUDIT else None
+    evidence = _evidence.gather(variables, cluster, question, hosts) if question != AUDIT else None
     found = answers(variables, hosts, asked.get("asked"))
     nodes: dict[str, NodeFacts] = {}
     core = question.nodes if question != AUDIT else _names(cluster)

@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube, _node
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Endpoint, Question
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -103,14 +104,14 @@ def test_probe(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t.Any], s
     one, two = pod_of(api, source), pod_of(api, destination)
     near, far = one["spec"]["nodeName"], two["spec"]["nodeName"]
     probe = os.urandom(16).hex()
-    armed = task(far, "path_probe", phase="arm", id=probe, pod={"uid": two["metadata"]["uid"]})
-    fired = task(near, "path_probe", phase="fire", id=probe, pod={"uid": one["metadata"]["uid"]}, dst=two["status"]["podIP"], port=8080)
-    collected = task(far, "path_probe", phase="collect", id=probe)
-    ends = [
-        Endpoint(f"shop/{name}", "pod", pod["status"]["podIP"], pod["spec"]["nodeName"], "shop", name) for name, pod in ((source, one), (destination, two))
-    ]
-    found = {("forward", "arm"): armed, ("forward", "fire"): fired, ("forward", "collect"): collected}
-    document = _evidence.document(Question(ends[0], ends[1], "tcp", 8080), found, {near: near, far: far}, "2026-11-21T09:30:42Z")
+    pods = {near: one, far: two}
+    uids = {node: {"uid": pod["metadata"]["uid"]} for node, pod in pods.items()}
+    armed = {node: task(node, "path_probe", phase="arm", id=probe, pods=[uids[node]]) for node in pods}
+    fired = task(near, "path_probe", phase="fire", id=probe, pod=uids[near], dst=two["status"]["podIP"], port=8080)
+    collected = {node: task(node, "path_probe", phase="collect", id=probe) for node in pods}
+    ends = [Endpoint(f"shop/{name}", "pod", pod["status"]["podIP"], node, "shop", name) for name, (node, pod) in zip((source, destination), pods.items())]
+    found = _evidence.Registered({"forward": fired}, armed, collected)
+    document = _evidence.document(Cluster({}), Question(ends[0], ends[1], "tcp", 8080), found, "2026-11-21T09:30:42Z")
     valid("evidence", document)
     assert [(entry["protocol"], entry["arrived"], entry["replied"]) for entry in document["probes"]] == [("icmp", True, 3), ("tcp", True, 3)]
 

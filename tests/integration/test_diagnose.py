@@ -40,6 +40,7 @@ def test_a_healthy_path_is_healthy_because_packets_were_seen(site):
     assert run.code == 0
     assert run.report["verdict"]["outcome"] == "healthy"
     assert all(probe["arrived"] for probe in run.report["probes"])
+    assert {(hop["packets"], probe["sent"]) for probe in run.report["probes"] for hop in probe["hops"] + probe["back"]} == {(3, 3)}
     lines = [line for line in run.screen.splitlines() if not line.startswith("REPORT")]
     first = next(number for number, line in enumerate(lines) if line.endswith("HEALTHY"))
     assert lines[first].startswith("shop/web-0 on k8s01")
@@ -104,7 +105,7 @@ def test_serial_says_what_it_could_not_watch(site):
     assert run.code == 0
     assert run.last["verdict"]["outcome"] == "unknown"
     assert not run.last["findings"]
-    assert "not asked at the same time" in " ".join(entry["reason"] for entry in run.last["not_checked"])
+    assert "not watched at the same time" in " ".join(entry["reason"] for entry in run.last["not_checked"])
 
 
 def test_forks_1(site):

@@ -176,7 +176,7 @@ def diagnose(evidence: Json = None, **changes: Json) -> Diagnosis:
 
 def probe(direction: str, arrived: bool | None, protocol: str = "tcp", **more: Json) -> dict[str, Json]:
     return {"direction": direction, "protocol": protocol, "answers_question": protocol == "tcp", "sent": 3, "replied": 3 if arrived else 0, "arrived": arrived,
-            "seen": [], **more}  # fmt: skip
+            "hops": [], "back": [], **more}  # fmt: skip
 
 
 def verdict(diagnosis: Diagnosis, kind: str, node: str, of: str = "") -> Json:

@@ -10,7 +10,7 @@ import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import _audit_text
+from . import _audit_text, _seen_text
 from ._phrases import count, explained, listed
 
 Json = t.Any
@@ -100,7 +100,7 @@ def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -
             word = f"{what} {end.upper()}"
             if "/" in str(first["object"]) and first["check"].startswith("route.block"):
                 word += f" {first['object']}"
-    return f"{name} {word}{' (NOT SEEN)' if hop.get('seen') is False else ''}"
+    return f"{name} {word}"
 
 
 def path_lines(report: Mapping[str, Json]) -> list[str]:
@@ -108,22 +108,14 @@ def path_lines(report: Mapping[str, Json]) -> list[str]:
     for label, direction in (("PATH", "forward"), ("REPLY", "reverse")):
         hops = report["path"].get(direction) or []
         if hops:
-            lines += labelled(label, [" > ".join(_hop_word(hop, report["findings"]) for hop in hops)])
+            gone = next((position for position, hop in enumerate(hops) if hop.get("seen") is False), -1)
+            words = [_hop_word(hop, report["findings"]) + " (NOT SEEN)" * (position == gone) for position, hop in enumerate(hops)]
+            lines += labelled(label, [" > ".join(words)])
     return lines
 
 
 def probe_lines(report: Mapping[str, Json]) -> list[str]:
-    texts = []
-    for probe in report.get("probes") or []:
-        kind = str(probe.get("protocol"))
-        port = (probe.get("destination") or {}).get("port")
-        what = f"{probe.get('direction')} {kind}{f'/{port}' if port and kind != 'icmp' else ''}"
-        if probe.get("arrived") is True:
-            texts.append(f"{what}: arrived, {probe.get('replied')} of {probe.get('sent')} answered")
-        elif probe.get("arrived") is False:
-            texts.append(f"{what}: {probe.get('sent')} marked packets sent, none seen at the far end")
-        else:
-            texts.append(f"{what}: not known whether it arrived ({probe.get('reason') or probe.get('error') or 'no reason given'})")
+    texts = _seen_text.texts(report)
     return labelled("SEEN", texts) if texts else []
 
 

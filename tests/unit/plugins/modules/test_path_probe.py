@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.modules import path_probe
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Endpoint, Question
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
@@ -20,9 +21,10 @@ DESTINATION = Endpoint("shop/api-0", "pod", "10.244.1.2", "k8s02", "shop", "api-
 
 
 def evidence(armed: t.Any, fired: t.Any, collected: t.Any, port: int | None = None) -> list[dict[str, t.Any]]:
-    found = {("forward", "arm"): armed, ("forward", "fire"): fired, ("forward", "collect"): collected}
+    """What was seen of the forward direction by a capture on the far node alone."""
     question = Question(SOURCE, DESTINATION, "tcp" if port else "icmp", port)
-    document = _evidence.document(question, found, {"k8s01": "one", "k8s02": "two"}, "2026-11-21T09:30:42Z")
+    found = _evidence.Registered({"forward": fired}, {"k8s02": armed}, {"k8s02": collected})
+    document = _evidence.document(Cluster({}), question, found, "2026-11-21T09:30:42Z")
     support.valid("evidence", document)
     return t.cast("list[dict[str, t.Any]]", document["probes"])
 
@@ -53,46 +55,60 @@ class Probe:
         return t.cast("dict[str, t.Any]", self.run(path_probe, {"phase": "collect", "id": self.id}, self.network.nodes[1]))
 
 
+def seen(collected: t.Any, where: str, ifname: str, way: str, train: str = "icmp", kind: str = "request") -> int:
+    wanted = (where, ifname, way, train, kind)
+    mine = [one for one in collected["seen"] if (one["where"], one["ifname"], one["way"], one["train"], one["kind"]) == wanted]
+    return sum(len(one["numbers"]) for one in mine)
+
+
 def test_three_phases(run: t.Any, network: support.Network) -> None:
     network.serve(network.pods[1], 8080)
     probe = Probe(run, network)
-    armed = probe.arm(pod={"ip": "10.244.1.2"}, ifnames=["cali01"])
-    assert armed["captures"] == [{"where": "host", "ifname": "cali01"}, {"where": "pod", "ifname": None}]
+    armed = probe.arm(pods=[{"ip": "10.244.1.2"}])
+    assert armed["captures"] == [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": "cali01"}] and armed["missing"] == []
     fired = probe.fire(port=8080)
     collected = probe.collect()
     entries = evidence(armed, fired, collected, 8080)
     assert [(entry["protocol"], entry["sent"], entry["replied"], entry["arrived"]) for entry in entries] == [("icmp", 3, 3, True), ("tcp", 3, 3, True)]
-    assert entries[1]["destination"]["port"] == 8080 and entries[0]["seen"][0]["host"] == "two"
+    assert entries[1]["destination"]["port"] == 8080
+    for train in ("icmp", "tcp"):
+        assert [seen(collected, *place, train) for place in (("host", "eth0", "in"), ("host", "cali01", "out"), ("pod", "eth0", "in"))] == [3, 3, 3]
 
 
 def test_lost(run: t.Any, network: support.Network) -> None:
     network.nodes[0].ip("route add blackhole 10.244.1.2/32")
     network.nodes[0].ip("route add blackhole 10.244.1.2/32 table 99")
     probe = Probe(run, network)
-    armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
+    armed, fired, collected = probe.arm(pods=[{"ifname": "cali01"}]), probe.fire(), probe.collect()
     (entry,) = evidence(armed, fired, collected)
     assert (entry["arrived"], entry["replied"]) == (False, 0) and "reason" not in entry
 
 
 def test_unknown_pod(run: t.Any, network: support.Network) -> None:
+    """The node listens all the same."""
     probe = Probe(run, network)
-    armed = probe.arm(pod={"ifname": "cali99", "uid": "nobody"})
-    assert armed["armed"] is False and armed["reason"] == "there is no sandbox of the pod ifname cali99, uid nobody on this node"
-    fired, collected = probe.fire(pod={"ifname": "cali98"}), probe.collect()
-    assert fired["fired"] == [] and "cali98" in fired["reason"]
-    assert collected["captured"] is False and "not armed" in collected["reason"]
+    armed = probe.arm(pods=[{"ifname": "cali99", "uid": "nobody"}])
+    assert armed["missing"] == [{"pod": 0, "reason": "there is no sandbox of the pod ifname cali99, uid nobody on this node"}]
+    nowhere = probe.fire(pod={"ifname": "cali98"})
+    assert nowhere["fired"] == [] and "cali98" in nowhere["reason"]
+    fired, collected = probe.fire(), probe.collect()
+    assert seen(collected, "host", "cali01", "out") == 3
+    again = probe.collect()
+    assert again["captured"] is False and "not armed" in again["reason"]
     (entry,) = evidence(armed, fired, collected)
-    assert entry["arrived"] is None and entry["reason"] == fired["reason"]
+    assert entry["arrived"] is None and entry["reason"] == armed["missing"][0]["reason"]
+    (entry,) = evidence(armed, nowhere, collected)
+    assert entry["arrived"] is None and entry["reason"] == nowhere["reason"]
 
 
 def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
     probe = Probe(run, network)
-    armed = probe.arm(pod={"ifname": "cali01"})
+    armed = probe.arm(pods=[{"ifname": "cali01"}])
     fired = probe.fire(pod=None, source="192.0.2.11")
     network.nodes[1].ip("route add 192.0.2.11/32 dev eth0")
     collected = probe.collect()
     assert armed["armed"] and fired["fired"][0]["sent"] == 3
-    assert {packet["source"] for seen in collected["seen"] for packet in seen["packets"]} >= {"192.0.2.11"}
+    assert {source for one in collected["seen"] for source in one["sources"]} >= {"192.0.2.11"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +117,8 @@ def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
         ({"phase": "fire", "id": "0123456789abcdef"}, "phase is fire but all of the following are missing: dst"),
         ({"phase": "collect", "id": "../../x"}, "id: '../../x' is not a random id"),
         ({"phase": "collect", "id": "0123456789abcdef", "count": 99}, "count: 99 is not between 1 and 32"),
+        ({"phase": "collect", "id": "0123456789abcdef", "flow": 8}, "flow: 8 is not between 0 and 7"),
+        ({"phase": "arm", "id": "0123456789abcdef", "vxlan_ports": [70000]}, "vxlan_ports: [70000] are not at most 8 port numbers"),
         ({"phase": "fire", "id": "0123456789abcdef", "dst": "web-0"}, "dst and source must be addresses, not 'web-0'"),
     ],
 )
@@ -124,6 +142,6 @@ def test_raw_sockets_refused(run: t.Any, network: support.Network, monkeypatch: 
 
     monkeypatch.setattr("ansible_collections.podnet.doctor.plugins.module_utils._icmp.raw_socket", refused)
     probe = Probe(run, network)
-    armed, fired, collected = probe.arm(pod={"ifname": "cali01"}), probe.fire(), probe.collect()
+    armed, fired, collected = probe.arm(pods=[{"ifname": "cali01"}]), probe.fire(), probe.collect()
     (entry,) = evidence(armed, fired, collected)
     assert entry["arrived"] is None and entry["reason"] in ("no packet was sent", "raw sockets are refused here")

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Evidence
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import resolve
 from ansible_collections.podnet.doctor.tests.unit import small
@@ -14,6 +17,7 @@ from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
 HOSTS = {"k8s01": "one", "k8s02": "two"}
 ID = "0" * 32
+CLUSTER = small.documents().cluster
 
 
 def question(source="shop/web-0", destination="shop/api-0", protocol="tcp", port=8080):
@@ -23,75 +27,181 @@ def question(source="shop/web-0", destination="shop/api-0", protocol="tcp", port
 # ---------------------------------------------------------------------------- what is sent
 
 
-def test_each_end_listens_for_the_other():
-    found = _evidence.probes(question(), HOSTS)
+def sent(asked, hosts=HOSTS):
+    return _evidence.probes(CLUSTER, asked, hosts)
+
+
+def test_every_node_listens_and_each_end_sends():
+    found = sent(question())
     assert {host: {phase: [a["direction"] for a in found[host][phase]] for phase in _evidence.PHASES} for host in found} == {
-        "one": {"arm": ["reverse"], "fire": ["forward"], "collect": ["reverse"]},
-        "two": {"arm": ["forward"], "fire": ["reverse"], "collect": ["forward"]},
+        "one": {"arm": ["both"], "fire": ["forward"], "collect": ["both"]},
+        "two": {"arm": ["both"], "fire": ["reverse"], "collect": ["both"]},
     }
-    (fire,) = found["one"]["fire"]
+    (fire,), (back,) = found["one"]["fire"], found["two"]["fire"]
     assert (fire["dst"], fire["source"], fire["port"], fire["pod"]["ip"]) == ("10.253.2.7", "10.253.1.5", 8080, "10.253.1.5")
-    assert found["two"]["fire"][0]["port"] is None  # nobody asked for a port of the source
-    assert fire["id"] == found["two"]["arm"][0]["id"] == found["two"]["collect"][0]["id"] != found["two"]["fire"][0]["id"]
+    assert back["port"] is None  # nobody asked for a port of the source
+    assert len({arguments["id"] for host in found for phase in _evidence.PHASES for arguments in found[host][phase]}) == 1
+    assert fire["flow"] != back["flow"]
+    (arm,) = found["two"]["arm"]
+    assert ([pod["ip"] for pod in arm["pods"]], arm["vxlan_ports"]) == (["10.253.2.7"], [4789, 8472])
+
+
+def test_another_port_of_vxlan_is_listened_on_too():
+    document = small.cluster_document()
+    document["ippools"][0]["spec"] = {"cidr": "10.253.0.0/16", "vxlanMode": "Always"}
+    document["felixconfigurations"] = [{"metadata": {"name": "default"}, "spec": {"vxlanPort": 4790}}]
+    assert _evidence.probes(Cluster(document), question(), HOSTS)["one"]["arm"][0]["vxlan_ports"] == [4790, 4789, 8472]
 
 
 def test_udp_is_not_connected_to():
-    assert _evidence.probes(question(protocol="udp"), HOSTS)["one"]["fire"][0]["port"] is None
+    assert sent(question(protocol="udp"))["one"]["fire"][0]["port"] is None
 
 
-def test_a_far_end_that_is_not_ours_is_only_sent_to():
-    found = _evidence.probes(question(destination="192.0.2.9"), HOSTS)
-    assert {phase: len(found["one"][phase]) for phase in _evidence.PHASES} == {"arm": 0, "fire": 1, "collect": 0}
-    assert _evidence.probes(question(), {"k8s01": "one"}).keys() == {"one"}
-    assert _evidence.probes(question(), {"k8s02": "two"}) == {}  # an answer without its question proves nothing
+def test_what_is_not_ours_is_only_sent_to():
+    found = sent(question(destination="192.0.2.9"))
+    assert {phase: len(found["one"][phase]) for phase in _evidence.PHASES} == {"arm": 1, "fire": 1, "collect": 1}
+    assert sent(question(), {"k8s01": "one"}).keys() == {"one"}
+    assert sent(question(), {"k8s02": "two"}) == {}  # an answer without its question proves nothing
+
+
+def test_two_pods_of_one_node_are_listened_in_by_one_capture():
+    document = small.cluster_document()
+    for pod in document["pods"]:
+        pod["spec"]["nodeName"] = "k8s01"
+    here = Cluster(document)
+    found = _evidence.probes(here, resolve(here, "shop/web-0", "shop/api-0", "tcp", 8080), {"k8s01": "one"})
+    assert {phase: len(found["one"][phase]) for phase in _evidence.PHASES} == {"arm": 1, "fire": 2, "collect": 1}
+    assert [pod["ip"] for pod in found["one"]["arm"][0]["pods"]] == ["10.253.1.5", "10.253.2.7"]
 
 
 # ---------------------------------------------------------------------------- what came of it
 
-
-def answers(requests=3, **more):
-    seen = [{"where": "pod", "ifname": None, "protocol": "tcp", "requests": requests, "replies": 0}]
-    found = {
-        "fire": {"id": ID, "fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": requests, "rtt": {"min": 0.1, "max": 0.2}}]},
-        "arm": {"id": ID, "armed": True},
-        "collect": {"id": ID, "captured": True, "seen": seen},
-    }
-    for phase, change in more.items():
-        found[phase] = {**found[phase], **change} if change is not None else {}
-    return {("forward", phase): result for phase, result in found.items() if result}
+NEAR, FAR = question().source.ifname, question().destination.ifname
+# (node, where, link of the host that leads to the pod, way, in a tunnel) in the order of the way; the reverse is the same with in and out exchanged
+WAY = [
+    ("k8s01", "pod", "eth0", "out", None), ("k8s01", "host", NEAR, "in", None), ("k8s01", "host", "tunl0", "out", None),
+    ("k8s01", "host", "eth0", "out", "ipip"), ("k8s02", "host", "eth0", "in", "ipip"), ("k8s02", "host", "tunl0", "in", None),
+    ("k8s02", "host", FAR, "out", None), ("k8s02", "pod", "eth0", "in", None),
+]  # fmt: skip
 
 
-def probe(asked=None, requests=3, **more):
-    document = _evidence.document(asked or question(), answers(requests, **more), HOSTS, "2026-11-21T09:30:42Z")
+def sight(place, kind="request", count=3, **more):
+    node, where, ifname, way, encapsulation = place
+    entry = {"where": where, "ifname": ifname, "way": way, "encapsulation": encapsulation, "flow": 0, "train": "tcp", "kind": kind, "repeated": 0,
+             "ttl": 63, "numbers": [[number, 1.0 + number] for number in range(count)], "sources": ["10.253.1.5"],
+             "destinations": ["10.253.2.7"], "texts": []}  # fmt: skip
+    return node, {**entry, **({"pod": 0} if where == "pod" else {}), **more}
+
+
+def back(place):
+    return (*place[:3], {"in": "out", "out": "in"}[place[3]], place[4])
+
+
+def seen(requests=8, replies=8):
+    """Sights of so many links of the way there, and of the way back."""
+    answers = [sight(back(place), "reply", sources=["10.253.2.7"], destinations=["10.253.1.5"]) for place in WAY[::-1][:replies]]
+    return [sight(place) for place in WAY[:requests]] + answers
+
+
+def probe(asked=None, sights=None, **more):
+    """One forward train; more: changes of what a phase returned, by its name and, of captures, the node's (arm_k8s02)."""
+    asked = asked or question()
+    sights = seen() if sights is None else sights
+    parts = {"fire": {"id": ID, "fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 3, "rtt": {"min": 0.1, "max": 0.2}}]}}
+    for node, link in (("k8s01", NEAR), ("k8s02", FAR)):
+        captures = [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": link}]
+        parts[f"arm_{node}"] = {"id": ID, "armed": True, "captures": captures, "missing": []}
+        parts[f"collect_{node}"] = {"id": ID, "captured": True, "seen": [entry for where, entry in sights if where == node]}
+    parts = {name: {**part, **more.get(name, {})} if more.get(name, {}) is not None else {} for name, part in parts.items()}
+    found = _evidence.Registered({"forward": parts["fire"]})
+    for node in asked.nodes:
+        found.armed[node], found.collected[node] = parts[f"arm_{node}"], parts[f"collect_{node}"]
+    document = _evidence.document(CLUSTER, asked, found, "2026-11-21T09:30:42Z")
     support.valid("evidence", document)
     (entry,) = document["probes"]
     return entry
 
 
-def test_seen_at_the_far_end():
+def kinds(hops):
+    return [hop["hop"].partition(":")[0] for hop in hops]
+
+
+def test_seen_at_every_hop():
     entry = probe()
     assert (entry["arrived"], entry["answers_question"], entry["sent"], entry["replied"]) == (True, True, 3, 3)
-    assert entry["seen"][0]["host"] == "two"
-    assert Evidence({"probes": [entry]}).arrived("forward") is True
+    for name in ("hops", "back"):
+        assert kinds(entry[name]) == ["pod", "veth", "node", "tunnel", "wire", "tunnel", "node", "veth", "pod"]
+        assert {hop["packets"] for hop in entry[name]} == {3}
+        assert [hop["node"] for hop in entry[name]][:4] == [{"hops": "k8s01", "back": "k8s02"}[name]] * 4
+    assert [hop.get("encapsulation") for hop in entry["hops"]] == [None, None, None, "ipip", "ipip", None, None, None, None]
+    assert [hop.get("seconds") for hop in entry["hops"]][:6] == [None, 0.0, 0.0, 0.0, None, 0.0]
+    assert "lost" not in entry and "rewritten" not in entry
+    evidence = Evidence({"probes": [entry]})
+    assert evidence.arrived("forward") is evidence.arrived("reverse") is True
 
 
-def test_lost():
-    entry = probe(requests=0)
-    assert entry["arrived"] is False
-    assert "reason" not in entry
+# how many links of the way a packet was seen on, and the hops that it passed last and not any more
+LOST = [
+    (0, None, "pod:shop/web-0"), (1, "pod:shop/web-0", "veth:k8s01:{near}"), (2, "veth:k8s01:{near}", "node:k8s01"),
+    (3, "node:k8s01", "tunnel:k8s01"), (4, "tunnel:k8s01", "wire:k8s01:k8s02"), (5, "wire:k8s01:k8s02", "tunnel:k8s02"),
+    (6, "tunnel:k8s02", "node:k8s02"), (7, "veth:k8s02:{far}", "pod:shop/api-0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("links", "after", "hop"), LOST)
+def test_requests_that_are_lost(links, after, hop):
+    names = {"near": NEAR, "far": FAR}
+    entry = probe(sights=seen(links, 0), fire={"fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0}]})
+    assert entry["arrived"] is False and "reason" not in entry
+    assert entry["lost"] == {"what": "requests", "after": after and after.format(**names), "hop": hop.format(**names)}
+    passed = Evidence({"probes": [entry]}).passed("forward")
+    reached = [one["hop"] for one in entry["hops"]].index(hop.format(**names))
+    assert [passed[one["hop"]] for one in entry["hops"]] == [True] * reached + [False] * (9 - reached)
+
+
+@pytest.mark.parametrize(("links", "hop"), [(1, "veth:k8s02:{far}"), (2, "node:k8s02"), (4, "wire:k8s02:k8s01"), (7, "pod:shop/web-0")])
+def test_answers_that_are_lost(links, hop):
+    entry = probe(sights=seen(8, links), fire={"fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0}]})
+    assert entry["arrived"] is True
+    assert (entry["lost"]["what"], entry["lost"]["hop"]) == ("replies", hop.format(far=FAR))
+    other_way = {**small.probe("reverse", True, "icmp"), "direction": "reverse"}
+    assert Evidence({"probes": [entry, other_way]}).arrived("reverse") is False  # what it sends by itself arrives, its answers do not
+
+
+def test_what_does_not_answer_has_lost_nothing():
+    entry = probe(sights=seen(8, 0), fire={"fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0}]})
+    assert entry["arrived"] is True and "lost" not in entry
+
+
+def test_other_trains_links_and_ways_are_not_counted():
+    foreign = [(node, {**entry, **change}) for change in ({"flow": 1}, {"train": "icmp"}, {"way": "x"}, {"ifname": "cali999"}) for node, entry in seen(8, 0)]
+    entry = probe(sights=[one for one in foreign if one[1]["where"] == "host"])
+    assert entry["arrived"] is False and {hop["packets"] for hop in entry["hops"]} == {0}
+
+
+def test_addresses_that_were_rewritten_errors_and_resets():
+    sights = [(node, {**entry, "sources": ["10.2.7.201"]}) if position >= 3 else (node, entry) for position, (node, entry) in enumerate(seen(8, 0))]
+    sights.append(sight(back(WAY[1]), "error", sources=["10.2.7.201"], texts=["administratively prohibited"]))
+    sights += [sight(back(place), "reset") for place in WAY[:6][::-1]]
+    entry = probe(sights=sights, fire={"fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0, "refused": 3}]})
+    assert entry["rewritten"] == [{"hop": "tunnel:k8s01", "node": "k8s01", "what": "source", "before": "10.253.1.5", "after": "10.2.7.201"}]
+    (error,) = entry["errors"]
+    assert (error["text"], error["source"], error["node"]) == ("administratively prohibited", "10.2.7.201", "k8s01")
+    assert entry["reset_at"] == "node:k8s02"  # the pod itself did not send it
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"fire": {"unreachable": True, "msg": "timed out"}}, "k8s01 is unreachable (timed out)"),
-        ({"fire": {"fired": [], "reason": "raw sockets are refused here"}, "arm": {}}, "raw sockets are refused here"),
-        ({"arm": {"failed": True, "msg": "no root"}}, "k8s02 could not be read (no root)"),
-        ({"arm": {"armed": False, "reason": "there is no sandbox"}}, "there is no sandbox"),
-        ({"arm": {"id": "1" * 32}}, "both ends were not asked at the same time (serial, or hosts of different batches)"),
-        ({"arm": None}, "the node of shop/api-0 was not reached"),
-        ({"collect": {"captured": False, "reason": "not armed"}}, "not armed"),
-        ({"collect": {"captured": False}}, "the capture at shop/api-0 told nothing"),
+        ({"fire": {"fired": [], "reason": "raw sockets are refused here"}}, "raw sockets are refused here"),
+        ({"arm_k8s02": {"failed": True, "msg": "no root"}}, "k8s02 could not be read (no root)"),
+        ({"arm_k8s02": {"armed": False, "reason": "raw sockets are refused here"}}, "raw sockets are refused here"),
+        ({"arm_k8s02": {"missing": [{"pod": 0, "reason": "there is no sandbox"}]}}, "there is no sandbox"),
+        ({"arm_k8s02": {"id": "1" * 32}}, "k8s02 was not watched at the same time (serial, or hosts of different batches)"),
+        ({"arm_k8s02": None}, "k8s02 was not reached"),
+        ({"collect_k8s02": {"captured": False, "reason": "not armed"}}, "not armed"),
+        ({"collect_k8s02": {"captured": False}}, "the capture on k8s02 told nothing"),
         ({"fire": {"fired": [{"protocol": "tcp", "sent": 0, "error": "No route to host"}]}}, "No route to host"),
     ],
 )
@@ -99,6 +209,13 @@ def test_what_could_not_be_watched_is_never_lost_nor_arrived(change, reason):
     entry = probe(**change)
     assert entry["arrived"] is None
     assert entry["reason"] == reason
+
+
+def test_a_hop_that_could_not_be_watched_is_told():
+    entry = probe(sights=seen(3, 0), arm_k8s02={"armed": False, "reason": "raw sockets are refused here"})
+    assert [hop["packets"] for hop in entry["hops"]] == [3, 3, 3, 0, None, None, None, None, None]
+    assert entry["hops"][-1]["reason"] == "raw sockets are refused here"
+    assert Evidence({"probes": [entry]}).passed("forward") == {hop["hop"]: bool(hop["packets"]) for hop in entry["hops"][:4]}
 
 
 def test_outside_nobody_listens():
@@ -118,14 +235,25 @@ def registered(direction, **result):
 
 
 def test_gathered_from_what_the_hosts_registered():
-    found = answers()
-    one = {"diagnose_fired": registered("forward", **found["forward", "fire"])}
+    inside = [entry for node, entry in seen() if node == "k8s02" and entry["where"] == "pod"]
+    captured = registered("both", id=ID, captured=True, seen=inside)
+    one = {"diagnose_fired": registered("forward", id=ID, fired=[{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 3}])}
     two = {
-        "diagnose_armed": registered("forward", **found["forward", "arm"]),
-        "diagnose_seen": registered("forward", **found["forward", "collect"]),
+        "diagnose_armed": registered("both", id=ID, armed=True, captures=[], missing=[]),
+        "diagnose_seen": captured,
         "diagnose_fired": {"results": [{"skipped": True, "diagnose_probe_item": {"direction": "reverse"}}, "junk"]},
     }
-    document = _evidence.gather({"hostvars": support.HostVars(one=one, two=two)}, question(), HOSTS)
+    document = _evidence.gather({"hostvars": support.HostVars(one=one, two=two)}, CLUSTER, question(), HOSTS)
     support.valid("evidence", document)
     assert [(entry["direction"], entry["arrived"]) for entry in document["probes"]] == [("forward", True)]
-    assert _evidence.gather({"hostvars": support.HostVars(one={}, two={"diagnose_armed": "skipped"})}, question(), HOSTS) is None
+    assert _evidence.gather({"hostvars": support.HostVars(one={}, two={"diagnose_armed": "skipped"})}, CLUSTER, question(), HOSTS) is None
+
+
+junk = st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(seen()[7][1])), junk))
+def test_property_a_node_may_tell_anything(told):
+    entry = dict(seen()[7][1])
+    entry.update(told)
+    probe(sights=[*seen(7, 8), ("k8s02", entry)])

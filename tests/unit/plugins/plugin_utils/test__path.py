@@ -109,7 +109,8 @@ def test_what_was_not_read_after_the_packet_died(first, last):
 
 
 def test_where_the_packet_was_seen():
-    lost = {**small.probe("forward", False), "seen": [{"node": "n0", "ifname": "eth0", "requests": 2}, {"node": "n1", "ifname": "eth0", "requests": 0}]}
+    hops = [{"hop": "0", "packets": 2}, {"hop": "1", "packets": None, "reason": "not reached"}, {"hop": "2", "packets": 0}]
+    lost = {**small.probe("forward", False), "hops": hops}
     assert [hop.seen for hop in settled(("ok",), ("ok",), ("ok",), evidence={"probes": [lost]})] == [True, None, False]
     crossed = {"probes": [small.probe("forward", True)]}
     assert [hop.seen for hop in settled(("ok",), ("finding",), evidence=crossed)] == [True, True]

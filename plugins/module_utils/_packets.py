@@ -1,0 +1,150 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a captured packet is: which packet of which train of a probe, or an answer or an error about it, and in which encapsulation.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _icmp
+from ansible_collections.podnet.doctor.plugins.module_utils._address import from_bytes
+from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import DEPTH, VXLAN_HEADERS
+from ansible_collections.podnet.doctor.plugins.module_utils._marks import FULL_SIZE, Marks
+
+SYN, RST, ACK = 0x02, 0x04, 0x10
+ICMP, IPIP, TCP, UDP, IPV6_IN, ICMP6 = 1, 4, 6, 17, 41, 58
+MSS_OPTION = 2
+_TCP = struct.Struct("!HHIIBB")
+
+
+class Header(t.NamedTuple):
+    """Of an IP packet: what matters of its header, and what it carries."""
+
+    version: int
+    protocol: int
+    ttl: int
+    source: str
+    destination: str
+    inner: bytes
+
+
+class Seen(t.NamedTuple):
+    """One packet of the probe. kind: request, reply, reset or error; port: the one that is not the probe's own."""
+
+    train: str
+    kind: str
+    flow: int
+    number: int
+    source: str
+    destination: str
+    ttl: int
+    encapsulation: str | None = None
+    text: str = ""
+    port: int = 0
+
+
+def header(data: bytes) -> Header | None:
+    """The IP header that a packet begins with; None if it has none, or is a later fragment."""
+    version = data[0] >> 4 if data else 0
+    if version == 4 and len(data) >= 20:
+        if (data[6] & 0x1F) or data[7]:
+            return None
+        length, protocol, ttl = (data[0] & 0xF) * 4, data[9], data[8]
+        source, destination = from_bytes(data[12:16]), from_bytes(data[16:20])
+    elif version == 6 and len(data) >= 40:
+        length, protocol, ttl = 40, data[6], data[7]
+        source, destination = from_bytes(data[8:24]), from_bytes(data[24:40])
+    else:
+        return None
+    return Header(version, protocol, ttl, str(source), str(destination), data[length:])
+
+
+def _segment_size(segment: bytes) -> int | None:
+    """The maximum segment size that a SYN asks for."""
+    options = segment[20 : (segment[12] >> 4) * 4] if len(segment) >= 20 else b""
+    while len(options) >= 2 and options[0]:
+        if options[0] == MSS_OPTION and len(options) >= 4:
+            return int.from_bytes(options[2:4], "big")
+        options = options[1:] if options[0] == 1 else options[max(options[1], 2) :]
+    return None
+
+
+def _tcp(segment: bytes, marks: Marks, quoted: bool) -> tuple[str, int, int] | None:
+    """(kind, own port, other port). A quoted segment may be cut after its ports."""
+    if len(segment) < 4:
+        return None
+    source, destination = struct.unpack_from("!HH", segment)
+    if quoted:
+        return ("request", source, destination) if source in marks.ports else None
+    if len(segment) < _TCP.size:
+        return None
+    flags = _TCP.unpack_from(segment)[5]
+    if source in marks.ports and flags & SYN and not flags & ACK:
+        size = _segment_size(segment)
+        # a rule that clamps it only makes it smaller
+        return ("request", source, destination) if size is not None and size <= marks.segment else None
+    if destination in marks.ports:
+        if flags & RST:
+            return "reset", destination, source
+        return ("reply", destination, source) if flags & SYN and flags & ACK else None
+    return None
+
+
+def _udp(datagram: bytes, marks: Marks, quoted: bool) -> tuple[str, int, int] | None:
+    if len(datagram) < 8:
+        return None
+    source, destination = struct.unpack_from("!HH", datagram)
+    if source in marks.ports and (quoted or marks.payload in datagram):
+        return "request", source, destination
+    return ("reply", destination, source) if destination in marks.ports and not quoted else None
+
+
+def _marked(found: Header, marks: Marks, quoted: bool) -> Seen | None:
+    """A packet that bears the marks itself."""
+    if found.protocol in (ICMP, ICMP6):
+        message = _icmp.echo_of(found.version, found.inner)
+        flow = marks.flow_of(message.identifier) if message is not None else None
+        if message is None or flow is None or not (quoted or message.payload.startswith(marks.payload)):
+            return None
+        train, number = ("full", message.sequence - FULL_SIZE) if message.sequence >= FULL_SIZE else ("icmp", message.sequence)
+        return Seen(train, message.kind, flow, number, found.source, found.destination, found.ttl) if number < marks.length else None
+    if found.protocol not in (TCP, UDP):
+        return None
+    said = (_tcp if found.protocol == TCP else _udp)(found.inner, marks, quoted)
+    if said is None:
+        return None
+    flow, number = marks.place_of(said[1])
+    train = "tcp" if found.protocol == TCP else "udp"
+    return Seen(train, said[0], flow, number, found.source, found.destination, found.ttl, port=said[2])
+
+
+def decode(data: bytes, marks: Marks, vxlan_ports: t.Container[int]) -> Seen | None:
+    """A packet that begins with its IP header; None if it is not of this probe."""
+    encapsulation: str | None = None
+    error: Header | None = None
+    text = ""
+    for _depth in range(DEPTH):
+        found = header(data)
+        if found is None:
+            return None
+        said = _icmp.error_text(found.version, found.inner) if found.protocol in (ICMP, ICMP6) and error is None else None
+        if said is not None:
+            error, text, data = found, said, found.inner[8:]
+        elif found.protocol in (IPIP, IPV6_IN):
+            encapsulation, data = encapsulation or ("ipip" if error is None else None), found.inner
+        elif found.protocol == UDP and len(found.inner) >= 8 and int.from_bytes(found.inner[2:4], "big") in vxlan_ports:
+            encapsulation, data = encapsulation or ("vxlan" if error is None else None), found.inner[VXLAN_HEADERS:]
+        else:
+            seen = _marked(found, marks, error is not None)
+            if seen is None or (error is not None and seen.kind != "request"):
+                return None
+            if error is not None:
+                seen = seen._replace(kind="error", source=error.source, destination=error.destination, ttl=error.ttl, text=text)
+            return seen._replace(encapsulation=encapsulation)
+    return None

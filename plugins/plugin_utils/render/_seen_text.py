@@ -1,0 +1,81 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: how far the packets of the probes came, a sentence each. Reads only the report document.
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+Json = t.Any
+
+
+def texts(report: Mapping[str, Json]) -> list[str]:
+    """What is the same of several trains of one direction is told once."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for probe in report.get("probes") or []:
+        kind, port = str(probe.get("protocol")), (probe.get("destination") or {}).get("port")
+        told.setdefault((str(probe.get("direction")), _text(probe)), []).append(f"{kind}{f'/{port}' if port and kind != 'icmp' else ''}{_size(probe)}")
+    return [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+
+
+def _text(probe: Mapping[str, Json]) -> str:
+    arrived, sent, hops = probe.get("arrived"), probe.get("sent"), _entries(probe, "hops")
+    missed = probe.get("lost") if isinstance(probe.get("lost"), Mapping) else None
+    if arrived is True:
+        told = f"arrived{_watched(hops)}, {probe.get('replied')} of {sent} answered{_said(probe)}"
+        return told + (f"; the answers {_way(_entries(probe, 'back'), missed)}" if missed else "")
+    if arrived is False:
+        if missed and missed.get("after"):
+            return f"{_way(hops, missed)}{_said(probe)}"
+        return f"{sent} marked packets sent, {'none left the sender' if missed else 'none seen at the far end'}{_said(probe)}"
+    reason = probe.get("reason") or probe.get("error") or "no reason given"
+    last = next((hop for hop in reversed(hops) if hop.get("packets")), None)
+    return f"not known whether it arrived ({reason})" + (f"; last seen on {_place(last)}" if last else "")
+
+
+def _size(probe: Mapping[str, Json]) -> str:
+    return f" of {probe['size']} bytes" if probe.get("size") else ""
+
+
+def _entries(probe: Mapping[str, Json], name: str) -> list[Mapping[str, Json]]:
+    return [hop for hop in probe.get(name) or [] if isinstance(hop, Mapping)]
+
+
+def _watched(hops: Sequence[Mapping[str, Json]]) -> str:
+    looked = [hop for hop in hops if hop.get("packets") is not None]
+    passed = [hop for hop in looked if hop.get("packets")]
+    if not looked:
+        return ""
+    return f", seen at {'all' if len(passed) == len(hops) else f'{len(passed)} of'} {len(hops)} hops"
+
+
+def _said(probe: Mapping[str, Json]) -> str:
+    """Errors and resets, and who sent them."""
+    told = [f"{error.get('source')} says {error.get('text')}" for error in _entries(probe, "errors")[:2]]
+    if probe.get("refused") is not True and (probe.get("refused") or 0) > 0:
+        told.append(f"refused {probe['refused']} times" + (f", first seen on {_hop_name(probe['reset_at'])}" if probe.get("reset_at") else ""))
+    return "".join(f"; {text}" for text in told)
+
+
+def _hop_name(hop: str) -> str:
+    return hop.partition(":")[2].rpartition("/")[2]
+
+
+def _place(hop: Mapping[str, Json]) -> str:
+    device = str(hop.get("device") or "the NIC")
+    name = str(hop.get("hop"))
+    if name.startswith("pod:"):
+        return f"{device} of {name.rpartition('/')[2]}"
+    return f"{device} of {hop.get('node')}" + (f" (in {str(hop['encapsulation']).upper()})" if hop.get("encapsulation") else "")
+
+
+def _way(hops: Sequence[Mapping[str, Json]], missed: Mapping[str, Json]) -> str:
+    """Where packets were seen last, and where not any more."""
+    seen = list(dict.fromkeys(_place(hop) for hop in hops if hop.get("packets")))
+    never = next((_place(hop) for hop in hops if hop.get("hop") == missed.get("hop")), "the next hop")
+    if not seen:
+        return "were never seen"
+    return f"left {seen[0]}" + (f", were last seen on {seen[-1]}" if seen[1:] else "") + f", never on {never}"

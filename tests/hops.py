@@ -1,0 +1,201 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Packets thrown away at a chosen hop, and the hop that the diagnosis measured: they must be the same.
+
+make hops [MODE=mode] [HEALTHY=times]     writes build/hops.json: [{fault, what, mode, direction, expected, measured, right, seconds}]
+make hops-cover                           every place once in one mode of each kind, as in `make test`
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import sys
+import time
+import typing as t
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lab import drops, modes  # noqa: E402
+from lab.cluster import Lab  # noqa: E402
+from lab.faults import find  # noqa: E402
+from tests import matrix  # noqa: E402
+
+SOURCE, DESTINATION = "shop/web-2", "shop/web-0"  # crosses the subnets, where there are two
+NEAR, FAR = "k8s03", "k8s01"
+PODS = {"source": SOURCE, "destination": DESTINATION}
+COVERED = ("noencap", "ipip", "vxlan-crosssubnet", "flannel")
+# faults of the lab that stop packets where nothing else is wrong on the way: the hop of the forward path that they do not pass
+FAULTS = {
+    "tunnel_blocked_ipip.rule": f"tunnel:{FAR}", "tunnel_blocked_vxlan.rule": f"tunnel:{FAR}", "tunnel_blocked_ipip.network": f"wire:{NEAR}:{FAR}",
+    "tunnel_blocked_vxlan.network": f"wire:{NEAR}:{FAR}", "cloud_src_dst_check": f"wire:{NEAR}:{FAR}", "tunnel_source_not_allowed": f"tunnel:{FAR}",
+    "forward_reject_between_calico_rules.rule": f"node:{FAR}", "forward_reject_between_calico_rules.policy": f"node:{FAR}",
+    "forward_reject_between_calico_rules.nftables": f"node:{FAR}", "policy_denies.ingress": f"node:{FAR}", "policy_denies.egress": f"node:{NEAR}",
+    "tunnel_device_missing_or_down": f"node:{NEAR}", "vxlan_fdb_or_neigh_drift.fdb": f"tunnel:{NEAR}", "vxlan_fdb_or_neigh_drift.neighbour": f"tunnel:{NEAR}",
+    "vxlan_conflicting_device": f"node:{NEAR}",
+}  # fmt: skip
+NOWHERE = "nowhere"
+
+
+class Asked(t.NamedTuple):
+    """One row: a place and what is dropped there, or a fault of the lab; neither in a healthy lab."""
+
+    place: str = ""
+    what: str = ""
+    fault: str = ""
+
+
+@dataclass
+class Row:
+    fault: str
+    what: str
+    mode: str
+    direction: str
+    expected: str
+    measured: str
+    right: bool
+    seconds: float = 0.0
+    note: str = ""
+
+
+def places(lab: Lab) -> list[str]:
+    """Where packets of the flow can be dropped."""
+    tunnel = drops.carried(lab, SOURCE, DESTINATION)
+    return [place for place in drops.PLACES if tunnel or "tunnel" not in place]
+
+
+def hop_of(place: str, replies: bool) -> str:
+    """The hop that is not passed, by the ids of the report. What a pod does not take has arrived at it."""
+    end, _space, kind = place.partition(" ")
+    if place == "wire":
+        return f"wire:{FAR}:{NEAR}" if replies else f"wire:{NEAR}:{FAR}"
+    if kind == "pod":
+        sends = (end == "source") != replies
+        return f"pod:{PODS[end]}" if sends else NOWHERE
+    return f"{kind}:{NEAR if end == 'source' else FAR}"
+
+
+def expected(asked: Asked) -> tuple[str, str]:
+    """(what is lost, at which hop) of the asked flow."""
+    if asked.fault:
+        return "requests", FAULTS[asked.fault]
+    if not asked.place:
+        return "nothing", NOWHERE
+    requests = hop_of(asked.place, False)
+    if asked.what != "replies" and requests != NOWHERE:
+        return "requests", requests
+    replies = hop_of(asked.place, True)
+    # what nobody sent was not lost on the way
+    return ("nothing", NOWHERE) if asked.what == "requests" or replies == NOWHERE or replies.startswith("pod:") else ("replies", replies)
+
+
+def measured(report: dict[str, t.Any]) -> tuple[str, str]:
+    """The same, as the probe of the asked port saw it."""
+    probe = next(one for one in report["probes"] if one["direction"] == "forward" and one["protocol"] == "tcp")
+    lost = probe.get("lost")
+    return (lost["what"], lost["hop"]) if lost else ("nothing", NOWHERE)
+
+
+def judge(asked: Asked, mode: str, report: dict[str, t.Any]) -> Row:
+    wanted, found = expected(asked), measured(report)
+    outcome = report["verdict"]["outcome"]
+    row = Row(asked.fault or asked.place or "healthy", asked.what, mode, "forward", " at ".join(wanted), " at ".join(found), wanted == found)
+    if not (asked.place or asked.fault):
+        counts = {(probe["sent"], hop["packets"]) for probe in report["probes"] for hop in probe["hops"] + probe["back"]}
+        row.right = row.right and outcome == "healthy" and all(sent == packets for sent, packets in counts)
+        row.note = "" if row.right else f"{outcome}; {report['verdict']['summary']}; sent and seen: {sorted(counts, key=str)}"
+    elif wanted[1] != NOWHERE and outcome != "broken":
+        row.right, row.note = False, f"the verdict is {outcome}: {report['verdict']['summary']}"
+    elif not row.right:
+        asked_probes = [probe for probe in report["probes"] if probe["protocol"] == "tcp"]
+        row.note = "; ".join(f"{hop['hop']} {hop['packets']}" for probe in asked_probes for hop in probe["hops"] + probe["back"])
+    return row
+
+
+@contextlib.contextmanager
+def broken(lab: Lab, asked: Asked) -> Iterator[None]:
+    if asked.fault:
+        with matrix.broken(lab, [find(asked.fault)]):
+            yield
+    elif asked.place:
+        with drops.dropped(lab, asked.place, asked.what, SOURCE, DESTINATION):
+            yield
+    else:
+        yield
+
+
+def rows_of(lab: Lab, cover: int | None, times: int) -> list[Asked]:
+    """cover: the number of the mode in a selection, in which each place comes once and what is dropped takes turns."""
+    found: list[Asked] = [Asked()] * times
+    for number, place in enumerate(places(lab)):
+        whats = ("requests",) if place == "source pod" else ("requests", "replies", "both")
+        chosen = whats if cover is None else (whats[(number + cover) % len(whats)],)
+        found += [Asked(place, what) for what in chosen]
+    if cover is None:
+        found += [Asked(fault=name) for name in FAULTS if not find(name).why_not(lab.mode) and find(name).question[:2] == (SOURCE, DESTINATION)]
+    return found
+
+
+def run_mode(mode: str, cover: int | None, times: int) -> list[Row]:
+    name = f"h{os.getpid() % 10000}n{list(modes.MODES).index(mode)}"
+    folder = ROOT / "build" / "hops" / mode
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    try:
+        lab = matrix.up(name, mode)
+        for asked in rows_of(lab, cover, times):
+            for _attempt in range(2):  # a machine that stood still for seconds is no wrong measurement
+                try:
+                    with broken(lab, asked):
+                        started = time.monotonic()
+                        row = judge(asked, mode, matrix.diagnose(name, (SOURCE, DESTINATION, 8080), folder))
+                        row.seconds = round(time.monotonic() - started, 2)
+                except Exception as error:  # noqa: BLE001 - one row's trouble is that row's
+                    row = Row(asked.fault or asked.place, asked.what, mode, "forward", " at ".join(expected(asked)), "", False, 0.0, f"{error}")
+                show(row)
+                if row.right:
+                    break
+            rows.append(row)
+    finally:
+        matrix.down(name)
+    return rows
+
+
+def show(row: Row) -> None:
+    word = "right" if row.right else "WRONG"
+    print(f"{row.fault + ' ' + row.what:50} {row.mode:17} {word}  {row.seconds:5.1f} s  {row.measured}", flush=True)
+    if not row.right:
+        print(f"    expected: {row.expected}\n    {row.note}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [mode for mode, about in modes.MODES.items() if about.ipv4]
+    parser.add_argument("--mode", choices=known)
+    parser.add_argument("--healthy", type=int, default=1, metavar="TIMES", help="how often each mode is measured without a fault")
+    parser.add_argument("--cover", action="store_true", help="each place once in one mode of each kind")
+    options = parser.parse_args()
+    chosen = [options.mode] if options.mode else list(COVERED) if options.cover else known
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run_mode, mode, number if options.cover else None, options.healthy) for number, mode in enumerate(chosen)]
+        rows = list(itertools.chain.from_iterable(future.result() for future in running))
+    target = ROOT / "build" / "hops.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    right = sum(row.right for row in rows)
+    print(f"{right} of {len(rows)} right; {target.relative_to(ROOT)}")
+    return 0 if right == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
