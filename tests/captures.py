@@ -25,12 +25,18 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotColl
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion  # noqa: E402
 from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 
-# The ground: everything between two pods' interfaces, packet filters and policy. The rest (Services, DNS, MTU, IPAM) must not be misnamed.
+# The ground: everything between two pods' interfaces, packet filters, policy and Services. The rest (DNS, MTU, IPAM) must not be misnamed.
 GROUND = {
     f"F{number:02d}"
-    for number in (1, 2, 3, 4, 6, 7, 8, 10, 12, *range(15, 42), *range(43, 55), 58, 60, 61, 65, 69, 70, 71, *range(74, 79))
+    for number in (1, 2, 3, 4, 6, 7, 8, 10, 12, 13, *range(15, 42), *range(43, 55), 58, 60, 61, 65, 69, 70, 71, *range(74, 79))
 }  # fmt: skip
-PAIR = {"F03", "F04", "F07", "F08", "F10", "F12", "F15", "F16", "F58", "F60"}  # of them, what only the question about a pair can show
+# what was done to a Service has no number
+SERVICES = {
+    "bgp-x-kube-proxy-rules-missing": "kube_proxy_rules_missing", "dns-x-kube-proxy-rules-missing": "kube_proxy_rules_missing",
+    "bgp-x-service-without-endpoints": "service_without_endpoints", "dns-x-no-ready-endpoints": "service_without_endpoints",
+    "bgp-x-service-wrong-targetport": "service_target_port_wrong",
+}  # fmt: skip
+PAIR = {"F03", "F04", "F07", "F08", "F10", "F12", "F13", "F15", "F16", "F58", "F60"}  # of them, what only the question about a pair can show
 
 
 def judge(name: str) -> dict[str, t.Any]:
@@ -39,7 +45,7 @@ def judge(name: str) -> dict[str, t.Any]:
     truth = recorded.about(name).get("truth")
     fault = truth["fault"] if truth else None
     expected = set(re.findall(r"F\d+", fault or ""))
-    row: dict[str, t.Any] = {"capture": name, "truth": fault, "in_scope": truth is None or bool(expected & GROUND)}
+    row: dict[str, t.Any] = {"capture": name, "truth": fault, "in_scope": truth is None or bool(expected & GROUND) or name in SERVICES}
     try:
         diagnosis = recorded.diagnose(name)
     except (BadQuestion, NotCollected, LookupError, ValueError, OSError) as error:  # a wrong row, not the end of the run
@@ -53,7 +59,8 @@ def judge(name: str) -> dict[str, t.Any]:
     if truth is None:
         row["right"] = not diagnosis.findings and diagnosis.outcome != "broken"
     elif row["in_scope"]:
-        row["right"] = bool(causes) and causes[0].fault in expected and (diagnosis.outcome == "broken") == (not truth["symptom"].get("works"))
+        first = bool(causes) and (causes[0].id == SERVICES[name] if name in SERVICES else causes[0].fault in expected)
+        row["right"] = first and (diagnosis.outcome == "broken") == (not truth["symptom"].get("works"))
     else:
         strange = [cause for cause in causes if cause.fault not in expected and (cause.fault is not None or expected)]
         row["right"] = not strange and diagnosis.outcome != "healthy"

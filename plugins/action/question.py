@@ -68,7 +68,7 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": str(exc)}
         cluster = Cluster(document)
         hosts = _inventory.match(cluster, _run.inventory(variables))
-        wave = first_wave(cluster, question)
+        wave = first_wave(cluster, question, arguments["probe"])
         result.update(
             question=question.to_json(),
             cluster_file=_kept(document),

@@ -18,8 +18,10 @@ from ansible_collections.podnet.doctor.plugins.module_utils._processes import re
 NET = "/proc/thread-self/net"
 CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
 PORTS = (53, 179, 5473, 8472, 9098, 9099, 9091, 10249, 10250, 10256, 6443)
+MOST_SERVED = 200  # sockets of one pod that are told
 KEPT = {"snmp": ("Ip", "Icmp", "Tcp"), "netstat": ("IpExt", "TcpExt")}
 LISTEN = "0A"
+UNCONNECTED = "07"  # of a UDP socket that takes from anybody
 
 
 def pairs(text: str, kept: t.Container[str] | None = None) -> dict[str, dict[str, int]]:
@@ -75,12 +77,13 @@ def _address(text: str) -> str | None:
         return None
 
 
-def sockets(text: str, family: str, ports: t.Container[int] = PORTS) -> list[dict[str, t.Any]]:
-    """The listening sockets in ``/proc/net/tcp`` or ``tcp6`` (the kernel lists them first)."""
+def sockets(text: str, family: str, ports: t.Container[int] | None = PORTS, protocol: str = "tcp") -> list[dict[str, t.Any]]:
+    """The listening sockets in ``/proc/net/tcp`` or ``tcp6`` (the kernel lists them first), ``udp`` or ``udp6``; ports: None for all."""
+    state = LISTEN if protocol == "tcp" else UNCONNECTED
     result = []
     for line in text.splitlines()[1:]:
         words = line.split()
-        if len(words) < 4 or words[3] != LISTEN:
+        if len(words) < 4 or words[3] != state:
             continue
         address, port = words[1].partition(":")[::2]
         local = _address(address)
@@ -88,12 +91,12 @@ def sockets(text: str, family: str, ports: t.Container[int] = PORTS) -> list[dic
             number = int(port, 16)
         except ValueError:
             continue
-        if local is not None and number in ports:
-            result.append({"family": family, "address": local, "port": number, "protocol": "tcp"})
+        if local is not None and (ports is None or number in ports):
+            result.append({"family": family, "address": local, "port": number, "protocol": protocol})
     return result
 
 
-def listeners(ports: t.Container[int] = PORTS) -> list[dict[str, t.Any]]:
+def listeners(ports: t.Container[int] | None = PORTS) -> list[dict[str, t.Any]]:
     """Listening TCP sockets on the ports that matter."""
     result: list[dict[str, t.Any]] = []
     for name, family in (("tcp", "inet"), ("tcp6", "inet6")):
@@ -102,6 +105,14 @@ def listeners(ports: t.Container[int] = PORTS) -> list[dict[str, t.Any]]:
             raise OSError(f"{NET}/{name} cannot be read")
         result.extend(sockets(text or "", family, ports))
     return result
+
+
+def served() -> list[dict[str, t.Any]]:
+    """Everything that listens here, by TCP and UDP: of a pod, whose sockets are few."""
+    result = listeners(None)
+    for name, family in (("udp", "inet"), ("udp6", "inet6")):
+        result += sockets(read_file(f"{NET}/{name}") or "", family, None, "udp")
+    return result[:MOST_SERVED]
 
 
 def _listening(path: str) -> str | None:

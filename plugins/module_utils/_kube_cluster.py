@@ -85,12 +85,14 @@ def _pieces(text: t.Any) -> tuple[str, tuple[str, ...]] | None:
     """``("pod", (namespace, name))``, ``("node", (name,))``, ``("svc", ...)``, ``("address", (ip,))``; None if it is none of them."""
     words = str(text).strip().split("/")
     if len(words) == 1:
-        address = canonical(words[0])
+        address, labels = canonical(words[0]), words[0].split(".")
+        if address is None and len(labels) > 2 and labels[2] == "svc":  # name.namespace.svc.cluster.local
+            return "svc", (labels[1], labels[0])
         return ("address", (address,)) if address else None
     if len(words) == 2 and words[0] == "node":
         return "node", (words[1],)
     if len(words) == 3 and words[0] in ("svc", "service"):
-        return "svc", (words[1], words[2])
+        return "svc", (words[1], words[2].partition(":")[0])
     if len(words) == 3 and words[0] == "pod":
         return "pod", (words[1], words[2])
     return ("pod", (words[0], words[1])) if len(words) == 2 else None
@@ -142,6 +144,10 @@ class Narrowing:
         if not found and ":" in address:
             found = [pod for pod in self.api.items(CORE["pods"]) if address in map(canonical, _addresses(pod))]
         self._add(found, True)
+        for service in self.api.items(CORE["services"]) if not found else ():
+            metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
+            if address in map(canonical, [spec.get("clusterIP"), *(spec.get("clusterIPs") or [])]):
+                self._service(str(metadata.get("namespace")), str(metadata.get("name")))
 
     def _ask(self, kind: str, words: tuple[str, ...]) -> None:
         if kind == "pod":

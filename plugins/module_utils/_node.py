@@ -120,6 +120,7 @@ class Collector(Places):
                 "rules": lambda: _links.rules(kernel),
                 "neighbours": lambda: _neighbours.read(kernel, index),
                 "sysctls": lambda: _sysctls.read(index.values(), check=self.deadline.check),
+                **({"listeners": _counters.served} if "listeners" in self.question.sections else {}),
             }
             for name, read in readers.items():
                 try:

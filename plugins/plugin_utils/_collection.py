@@ -20,6 +20,7 @@ FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb"
         "lookups", "counters")  # fmt: skip
 WITNESS = ("identity", "links", "addresses", "routes", "rules", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
+KNOCKS = 3  # at a Service's own address: each may meet another endpoint
 MOST_AGAIN = 8  # nodes of an audit that are asked a second time
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
 LINK_LOCAL_GATEWAY = "169.254.1.1"
@@ -44,10 +45,26 @@ class Wanted:
         return cls(raw["node"], tuple(raw["subset"]), raw["why"], raw["flows"], raw["pods"], raw["reachability"])
 
 
-def first_wave(cluster: Cluster, question: Question) -> list[Wanted]:
-    """The nodes on the path."""
+def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> list[Wanted]:
+    """The nodes on the path. probe: whether packets may be sent; then a Service and its endpoints are knocked at from the source."""
     scope = Scope(question, question.nodes)
-    return [Wanted(node, full(cluster), "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+    subset = full(cluster) if question.port is None else (*full(cluster), "listeners")
+    wave = [Wanted(node, subset, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+    for wanted in wave:
+        if probe and question.asked is not None and wanted.node == question.source.node:
+            wanted.reachability = _knocks(question)
+    return wave
+
+
+def _knocks(question: Question) -> list[dict[str, Json]]:
+    """A TCP handshake with each endpoint that is looked at, and some with the Service."""
+    if question.protocol != "tcp" or question.asked is None:
+        return []
+    source = question.source
+    inside: dict[str, Json] = {"netns_of": echo_from(source)} if source.kind == "pod" else {}
+    ends = [(way.destination.address, way.port) for way in question.ways]
+    ends += [] if question.asked.headless else [(question.destination.address, question.port)] * KNOCKS
+    return [{"dst": address, "port": port, "protocol": "tcp", **inside} for address, port in ends]
 
 
 def audit_wave(cluster: Cluster, scope: Scope) -> list[Wanted]:
@@ -78,9 +95,8 @@ def full(cluster: Cluster) -> tuple[str, ...]:
 
 def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
     """Route look-ups for one node: the asked packet both ways with its real source and input interface, its peers, DNS."""
-    question = scope.question
     result: list[dict[str, Json]] = [{"dst": LINK_LOCAL_GATEWAY}]
-    for source, destination in ((question.source, question.destination), (question.destination, question.source)):
+    for source, destination in scope.flows:
         if source.kind == "pod" and source.node == node:
             result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
         elif not (destination.kind == "node" and destination.node == node):

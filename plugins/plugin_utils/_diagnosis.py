@@ -21,13 +21,14 @@ from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents, Evidence
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
 from ._json import NOT_ASKED, Json, NotCollected, as_mapping, objects
-from ._path import Path, settle, walk
+from ._path import Hop, Path, answer_fact, settle, walk
 from ._policy import policy_forbids
 from ._question import Question, Scope
 from ._topology import BGP_PORT, families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
 # that these were not looked at is the rule: they say nothing of what was meant to be seen
+ALWAYS = ("probe", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer")  # the packet's way rests on them at no certain hop
 UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
@@ -44,36 +45,58 @@ class Diagnosis:
     judged: dict[FactId, Judged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.scope = Scope(self.question, self.question.nodes, self.witnesses)
+        self.scope = Scope(self.question, self.question.nodes, self.witnesses, whole=self.question if self.question.asked else None)
         self.facts: dict[FactId, Fact] = {}
-        self.path = Path()
+        self.paths: list[Path] = [Path()]  # of each of question.pairs
         try:
             if not self.documents.cluster.nodes or not self.documents.cluster.pods:
                 raise NotCollected("the Kubernetes API told of no node or no pod")
             if self.scope.audit:
                 self.scope = _audit.scope_of(self.documents.cluster, self.documents)
             else:
-                self.path = walk(self.documents.cluster, self.question)
+                self.paths = [walk(self.documents.cluster, pair) for pair in self.question.pairs]
         except NotCollected as exc:
             self.blind: str | None = exc.reason
             return
         self.blind = None
         self.documents = replace(self.documents, evidence=self._weighed())
-        expected, untold = catalogue().expect(self.documents.cluster, self.scope)
-        self.facts = {fact.id: fact for fact in expected}
-        judged = judge(expected, catalogue().checks, self.documents, self.scope)
-        self.judged = {fact_id: verdict for fact_id, verdict in judged.items() if self._counts(verdict)}
+        untold: dict[str, str] = {}
+        for scope in [replace(self.scope, question=way) for way in self.question.ways] or [self.scope]:
+            expected, missing = catalogue().expect(self.documents.cluster, scope)
+            fresh = [fact for fact in expected if fact.id not in self.facts]
+            self.facts.update((fact.id, fact) for fact in fresh)
+            judged = judge(fresh, catalogue().checks, self.documents, scope)
+            self.judged.update((fact_id, verdict) for fact_id, verdict in judged.items() if self._counts(verdict))
+            untold.update(missing)
         self._mark_untold(untold)
         self._mark_unmodelled()
         self._mark_not_reached()
         self._mark_explained()
-        settle_severity(self.judged, {fact for hop in self.path.forward + self.path.reverse for fact in hop.facts})
-        settle(self.path.forward, self.judged, self.documents.evidence, "forward")
-        settle(self.path.reverse, self.judged, self.documents.evidence, "reverse")
+        settle_severity(self.judged, {fact for hop in self.hops for fact in hop.facts})
+        for number, path in enumerate(self.paths):
+            evidence = self.documents.evidence if number == 0 else Evidence()
+            settle(path.forward, self.judged, evidence, "forward")
+            settle(path.reverse, self.judged, evidence, "reverse")
+
+    @property
+    def hops(self) -> list[Hop]:
+        return [hop for path in self.paths for hop in path.forward + path.reverse]
+
+    @property
+    def path(self) -> Path:
+        """The one that is shown: the first that is broken, else the first."""
+        return next((path for path in self.paths if self._blocked(path)), self.paths[0])
+
+    def _blocked(self, path: Path) -> bool:
+        return any(self._critical(fact) for hop in path.forward + path.reverse for fact in hop.facts)
+
+    def _critical(self, fact: FactId) -> bool:
+        verdict = self.judged.get(fact)
+        return verdict is not None and verdict.finding is not None and verdict.finding.severity == "critical"
 
     def _weighed(self) -> Evidence:
         """The evidence, with what policy keeps back of the packets that the other end sent by itself."""
-        evidence, near, far = self.documents.evidence, self.question.source, self.question.destination
+        evidence, near, far = self.documents.evidence, self.question.lead.source, self.question.lead.destination
         lost = {str(probe.get("protocol")) for probe in evidence.probes if probe.get("direction") == "reverse" and probe.get("arrived") is False}
         return replace(evidence, forbidden=frozenset(protocol for protocol in lost if policy_forbids(self.documents.cluster, far, near, protocol)))
 
@@ -87,7 +110,7 @@ class Diagnosis:
     def _mark_untold(self, untold: Mapping[str, str]) -> None:
         """What a hop or a finding rests on, and what the API did not tell enough to expect, is not checked."""
         needed = {need for fact in self.facts.values() for need in fact.needs}
-        needed.update(fact for hop in self.path.forward + self.path.reverse for fact in hop.facts)
+        needed.update(fact for hop in self.hops for fact in hop.facts)
         for fact_id in sorted(needed):
             if fact_id.kind in untold and fact_id not in self.judged:
                 check_id = catalogue().checks[fact_id.kind][0]
@@ -107,7 +130,7 @@ class Diagnosis:
                 self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_checked", reason=f"{fact_id.node}: {covering.reason}")
 
     def _mark_not_reached(self) -> None:
-        for hops in (self.path.forward, self.path.reverse):
+        for hops in (hops for path in self.paths for hops in (path.forward, path.reverse)):
             dead = False
             for hop in hops:
                 verdicts = [(fact, self.judged[fact]) for fact in hop.facts if fact in self.judged]
@@ -139,8 +162,7 @@ class Diagnosis:
         """Facts that the packet's way rests on, directly or through what they need. A need that was seen to be right ends the search. In an audit, all."""
         if self.scope.audit:
             return set(self.facts)
-        hops = self.path.forward + self.path.reverse
-        start = [fact for hop in hops for fact in hop.facts] + [fact for fact in self.facts if fact.kind == "probe"]
+        start = [fact for hop in self.hops for fact in hop.facts] + [fact for fact in self.facts if fact.kind in ALWAYS]
         right = {fact for fact, verdict in self.judged.items() if verdict.outcome == "ok"}.difference(start)
         return closure(start, {fact_id: fact for fact_id, fact in self.facts.items() if fact_id not in right})
 
@@ -154,6 +176,7 @@ class Diagnosis:
                 found += rule(mine, self) if mine else ()
             except NotCollected:  # what would name it was not read: its findings stay unexplained
                 continue
+        found = _together(found) if self.question.asked is not None else found
         absorbed = {finding.id for cause in found for finding in cause.also}
         found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots) and not self._may_follow(cause)]
         return sorted(found, key=lambda c: (not self.affects_path(c), self.severity(c) == "latent", -len(self.explained_by(c)), c.node, c.id))
@@ -164,7 +187,7 @@ class Diagnosis:
 
     def unseen_on(self, node: str) -> bool:
         """Whether something that the packet needs on a node could not be read, or the API did not tell what it should be."""
-        needed = self.on_path.union(fact for hop in self.path.forward + self.path.reverse for fact in hop.facts)
+        needed = self.on_path.union(fact for hop in self.hops for fact in hop.facts)
         return any(
             self.judged[fact_id].outcome == "not_checked" and not self.judged[fact_id].reason.endswith(NOT_ASKED)
             for fact_id in needed
@@ -215,12 +238,17 @@ class Diagnosis:
             return "broken" if self.findings else "unknown" if self.not_checked() else "healthy"
         if any(arrived is False for arrived in directions.values()):
             return "broken"
-        if all(directions.values()):
+        if all(directions.values()) and (self.question.asked is None or self._answered):
             return "healthy"
-        hops = self.path.forward + self.path.reverse
-        if any(v.finding is not None and v.finding.severity == "critical" for hop in hops for f in hop.facts if (v := self.judged.get(f))):
+        if any(map(self._blocked, self.paths)) or any(self._critical(fact) for fact in self.facts if fact.kind.startswith("service.")):
             return "broken"
         return "unknown"  # healthy means seen: rules and routes that are right do not tell of what is between the nodes
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the Service, and each endpoint that was looked at, answered."""
+        tried = [verdict for fact_id, verdict in self.judged.items() if fact_id.kind == "service.answer"]
+        return bool(tried) and all(verdict.outcome == "ok" for verdict in tried)
 
     @cached_property
     def summary(self) -> str:
@@ -360,7 +388,7 @@ class Diagnosis:
                 "unexplained": [finding.id for finding in self.unexplained],
                 "causes": [self._cause_json(cause) for cause in self.causes],
             },
-            "path": {"forward": [hop.to_json() for hop in self.path.forward], "reverse": [hop.to_json() for hop in self.path.reverse]},
+            "path": self.path.to_json(),
             "findings": [self._finding_json(finding) for finding in self.findings],
             "checks": counts,
             "check_list": [{"check": name, "outcome": outcome, "compared": number} for (name, outcome), number in sorted(compared.items())],
@@ -371,6 +399,8 @@ class Diagnosis:
             "wanted": [entry.to_json() for entry in self.wanted()],
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
+        if self.question.asked is not None:
+            body["pairs"] = [self._pair_json(way, path) for way, path in zip(self.question.ways, self.paths)]
         if self.documents.cluster.rebuilt:
             known = self.documents.cluster.document
             body["api"] = {"server": str(known.get("server")), "error": str(known.get("error")), "rebuilt": list(known["rebuilt"]["sections"])}
@@ -380,6 +410,17 @@ class Diagnosis:
             }  # fmt: skip
         body["id"] = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return body
+
+    def _pair_json(self, way: Question, path: Path) -> dict[str, Json]:
+        """One endpoint of a Service. answered: whether a connection to it was, null where none was tried."""
+        mine = {fact for hop in path.forward + path.reverse for fact in hop.facts}
+        answer = self.judged.get(answer_fact(way))
+        tried = answer.outcome if answer is not None else ""
+        return {
+            "destination": way.destination.to_json(), "port": way.port, "outcome": "broken" if self._blocked(path) or tried == "finding" else
+            "healthy" if tried == "ok" else "unknown", "answered": {"ok": True, "finding": False}.get(tried), "path": path.to_json(),
+            "findings": [finding.id for finding in self.findings if finding.fact.id in mine],
+        }  # fmt: skip
 
     def _finding_json(self, finding: Finding) -> dict[str, Json]:
         return {
@@ -407,6 +448,17 @@ class Diagnosis:
         if not self.documents.cluster.rebuilt:
             return remedy
         return Remedy(f"advise_{remedy.id}", "R0", f"once the Kubernetes API answers, diagnose again; then likely: {remedy.action}", "", node=remedy.node)
+
+
+def _together(causes: list[Cause]) -> list[Cause]:
+    """What is wrong in the same way on the ways to several endpoints of a Service, once."""
+    groups: dict[tuple[t.Any, ...], list[Cause]] = {}
+    for cause in causes:
+        groups.setdefault((cause.id, cause.node, *cause.objects), []).append(cause)
+    return [
+        replace(mine[0], roots=[root for cause in mine for root in cause.roots], also=[finding for cause in mine for finding in cause.also])
+        for mine in groups.values()
+    ]
 
 
 def remedy_json(remedy: Remedy) -> dict[str, Json]:

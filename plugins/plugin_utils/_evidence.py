@@ -56,6 +56,9 @@ def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
 def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, dict[str, list[dict[str, Json]]]]:
     """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them."""
     result: dict[str, dict[str, list[dict[str, Json]]]] = {}
+    question = question.lead
+    if question.destination.kind == "service":  # which has no endpoint
+        return result
 
     def add(node: str | None, phase: str, arguments: dict[str, Json]) -> None:
         host = hosts.get(node or "")
@@ -115,7 +118,7 @@ def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question,
     if not found.fired:
         return None
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return document(cluster, question, found, now)
+    return document(cluster, question.lead, found, now)
 
 
 def document(cluster: Cluster, question: Question, found: Registered, collected_at: str) -> dict[str, Json]:

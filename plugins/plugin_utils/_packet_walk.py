@@ -56,11 +56,15 @@ class Flow:
 
 def walk_question(facts: t.Iterable[NodeFacts], question: Question) -> Walked:
     """The asked flow through the filters of the nodes that were asked. Errors: NotCollected."""
+    return Walks(facts).walk(flow_of(question))
+
+
+def flow_of(question: Question) -> Flow:
+    """Errors: NotCollected."""
     if question.protocol != "icmp" and question.port is None:
         raise NotCollected(f"which {question.protocol} port is asked for is not said, so no rule can be held against it")
     source = question.source
-    flow = Flow(t.cast("t.Any", question.protocol), source.address, question.destination.address, question.port, source.node, source.kind == "node")
-    return Walks(facts).walk(flow)
+    return Flow(t.cast("t.Any", question.protocol), source.address, question.destination.address, question.port, source.node, source.kind == "node")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Way:
     passed: tuple[tuple[str, str], ...] = ()  # (phase, node) of each node whose filters let the packet through
     doubts: tuple[str, ...] = ()
     backend: tuple[str, int | None] | None = None  # where the request arrived
+    packet: Packet | None = None  # as it was seen last
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,11 @@ class Walks:
         mixed = f"it cannot be told whether the packet matches: {doubt}" if doubt else "some ways work, others do not"
         return Walked("unknown", unknown or mixed, tuple(ways))
 
+    def translated(self, flow: Flow) -> set[tuple[str, int | None]]:
+        """Where the rules of the source's own node send the request: an address and a port for each way that they let it go. Errors: Unknown, NotCollected."""
+        found = (end for _run, end in every_way(lambda run: _Walk(self, flow, run, established=False).translated()))
+        return {end for end in found if end is not None}
+
     def owner(self, address: str) -> tuple[str, str] | None:
         """The node and the device that have an address."""
         return self._owners.get(address)
@@ -191,6 +201,7 @@ class _Walk:
         self.established = established
         self.phase = "request"
         self.passed: list[tuple[str, str]] = []
+        self.packet: Packet | None = None
         self.family = "inet6" if ":" in flow.dst else "inet"
 
     def all(self) -> Way:
@@ -213,10 +224,24 @@ class _Walk:
             return self._way("unknown", exc.reason, arrived)
         return self._way("works", "", arrived)
 
+    def translated(self) -> tuple[str, int | None] | None:
+        """The destination after the first hook of the source's node; None where it ends there."""
+        flow = self.flow
+        if flow.node is None:
+            raise Unknown(f"{flow.src} is on no node")
+        host, packet = self._host(flow.node), self._packet(True)
+        if not flow.host:
+            packet.iif = str(self._node(flow.node).fib.route_to(flow.src).get("dev"))
+        try:
+            host.hook("output" if flow.host else "prerouting", packet, self.run)
+        except Stop:
+            return None
+        return packet.dst, packet.dport
+
     def _way(self, verdict: Verdict, reason: str, arrived: End | None, filtered: bool = False) -> Way:
         backend = (arrived.packet.dst, arrived.packet.dport) if arrived is not None else None
         run = self.run
-        return Way(verdict, self.phase, reason, tuple(run.steps), run.node or None, filtered, tuple(self.passed), tuple(run.doubts), backend)
+        return Way(verdict, self.phase, reason, tuple(run.steps), run.node or None, filtered, tuple(self.passed), tuple(run.doubts), backend, self.packet)
 
     def _felt(self, stop: Stop, phase: str) -> Verdict:
         """What the asking program sees of a packet that was stopped."""
@@ -308,7 +333,7 @@ class _Walk:
         if depth > MOST_NODES:
             raise _Lost("the packet goes in a circle")
         host, node = self._host(name), self._node(name)
-        arrived = replace(packet, iif=device, oif="", mark=0, status=None, connection=None, untracked=False)
+        arrived = self.packet = replace(packet, iif=device, oif="", mark=0, status=None, connection=None, untracked=False)
         host.hook("ingress", arrived, self.run)
         host.hook("prerouting", arrived, self.run)
         route = node.fib.route_to(arrived.dst, arrived.src, device, arrived.mark or 0)
@@ -326,7 +351,7 @@ class _Walk:
     def _from_node(self, name: str, packet: Packet) -> End:
         """A packet that a node sends itself."""
         host, node = self._host(name), self._node(name)
-        sent = replace(packet, iif="", oif="", mark=0, status=None, connection=None, untracked=False)
+        sent = self.packet = replace(packet, iif="", oif="", mark=0, status=None, connection=None, untracked=False)
         route = node.fib.route_to(sent.dst, sent.src)
         self._refuse(name, route)
         sent.oif = str(route.get("dev"))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from ._flannel import bridged, carries, lease_of
 from ._flannel import tunnel_device as flannel_device
 from ._graph import FactId, Judged
 from ._json import Family, Json, NotCollected, family_of, parse_network, tagged
-from ._question import Endpoint, Question
+from ._question import Endpoint, Question, Scope
 from ._topology import encapsulation, host_prefix, tunnel_device
 
 ORDER = ("finding", "not_checked", "not_reached", "ok", "not_applicable")
@@ -47,6 +48,9 @@ class Path:
     forward: list[Hop] = field(default_factory=list)
     reverse: list[Hop] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Json]:
+        return {"forward": [hop.to_json() for hop in self.forward], "reverse": [hop.to_json() for hop in self.reverse]}
+
 
 def walk(cluster: Cluster, question: Question) -> Path:
     path = Path(_one_way(cluster, question.source, question.destination), _one_way(cluster, question.destination, question.source))
@@ -72,6 +76,24 @@ def _tunnel(cluster: Cluster, source: Endpoint, destination: Endpoint) -> str | 
 
 def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
     return FactId("fib", local, f"{source.address}>{destination.address}")
+
+
+def service_fact(kind: t.Literal["endpoints", "port", "rules"], whole: Question) -> FactId:
+    """What holds for a Service as it is asked for; its rules are those of the source's node."""
+    key = whole.asked.key if whole.asked is not None else ""
+    return FactId(f"service.{kind}", str(whole.source.node) if kind == "rules" else "", f"{key} {whole.service}")
+
+
+def service_facts(scope: Scope) -> tuple[FactId, ...]:
+    """What a packet to an endpoint of a Service rests on before everything else; nothing where no Service is asked for."""
+    if scope.whole is None:
+        return ()
+    return (service_fact("endpoints", scope.whole), service_fact("port", scope.whole))
+
+
+def answer_fact(question: Question) -> FactId:
+    """Whether what a question asks for answers a connection."""
+    return FactId("service.answer", str(question.source.node), f"{question.destination.address} {question.service}")
 
 
 def echo_from(pod: Endpoint) -> str:

@@ -128,7 +128,7 @@ def policy_forbids(cluster: Cluster, source: Endpoint, destination: Endpoint, pr
 
 
 def _end_of(end: Endpoint) -> End:
-    return End(end.kind, end.address, end.node, end.label if end.kind == "pod" else "")
+    return End("address" if end.kind == "service" else end.kind, end.address, end.node, end.label if end.kind == "pod" else "")
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:

@@ -28,7 +28,7 @@ class BadQuestion(Exception):
 @dataclass(frozen=True)
 class Endpoint:
     asked: str
-    kind: t.Literal["pod", "node", "address"]
+    kind: t.Literal["pod", "node", "address", "service"]
     address: str
     node: str | None = None
     namespace: str = ""
@@ -38,8 +38,8 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        if self.kind == "pod":
-            return f"{self.namespace}/{self.name}"
+        if self.kind in ("pod", "service"):
+            return ("svc " if self.kind == "service" else "") + f"{self.namespace}/{self.name}"
         return f"node/{self.name}" if self.kind == "node" else self.address
 
     def to_json(self) -> dict[str, Json]:
@@ -55,16 +55,47 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The Service that a question is about. notes: what of it decides who answers, one sentence each. left_out: ready endpoints whose way is not looked at."""
+
+    key: str  # namespace/name
+    headless: bool = False
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
+
+    def to_json(self) -> dict[str, Json]:
+        return {"key": self.key, "headless": self.headless, "notes": list(self.notes), "left_out": self.left_out}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Json]) -> Asked:
+        return cls(str(raw["key"]), bool(raw["headless"]), tuple(str(note) for note in raw["notes"]), int(raw["left_out"]))
+
+
+@dataclass(frozen=True)
 class Question:
+    """ways: of a question about a Service, the same source and one endpoint each."""
+
     source: Endpoint
     destination: Endpoint
     protocol: str = "tcp"
     port: int | None = None
+    asked: Asked | None = None
+    ways: tuple[Question, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Question, ...]:
+        """What is walked hop by hop: the ways to the endpoints of a Service, else the question itself."""
+        return self.ways or (self,)
+
+    @property
+    def lead(self) -> Question:
+        """The pair between which marked packets are sent."""
+        return self.pairs[0]
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """The nodes on the path, in its order, each once."""
-        return tuple(dict.fromkeys(node for node in (self.source.node, self.destination.node) if node))
+        return tuple(dict.fromkeys(node for pair in self.pairs for node in (pair.source.node, pair.destination.node) if node))
 
     @property
     def same_node(self) -> bool:
@@ -80,11 +111,15 @@ class Question:
             "destination": self.destination.to_json(),
             "protocol": self.protocol,
             "port": self.port,
+            **({"service": self.asked.to_json()} if self.asked is not None else {}),
+            **({"ways": [{"destination": way.destination.to_json(), "port": way.port} for way in self.ways]} if self.ways else {}),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Question:
-        return cls(Endpoint.from_json(raw["source"]), Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"])
+        source, asked = Endpoint.from_json(raw["source"]), Asked.from_json(raw["service"]) if raw.get("service") else None
+        ways = tuple(cls(source, Endpoint.from_json(way["destination"]), raw["protocol"], way["port"]) for way in raw.get("ways") or ())
+        return cls(source, Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"], asked, ways)
 
 
 NOBODY = Endpoint("", "address", "0.0.0.0")
@@ -111,6 +146,7 @@ class Scope:
     witnesses: tuple[str, ...] = ()
     everyone: tuple[Endpoint, ...] = ()
     doubts: Doubts | None = None
+    whole: Question | None = None  # of a question about a Service; `question` then is the way to one endpoint
 
     @property
     def audit(self) -> bool:
@@ -119,7 +155,7 @@ class Scope:
     @cached_property
     def pods(self) -> tuple[Endpoint, ...]:
         """Those that are asked for: the question's, in an audit all."""
-        ends = (self.question.source, self.question.destination)
+        ends = (end for pair in self.question.pairs for end in (pair.source, pair.destination))
         return self.everyone or tuple(e for e in dict.fromkeys(ends) if e.kind == "pod")
 
     @cached_property
@@ -130,7 +166,7 @@ class Scope:
     def flows(self) -> tuple[tuple[Endpoint, Endpoint], ...]:
         """(source, destination) of the packets that are looked at: the question's both ways, in an audit from one pod of each node to some other nodes'."""
         if not self.audit:
-            return ((self.question.source, self.question.destination), (self.question.destination, self.question.source))
+            return tuple(flow for pair in self.question.pairs for flow in ((pair.source, pair.destination), (pair.destination, pair.source)))
         first: dict[str | None, Endpoint] = {}
         for pod in self.everyone:
             first.setdefault(pod.node, pod)
@@ -197,7 +233,7 @@ def _usable(cluster: Cluster, pod: Pod, role: str, asked: str) -> Endpoint:
     return pod_endpoint(cluster, pod, asked)
 
 
-def _near(wanted: str, names: t.Iterable[str]) -> str:
+def near(wanted: str, names: t.Iterable[str]) -> str:
     close = difflib.get_close_matches(wanted, sorted(names), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
@@ -211,12 +247,12 @@ def resolve_endpoint(cluster: Cluster, asked: str, role: str) -> Endpoint:
     if address is not None:
         return _resolve_address(cluster, str(address), role)
     kind, _slash, rest = asked.partition("/")
-    if kind == "svc" and rest:
-        raise BadQuestion(f"{role}: Services are not walked by this version; ask for one of the pods behind {rest}")
+    if kind in ("svc", "service") and rest:
+        raise BadQuestion(f"{role}: {asked} is a Service, which sends nothing itself; ask from one of the pods behind it")
     if kind == "node" and rest:
         node = cluster.nodes.get(rest)
         if node is None:
-            raise BadQuestion(f"{role}: the Kubernetes API knows no node {rest}{_near(rest, cluster.nodes)}")
+            raise BadQuestion(f"{role}: the Kubernetes API knows no node {rest}{near(rest, cluster.nodes)}")
         return node_endpoint(node, asked)
     if not rest or "/" in rest:
         raise BadQuestion(
@@ -224,7 +260,7 @@ def resolve_endpoint(cluster: Cluster, asked: str, role: str) -> Endpoint:
         )
     pod = cluster.pods.get(asked)
     if pod is None:
-        raise BadQuestion(f"{role}: the Kubernetes API knows no pod {asked}{_near(asked, cluster.pods)}")
+        raise BadQuestion(f"{role}: the Kubernetes API knows no pod {asked}{near(asked, cluster.pods)}")
     return _usable(cluster, pod, role, asked)
 
 

@@ -20,7 +20,8 @@ from ._diagnosis import Diagnosis, node_summary
 from ._documents import Documents, Evidence, NodeFacts
 from ._inventory import machine_of, not_matched
 from ._json import Json, NotCollected, as_mapping
-from ._question import AUDIT, BadQuestion, Question, check_port, resolve, split_service
+from ._question import AUDIT, BadQuestion, Question, check_port, split_service
+from ._services import resolve
 
 INDIRECT = "diagnose_silent"
 ANSWERS = ("diagnose_node", "diagnose_node_again", "diagnose_node_third")  # of each wave

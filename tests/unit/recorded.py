@@ -23,7 +23,8 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils import _rebuild
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
-from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Question, resolve
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Question
+from ansible_collections.podnet.doctor.plugins.plugin_utils._services import resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ABSENT = "recorded clusters are absent: set PODNET_CAPTURES to their folder"
@@ -279,10 +280,8 @@ def question(name: str, known: Cluster) -> Question:
     symptom = ((told.get("truth") or {}).get("symptom")) or {}
     if symptom.get("source"):
         target, address = symptom.get("destination") or symptom["destination_ip"], str(symptom.get("destination_ip"))
-        if target.startswith("Service/"):  # Services are not walked yet: the pod behind it that is meant, or the first that runs elsewhere
-            named = [pod for pod in known.dns_pods() if f"Pod/{pod.key}" in (told["truth"].get("objects") or ())]
-            pods = named or [pod for pod in known.dns_pods() if pod.node != known.pods[symptom["source"]].node] or known.dns_pods()
-            return resolve(known, symptom["source"], pods[0].key, *_service(symptom))
+        if target.startswith("Service/"):
+            return resolve(known, symptom["source"], target.replace("Service/", "svc/", 1), *_service(symptom))
         return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, *_service(symptom))
     crossed = (m for m in told.get("real_traffic") or () if m["works"] and m["source"] in known.pods and m.get("destination") in known.pods)
     for measured in crossed:
@@ -323,5 +322,5 @@ def report(name: str) -> dict[str, Json]:
 
 
 def asked(*skipped: str) -> list[str]:
-    """Recordings whose question is one of this version: those of DNS ask for a Service."""
-    return [name for name in names() if not (name.startswith("dns-") and about(name)["truth"]) and name not in skipped] or ["absent"]
+    """The recordings, but for some."""
+    return [name for name in names() if name not in skipped] or ["absent"]

@@ -77,6 +77,14 @@ def _probe(findings: Sequence[Finding]) -> list[str]:
     return [f"marked packets lost, {directions}"]
 
 
+def _ways(findings: Sequence[Finding]) -> list[str]:
+    return [f"what goes through the Service: {count(len(findings), 'way')} to its endpoints"]
+
+
+def _unanswered(findings: Sequence[Finding]) -> list[str]:
+    return [f"no answer: {listed([str(f['object']) for f in findings])}"]
+
+
 PHRASES: dict[str, Callable[[Sequence[Finding]], list[str]]] = {
     "bgp.session.down": _sessions,
     "bgp.session.missing": _sessions,
@@ -85,6 +93,9 @@ PHRASES: dict[str, Callable[[Sequence[Finding]], list[str]]] = {
     "dns.endpoint.unreachable": _dns,
     "fib.different": _fib,
     "probe.lost": _probe,
+    "service.unanswered": _unanswered,
+    "service.way.dropped": _ways,
+    "service.source.hidden": _ways,
 }
 ORDER = ("bgp.session", "route.block", "dns.endpoint", "fib.different", "probe.lost")
 SAME = {"bgp.session.missing": "bgp.session.down"}

@@ -37,6 +37,8 @@ def labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
 def _end(endpoint: Mapping[str, Json]) -> str:
     if endpoint.get("kind") == "pod":
         return f"{endpoint.get('namespace')}/{endpoint.get('name')} on {endpoint.get('node')}"
+    if endpoint.get("kind") == "service":
+        return f"svc {endpoint.get('namespace')}/{endpoint.get('name')}"
     return f"node {endpoint.get('name')}" if endpoint.get("kind") == "node" else str(endpoint.get("address"))
 
 
@@ -112,6 +114,21 @@ def path_lines(report: Mapping[str, Json]) -> list[str]:
             words = [_hop_word(hop, report["findings"]) + " (NOT SEEN)" * (position == gone) for position, hop in enumerate(hops)]
             lines += labelled(label, [" > ".join(words)])
     return lines
+
+
+PAIR_WORDS = {"broken": "BROKEN", "healthy": "ok", "unknown": "no fault found"}
+
+
+def backend_lines(report: Mapping[str, Json]) -> list[str]:
+    """Of a Service: each endpoint that was looked at, and what of the Service decides who answers."""
+    texts = []
+    for pair in report.get("pairs") or []:
+        end = pair["destination"]
+        where = f"{end['namespace']}/{end['name']} on {end['node']}" if end.get("kind") == "pod" else _end(end)
+        answered = {True: ", answered", False: ", did not answer"}.get(pair.get("answered"), "")
+        texts.append(f"{end['address']}:{pair['port']} ({where}): {PAIR_WORDS[str(pair['outcome'])]}{answered}")
+    notes = [str(note) for note in ((report.get("question") or {}).get("service") or {}).get("notes") or []]
+    return labelled("BACKENDS", texts) + labelled("NOTE", notes)
 
 
 def probe_lines(report: Mapping[str, Json]) -> list[str]:
@@ -212,6 +229,7 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     if "audit" in report:
         lines += _audit_text.node_lines(report)
         lines += labelled("SESSIONS", _audit_text.session_lines(report))
+    lines += backend_lines(report)
     lines += path_lines(report)
     lines += probe_lines(report)
     lines += since_lines(report)

@@ -15,7 +15,7 @@ from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, family_of, parse_address, parse_network, tagged
-from .._path import delivery_fact, echo_from, fib_fact, walk
+from .._path import delivery_fact, echo_from, fib_fact, service_facts, walk
 from .._question import Endpoint, Scope, aliens, pod_endpoint
 from .._topology import encapsulation, tunnel_device
 
@@ -75,6 +75,7 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             above.append(FactId("policy.intent", local, f"{source.address}>{destination.address}"))
             if (source, destination) != ends:  # an answer needs the request
                 above += [FactId("policy", node, f"{destination.address}>{source.address}") for node in scope.question.nodes]
+            above += service_facts(scope)
             above += [FactId("endpoint.programmed", local, pod.label) for pod in scope.pods if pod.node == local]
             yield Fact("policy", local, f"{source.address}>{destination.address}", value=value, needs=(*needs, *above))
 

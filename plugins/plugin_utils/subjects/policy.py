@@ -16,6 +16,7 @@ from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
 from .._json import NotCollected
 from .._packet_walk import walk_question
+from .._path import service_facts
 from .._policy import Point, asked_flow
 from .._policy_advice import smallest_allow
 from .._policy_members import members_of
@@ -37,7 +38,7 @@ def flow_is_allowed(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     question = scope.question
     for node in question.nodes:
         value = {"source": question.source.label, "destination": question.destination.label, "service": question.service}
-        yield Fact("policy.intent", node, f"{question.source.address}>{question.destination.address}", value)
+        yield Fact("policy.intent", node, f"{question.source.address}>{question.destination.address}", value, needs=service_facts(scope))
 
 
 @check("policy.denies", fact="policy.intent")

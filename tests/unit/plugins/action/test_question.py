@@ -64,7 +64,7 @@ def test_without_packets(api):
     [
         ({"strategy": "free"}, "this play runs with strategy free"),
         ({"source": "shop/web-9"}, "source: the Kubernetes API knows no pod shop/web-9; did you mean shop/web-0"),
-        ({"destination": "svc/shop/api"}, "Services are not walked by this version"),
+        ({"destination": "svc/shop/api"}, "knows no Service shop/api"),
         ({"port": "http"}, "port 'http' is not a number from 1 to 65535"),
         ({"source": ""}, "source is missing"),
         ({"report": "/nowhere.json"}, "/nowhere.json cannot be read: No such file or directory"),

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: a question about a Service, resolved to the ways to its endpoints.
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from . import _question
+from ._cluster import Cluster, Pod
+from ._json import Json, NotCollected, as_list, as_mapping, family_of, in_family, objects, parse_address
+from ._policy_members import endpoint_slices, protocol_name
+from ._policy_rules import Packet
+from ._policy_services import Backend, ServicePort, resolve_service
+from ._question import Asked, BadQuestion, Endpoint, Question, pod_endpoint, resolve_endpoint
+
+MOST_WAYS = 5  # endpoints whose way is looked at
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_NAMED = (
+    re.compile(rf"^(?:svc|service)/(?P<namespace>{_LABEL})/(?P<name>{_LABEL})(?::(?P<port>[a-z0-9-]+))?$"),
+    re.compile(rf"^(?P<name>{_LABEL})\.(?P<namespace>{_LABEL})\.svc(?:\.[a-z0-9.-]+)?(?::(?P<port>[a-z0-9-]+))?$"),
+)
+
+
+def service_named(destination: str) -> tuple[str, str] | None:
+    """(`namespace/name`, name of the port or "") of `svc/namespace/name` and `name.namespace.svc[.cluster.local]`; None if it is neither."""
+    found = next((match for pattern in _NAMED if (match := pattern.match(destination.strip()))), None)
+    return (f"{found['namespace']}/{found['name']}", found["port"] or "") if found is not None else None
+
+
+def services(cluster: Cluster) -> Mapping[str, Mapping[str, Json]]:
+    """By `namespace/name`. Errors: NotCollected."""
+    return cluster.once("services by name", lambda: {_key(raw): raw for raw in cluster.section("services")})
+
+
+def _key(raw: Mapping[str, Json]) -> str:
+    metadata = as_mapping(raw.get("metadata"))
+    return f"{metadata.get('namespace')}/{metadata.get('name')}"
+
+
+def addresses_of(raw: Mapping[str, Json]) -> tuple[str, ...]:
+    """The ClusterIPs of a Service; none of a headless one."""
+    spec = as_mapping(raw.get("spec"))
+    return tuple(dict.fromkeys(str(address) for address in (spec.get("clusterIP"), *as_list(spec.get("clusterIPs"))) if parse_address(address)))
+
+
+def resolve(cluster: Cluster, source: str, destination: str, protocol: str | None, port: Json) -> Question:
+    """As _question.resolve, and what names a Service. Errors: BadQuestion, one sentence."""
+    named = service_named(destination)
+    address = str(parse_address(destination.strip()) or "")
+    try:
+        if named is None and address:
+            key = next((key for key, raw in services(cluster).items() if address in addresses_of(raw)), None)
+            named = (key, "") if key is not None else None
+        if named is None:
+            return _question.resolve(cluster, source, destination, protocol, port)
+        return _about(cluster, source, destination.strip(), named, protocol, port)
+    except NotCollected as exc:
+        if named is None:  # an address that may or may not be a Service's: the ways of a plain one
+            return _question.resolve(cluster, source, destination, protocol, port)
+        raise BadQuestion(f"the Service {named[0]} cannot be resolved, because the Kubernetes API did not tell: {exc.reason}") from exc
+
+
+def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], protocol: str | None, port: Json) -> Question:
+    key, port_name = named
+    raw = services(cluster).get(key)
+    if raw is None:
+        raise BadQuestion(f"destination: the Kubernetes API knows no Service {key}{_question.near(key, services(cluster))}")
+    spec = as_mapping(raw.get("spec"))
+    if spec.get("type") == "ExternalName":
+        raise BadQuestion(f"destination: Service {key} is an ExternalName: DNS answers with {spec.get('externalName')}; ask for an address of it")
+    origin = resolve_endpoint(cluster, source, "source")
+    if origin.kind == "address":
+        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    entry = _port(key, raw, protocol, _question.check_port(port), port_name)
+    chosen, number = str(entry.get("protocol") or "TCP").lower(), int(entry["port"])
+    given = str(parse_address(asked) or "")
+    held = (given,) if given else addresses_of(raw)
+    own = cluster.pods[f"{origin.namespace}/{origin.name}"].addresses if origin.kind == "pod" else cluster.node(origin.name).known_addresses
+    common = next((text for text in held if in_family(own, family_of(text))), held[0] if held else "")
+    if common:
+        origin = replace(origin, address=in_family(own, family_of(common)) or origin.address)
+    namespace, _slash, name = key.partition("/")
+    service = Endpoint(asked, "service", common or origin.address, None, namespace, name)
+    backends = usable_backends(cluster, key, entry, common, chosen, origin)
+    sampled = _sample(backends, origin.node)
+    ways = tuple(Question(origin, _end(cluster, backend), chosen, backend.port) for backend in sampled)
+    ways = tuple(way for way in ways if way.destination.address != origin.address) or ways
+    notes = _notes(cluster, key, raw, len(backends) - len(sampled))
+    return Question(origin, service, chosen, number, Asked(key, not common, tuple(notes), len(backends) - len(sampled)), ways)
+
+
+def port_entry(raw: Mapping[str, Json], protocol: str, port: int | None) -> Mapping[str, Json]:
+    """The port of a Service that a question resolved to."""
+    ports = objects(as_mapping(raw.get("spec")).get("ports"))
+    return next((entry for entry in ports if (str(entry.get("protocol") or "TCP").lower(), entry.get("port")) == (protocol, port)), {})
+
+
+def usable_backends(cluster: Cluster, key: str, entry: Mapping[str, Json], address: str, protocol: str, origin: Endpoint) -> tuple[Backend, ...]:
+    """The ready endpoints that kube-proxy on the source's node chooses from; of a headless Service all ready ones. Errors: NotCollected."""
+    if address:
+        found = service_port(cluster, address, protocol, int(entry["port"]), origin)
+        return found.backends(origin.node) if found is not None else ()
+    name = entry.get("name") or ""
+    ready = []
+    for piece in endpoint_slices(cluster, key):
+        numbers = [one.get("port") for one in objects(piece.get("ports")) if (one.get("name") or "") == name]
+        for endpoint in objects(piece.get("endpoints")):
+            if as_mapping(endpoint.get("conditions")).get("ready") is not False:
+                texts = [str(text) for text in as_list(endpoint.get("addresses"))[:1] if family_of(str(text)) == family_of(origin.address)]
+                ready += [Backend(text, number, endpoint.get("nodeName")) for text in texts for number in numbers if isinstance(number, int)]
+    return tuple(ready)
+
+
+def service_port(cluster: Cluster, address: str, protocol: str, port: int, origin: Endpoint) -> ServicePort | None:
+    return resolve_service(cluster, Packet(protocol_name(protocol.upper()), origin.address, address, port))
+
+
+def _port(key: str, raw: Mapping[str, Json], protocol: str | None, number: int | None, name: str) -> Mapping[str, Json]:
+    ports = [entry for entry in objects(as_mapping(raw.get("spec")).get("ports")) if isinstance(entry.get("port"), int)]
+    served = ", ".join(f"{str(e.get('protocol') or 'TCP').lower()}/{e['port']}" + (f" ({e['name']})" if e.get("name") else "") for e in ports)
+    if name.isdecimal():
+        number, name = int(name), ""
+    fits = [entry for entry in ports if number in (None, entry["port"]) and name in ("", entry.get("name"))]
+    fits = [entry for entry in fits if protocol in (None, str(entry.get("protocol") or "TCP").lower())]
+    if not fits or (len(fits) > 1 and number is None and not name and len({entry["port"] for entry in fits}) > 1):
+        told = f"destination: which port of Service {key} is asked for is not said" if fits else f"destination: Service {key} has no such port"
+        raise BadQuestion(f"{told}; it has {served or 'none'}, such as svc/{key}:{ports[0]['port'] if ports else 80}")
+    return fits[0]
+
+
+def _sample(backends: Sequence[Backend], local: str | None) -> list[Backend]:
+    """Some of many: of different nodes before several of one, the source's own node first."""
+    if len(backends) <= MOST_WAYS:
+        return sorted(backends, key=lambda backend: (backend.address, backend.port))
+    turn: dict[str | None, int] = {}
+    placed = []
+    for backend in sorted(backends, key=lambda backend: (backend.node != local, backend.address, backend.port)):
+        turn[backend.node] = turn.get(backend.node, -1) + 1
+        placed.append((turn[backend.node], backend))
+    return [backend for _turn, backend in sorted(placed, key=lambda item: item[0])[:MOST_WAYS]]
+
+
+def _end(cluster: Cluster, backend: Backend) -> Endpoint:
+    holders = cluster.pods_at(backend.address)
+    if len(holders) > 1:
+        holders = [pod for pod in holders if pod.node == backend.node] or holders
+    if holders:
+        return replace(pod_endpoint(cluster, holders[0], backend.address), address=backend.address)
+    node = next((node for node in cluster.nodes.values() if backend.address in node.known_addresses), None)
+    return Endpoint(backend.address, "node" if node else "address", backend.address, node.name if node else None, name=node.name if node else "")
+
+
+def pods_selected(cluster: Cluster, key: str) -> list[Pod]:
+    """The pods that a Service's selector means; none where it has no selector. Errors: NotCollected."""
+    raw = services(cluster).get(key) or {}
+    selector = as_mapping(as_mapping(raw.get("spec")).get("selector"))
+    namespace = key.partition("/")[0]
+    if not selector:
+        return []
+    return [pod for pod in cluster.pods.values() if pod.namespace == namespace and all(pod.labels.get(str(k)) == v for k, v in selector.items())]
+
+
+def _notes(cluster: Cluster, key: str, raw: Mapping[str, Json], left_out: int) -> t.Iterator[str]:
+    spec = as_mapping(raw.get("spec"))
+    if left_out:
+        yield f"{left_out} more ready endpoints were not looked at one by one"
+    if not addresses_of(raw):
+        yield "the Service is headless: DNS answers with the endpoints' own addresses, and nothing is translated"
+    if spec.get("sessionAffinity") == "ClientIP":
+        yield "session affinity: one client address gets the same endpoint again, so one bad endpoint is all or nothing for it"
+    for name, whom in (("internalTrafficPolicy", "pods of a node"), ("externalTrafficPolicy", "clients outside")):
+        if spec.get(name) == "Local":
+            nodes = {backend.node for piece in endpoint_slices(cluster, key) for backend in _ready(piece)}
+            shown = ", ".join(sorted(str(node) for node in nodes if node)) or "no node"
+            yield f"{name} is Local: {whom} reach only endpoints of the entered node; {shown} has some"
+
+
+def _ready(piece: Mapping[str, Json]) -> t.Iterator[Backend]:
+    for endpoint in objects(piece.get("endpoints")):
+        if as_mapping(endpoint.get("conditions")).get("ready") is not False:
+            yield Backend("", 0, endpoint.get("nodeName"))
