@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver and CoreDNS: found, or built once from their Go modules into a cache folder."""
+"""etcd, kube-apiserver, kube-proxy and CoreDNS: found, or built once from their Go modules into a cache folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from lab.processes import ROOT
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
     "coredns": "github.com/coredns/coredns",
 }
 SOURCES = ROOT / "lab" / "tools"
-MINUTES = {"etcd": 1, "kube-apiserver": 4, "coredns": 3}
+MINUTES = {"etcd": 1, "kube-apiserver": 4, "kube-proxy": 1, "coredns": 3}
 
 
 def cache() -> Path:
@@ -60,9 +61,9 @@ def build(tool: str, say: Callable[[str], None]) -> Path:
     go = _go()
     target = cache() / "bin" / f"{tool}-{_fingerprint(tool)}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    version = re.search(r"k8s\.io/kubernetes (v\d+\.(\d+)\S*)", (SOURCES / "kube-apiserver" / "go.mod").read_text())
+    version = re.search(r"k8s\.io/kubernetes (v\d+\.(\d+)\S*)", (SOURCES / tool / "go.mod").read_text())
     flags = "-s -w"
-    if tool == "kube-apiserver" and version:
+    if version:
         base = "k8s.io/component-base/version."
         flags += f" -X {base}gitVersion={version[1]} -X {base}gitMajor=1 -X {base}gitMinor={version[2]}"
     say(f"building {tool} from its Go modules (once; about {MINUTES[tool]} minutes on two cores)")

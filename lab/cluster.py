@@ -88,6 +88,12 @@ class Lab:
     def pod(self, name: str) -> Pod:
         return self.description.pod(name)
 
+    def service(self, name: str) -> str:
+        """The address of `svc/namespace/name`."""
+        _kind, namespace, short = name.split("/")
+        address: str = self.client.get("services", short, namespace)["spec"]["clusterIP"]
+        return address
+
     def run(self, node: str, *command: str, check: bool = True) -> str:
         """Run a command on a node; its standard output."""
         done = subprocess.run([*self.enter(node), *command], capture_output=True, text=True, check=False)

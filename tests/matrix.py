@@ -26,11 +26,13 @@ from dataclasses import asdict, dataclass, field
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab import modes  # noqa: E402
+from lab import kube_proxy, modes  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, catalogue  # noqa: E402
 
 QUESTION = ("shop/web-2", "shop/web-0", 8080)
+SERVICE = ("shop/web-2", "svc/shop/api", 80)
+PROXIES = {"noencap": "iptables", "vxlan": "nftables"}  # how kube-proxy works where a Service is asked for without a fault
 MODES: dict[str, list[str]] = {
     **{mode: ["--mode", mode] for mode in modes.MODES},
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
@@ -115,10 +117,16 @@ def by_ipv6(lab: Lab, question: Question) -> Question:
 
 
 def healthy(mode: str) -> list[Asked]:
-    """The rows of a mode without a fault: one for each family of addresses."""
+    """The rows of a mode without a fault: one for each family of addresses, and in some for a Service."""
     source, destination, port = QUESTION
     families = modes.MODES[mode].families if mode in modes.MODES else (4,)
-    return [([], (source, destination if family == 4 else f"[{destination}]", port)) for family in families]
+    rows: list[Asked] = [([], (source, destination if family == 4 else f"[{destination}]", port)) for family in families]
+    return [*rows, ([], SERVICE)] if mode in PROXIES else rows
+
+
+def serving(lab: Lab, mode: str, row: Asked) -> contextlib.AbstractContextManager[None]:
+    """What a question about a Service needs; a fault of one brings it along."""
+    return kube_proxy.running(lab, PROXIES[mode]) if row == ([], SERVICE) else contextlib.nullcontext()
 
 
 def judge(row: Row, report: dict[str, t.Any], nodes: list[str]) -> None:
@@ -183,7 +191,7 @@ def run_mode(mode: str, rows: list[Asked], keep: bool) -> list[Row]:
             for attempt in (1, 2):  # a machine that stood still for seconds is no wrong diagnosis; what was wrong once is shown
                 row = Row([fault.name for fault in faults], mode, [fault.cause for fault in faults], audit=question is None, attempts=attempt)
                 try:
-                    with broken(lab, faults):
+                    with serving(lab, mode, (faults, question)), broken(lab, faults):
                         if len(faults) == 1 and not faults[0].shows(lab):
                             raise RuntimeError("the fault does not show: traffic does not do what the fault says")
                         started = time.monotonic()
@@ -256,7 +264,7 @@ def _audits(chosen: dict[str, list[Asked]], names: t.Container[str] | None = Non
     """Each fault that is found without a pair once more, in that mode that has the fewest audits yet."""
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in chosen if not possible(fault, mode)]
-        if places and fault.number not in OF_FILTERS and (names is None or fault.name in names):
+        if places and fault.number not in OF_FILTERS and not fault.by_service and (names is None or fault.name in names):
             least = min(places, key=lambda mode: sum(question is None for _faults, question in chosen[mode]))
             chosen[least].append(([fault], None))
 

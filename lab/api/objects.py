@@ -271,7 +271,7 @@ def replicaset(app: str, deployment: Json, count: int) -> Json:
 
 
 def services() -> list[Json]:
-    """kube-dns, web and api. Nothing in the lab makes their addresses work: there is no kube-proxy."""
+    """kube-dns, web and api. Their addresses work where kube-proxy was started."""
 
     def service(namespace: str, name: str, labels: dict[str, str], ports: list[Json], address: str = "") -> Json:
         spec: Json = {"selector": labels, "ports": ports, "type": "ClusterIP"}

@@ -74,6 +74,11 @@ class Fault:
     def cause(self) -> str:
         return self.name.partition(".")[0]
 
+    @property
+    def by_service(self) -> bool:
+        """Is the question about a Service? No audit looks at these."""
+        return self.question[1].startswith("svc/")
+
     def works_in(self, mode: str) -> bool:
         """Does the question's traffic still flow?"""
         return bool(self.works) or (self.only_bgp and MODES[mode].felix_routes)
@@ -82,13 +87,18 @@ class Fault:
         """Does the question's traffic do what it should do with the fault in?"""
         if self.works is None:
             return True
-        source, destination, _port = self.question
+        source, destination, port = self.question
+        wanted = self.works_in(lab.mode)
+        if self.by_service:
+            return self._settles(lambda: bool(lab.connect(source, lab.service(destination), port)) == wanted)
         there = lab.pod(destination)
         told = lab.client.get("pods", there.name, there.namespace)["status"]["podIPs"]  # a fault can give a pod another address
         address = next(item["ip"] for item in told if (":" in item["ip"]) == (self.family == 6))
-        wanted = self.works_in(lab.mode)
+        return self._settles(lambda: (lab.connect(source, address, there.port) == destination) == wanted)
+
+    def _settles(self, there: Callable[[], bool]) -> bool:
         try:  # routes may still be moving
-            wait_for(lambda: (lab.connect(source, address, there.port) == destination) == wanted, f"{self.name} shows", SETTLES)
+            wait_for(there, f"{self.name} shows", SETTLES)
         except LabError:
             return False
         return True

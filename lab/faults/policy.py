@@ -96,6 +96,16 @@ def _closed(lab: Lab, name: str, kind: str, peers: str) -> Iterator[None]:
         _forbid(lab, name)
 
 
+@contextmanager
+def only_from(lab: Lab, name: str, app: str, friends: str) -> Iterator[None]:
+    """A policy for the pods of an app lets in those of another one and nobody else, and is enforced."""
+    peers = [{"podSelector": {"matchLabels": labels_of(friends)}}]
+    _policy(lab, name, {"podSelector": {"matchLabels": labels_of(app)}, "policyTypes": ["Ingress"], "ingress": [{"from": peers}]})
+    with enforced(lab, [node.name for node in lab.nodes]):
+        yield
+        _forbid(lab, name)
+
+
 @fault(
     "policy_denies.ingress", number="F12", node="k8s01", breaks="policy.intent", objects=("NetworkPolicy shop/web-in",), modes=FELIX, question=QUESTION,
 )  # fmt: skip

@@ -65,7 +65,9 @@ class Diagnosis:
             expected, missing = catalogue().expect(self.documents.cluster, scope)
             fresh = [fact for fact in expected if fact.id not in self.facts]
             self.facts.update((fact.id, fact) for fact in fresh)
-            judged = judge(fresh, catalogue().checks, self.documents, scope)
+            sent_there = scope.question == self.question.lead
+            documents = self.documents if sent_there else replace(self.documents, evidence=Evidence())
+            judged = judge(fresh, catalogue().checks, documents, scope)
             self.judged.update((fact_id, verdict) for fact_id, verdict in judged.items() if self._counts(verdict))
             untold.update(missing)
         self._mark_untold(untold)
@@ -238,9 +240,11 @@ class Diagnosis:
             return "broken" if self.findings else "unknown" if self.not_checked() else "healthy"
         if any(arrived is False for arrived in directions.values()):
             return "broken"
+        if any(self._critical(fact) for fact in self.facts if fact.kind.startswith("service.")):
+            return "broken"
         if all(directions.values()) and (self.question.asked is None or self._answered):
             return "healthy"
-        if any(map(self._blocked, self.paths)) or any(self._critical(fact) for fact in self.facts if fact.kind.startswith("service.")):
+        if any(map(self._blocked, self.paths)):
             return "broken"
         return "unknown"  # healthy means seen: rules and routes that are right do not tell of what is between the nodes
 
@@ -259,7 +263,8 @@ class Diagnosis:
             return f"{ends}: nothing could be judged, because {self.blind}"
         if self.outcome == "healthy":
             seen = all(self.documents.evidence.arrived(d) for d in ("forward", "reverse"))
-            text = "marked packets crossed both ways" if seen else "every hop of both directions is as it must be"
+            crossed = "marked packets crossed both ways" + (", it and its endpoints answered" if self.question.asked is not None else "")
+            text = crossed if seen else "every hop of both directions is as it must be"
             return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
         if self.outcome == "unknown":
             reasons = list(dict.fromkeys(entry["reason"].removeprefix(f"{entry['node']}: ") for entry in self.not_checked()))

@@ -135,15 +135,16 @@ def _port(key: str, raw: Mapping[str, Json], protocol: str | None, number: int |
 
 
 def _sample(backends: Sequence[Backend], local: str | None) -> list[Backend]:
-    """Some of many: of different nodes before several of one, the source's own node first."""
+    """Some of many, of different nodes before several of one, the source's own among them. Another node's come first: more is on the way to them."""
     if len(backends) <= MOST_WAYS:
-        return sorted(backends, key=lambda backend: (backend.address, backend.port))
+        return sorted(backends, key=lambda backend: (backend.node == local, backend.address, backend.port))
     turn: dict[str | None, int] = {}
     placed = []
     for backend in sorted(backends, key=lambda backend: (backend.node != local, backend.address, backend.port)):
         turn[backend.node] = turn.get(backend.node, -1) + 1
         placed.append((turn[backend.node], backend))
-    return [backend for _turn, backend in sorted(placed, key=lambda item: item[0])[:MOST_WAYS]]
+    chosen = [backend for _turn, backend in sorted(placed, key=lambda item: item[0])[:MOST_WAYS]]
+    return sorted(chosen, key=lambda backend: backend.node == local)
 
 
 def _end(cluster: Cluster, backend: Backend) -> Endpoint:

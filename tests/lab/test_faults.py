@@ -28,7 +28,8 @@ def test_catalogue() -> None:
 
 
 # one fault of each file in its first mode; the matrix puts all of them in, looks at the traffic, and takes them out again
-HOMES = sorted({item.run.__module__: (item.modes.names[0], item.name) for item in reversed(faults.catalogue()) if item.works is False}.values())
+FOR_HOMES = [item for item in reversed(faults.catalogue()) if item.works is False and not item.by_service]  # for a Service kube-proxy needs the real API
+HOMES = sorted({item.run.__module__: (item.modes.names[0], item.name) for item in FOR_HOMES}.values())
 
 
 @pytest.fixture(scope="module", params=["ipip", "vxlan", "dualstack", "canal"])

@@ -199,6 +199,8 @@ def node_translates(fact: Fact, documents: Documents, scope: Scope) -> Finding |
         said = _refusal(documents, whole)
         if said:
             return Finding("service.rules.stale", fact, said, f"{node}: {said}", sources, hint={"key": key, "extra": [], "lacking": sorted(wanted)})
+        if _all_answered(documents, whole):
+            raise NotCollected(f"{node}: no rule translates {what}, and it answers all the same: something else than kube-proxy's rules translates it")
         return Finding("service.rules.missing", fact, "not translated", f"{node}: no rule translates {what} ({key})", sources, hint={"key": key})
     extra, lacking = sorted(found - wanted - {plain}, key=str), sorted(wanted - found)
     hints = any(endpoint.get("hints") for piece in endpoint_slices(documents.cluster, key) for endpoint in objects(piece.get("endpoints")))
@@ -208,6 +210,12 @@ def node_translates(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     return Finding("service.rules.stale", fact, [f"{address}:{port}" for address, port in sorted(found, key=str)],
                    f"{node}: {what} is translated {' and '.join(shown)}", sources, severity="critical" if extra else "latent",
                    hint={"key": key, "extra": extra, "lacking": lacking})  # fmt: skip
+
+
+def _all_answered(documents: Documents, whole: Question) -> bool:
+    ends = (whole.destination.address, whole.port, whole.protocol)
+    tried = [one for one in _tries(documents, str(whole.source.node)) if (one.get("dst"), one.get("port"), one.get("protocol")) == ends]
+    return bool(tried) and all(one.get("outcome") == "answered" for one in tried)
 
 
 def _refusal(documents: Documents, whole: Question) -> str:

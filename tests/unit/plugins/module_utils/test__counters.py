@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 import typing as t
 
 from hypothesis import given
@@ -40,10 +41,22 @@ def test_read() -> None:
     assert isinstance(_counters.listeners(), list)
 
 
+def test_udp_sockets_that_take_from_anybody() -> None:
+    text = "head\n 1: 00000000:0035 00000000:0000 07 0\n 2: 0100007F:9C40 0100007F:0035 01 0\n"
+    assert _counters.sockets(text, "inet", None, "udp") == [{"family": "inet", "address": "0.0.0.0", "port": 53, "protocol": "udp"}]
+
+
+def test_all_that_is_served_here() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp:
+        found = {(one["protocol"], one["port"]) for one in _counters.served()}
+        assert ("tcp", tcp.getsockname()[1]) in found or len(found) == _counters.MOST_SERVED
+
+
 @given(st.text() | st.lists(st.sampled_from(["Ip:", " 1", " a", "\n", "0100007F:238B", " 0A ", "x: "])).map("".join))
 def test_property_any_text(text: str) -> None:
     _counters.pairs(text)
     _counters.sockets(text, "inet")
+    _counters.sockets(text, "inet6", None, "udp")
 
 
 def test_recorded(captures: t.Callable[..., t.Any]) -> None:

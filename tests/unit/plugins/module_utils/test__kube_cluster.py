@@ -86,6 +86,17 @@ def test_service_brings_its_nodes(api: FakeApi) -> None:
     assert names(document, "pods") == {"p-b"}
 
 
+@pytest.mark.parametrize("asked", ["svc/shop/api:80", "api.shop.svc", "api.shop.svc.cluster.local", "10.96.0.7", "fd00::7"])
+def test_every_name_of_a_service_brings_the_nodes_of_its_endpoints(api: FakeApi, asked: str) -> None:
+    api.objects["/apis"] = {"groups": []}
+    api.lists["/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"] = [{"metadata": {"name": "api-x"}, "endpoints": [{"nodeName": "b"}]}]
+    spec = {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"]}
+    api.lists["/api/v1/services"] = [{"metadata": {"name": "api", "namespace": "shop"}, "spec": spec}]
+    api.lists["/api/v1/pods"] = [{"metadata": {"name": f"p-{node}", "namespace": "shop"}, "spec": {"nodeName": node}, "status": {}} for node in ("a", "b")]
+    document = _kube.read_cluster({"host": api.url}, ["pods", "services"], {"endpoints": [asked], "nodes": [], "pods": [], "pod_addresses": []})
+    assert "p-b" in names(document, "pods") and names(document, "services") == {"api"}
+
+
 def test_forbidden_and_missing_are_their_sections_errors(api: FakeApi) -> None:
     api.objects["/apis"] = {"groups": [{"name": "crd.projectcalico.org"}]}
     api.lists["/api/v1/nodes"] = [{"metadata": {"name": "a"}}]

@@ -59,6 +59,16 @@ def test_without_rules_kube_proxy_is_named():
     assert diagnosis.confidence(diagnosis.causes[0]) == "certain"
 
 
+def test_what_answers_without_rules_is_translated_by_something_else():
+    diagnosis = diagnose(rules(), tried("answered", END, SERVICE))
+    assert not diagnosis.findings and "something else" in judged(diagnosis, "rules").reason
+
+
+def test_stale_rules_are_broken_also_where_some_connections_were_lucky():
+    diagnosis = diagnose(rules(END, "10.253.2.99:8080"), tried("answered", END, SERVICE), there=[listens(8080)], evidence=SEEN)
+    assert (diagnosis.outcome, small.named(diagnosis)) == ("broken", ["kube_proxy_rules_stale"])
+
+
 def test_rules_of_another_node_do_not_matter():
     diagnosis = diagnose(there=[rules()])
     assert not diagnosis.findings
