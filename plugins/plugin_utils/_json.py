@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import typing as t
 from collections.abc import Mapping
@@ -56,18 +57,31 @@ def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
     return value
 
 
-def parse_address(text: Json) -> IPAddress | None:
+MOST_KEPT = 1 << 17  # addresses and prefixes in text form: those of some thousand nodes come again and again
+
+
+@functools.lru_cache(MOST_KEPT)
+def _address(text: str) -> IPAddress | None:
     try:
-        return ipaddress.ip_address(text) if isinstance(text, str) else None
+        return ipaddress.ip_address(text)
     except ValueError:
         return None
+
+
+@functools.lru_cache(MOST_KEPT)
+def _network(text: str) -> IPNetwork | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def parse_address(text: Json) -> IPAddress | None:
+    return _address(text) if isinstance(text, str) else None
 
 
 def parse_network(text: Json) -> IPNetwork | None:
-    try:
-        return ipaddress.ip_network(text, strict=False) if isinstance(text, str) else None
-    except ValueError:
-        return None
+    return _network(text) if isinstance(text, str) else None
 
 
 def as_mapping(value: Json) -> Mapping[str, Json]:
