@@ -64,6 +64,8 @@ class ActionModule(ActionBase):
             waves = _run.waves(variables, hosts) if asked else []
             report = diagnosis.report(collected, version=VERSION, waves=waves)
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
+            if asked and not asked.get("api"):
+                report["no_nodes"] = _run.no_nodes(variables, hosts)
             if arguments["baseline"]:
                 report["since"] = _since.since(arguments["baseline"], report, diagnosis.documents)
             if arguments["bundle"]:

@@ -138,6 +138,12 @@ def ask(wave: Iterable[Wanted], hosts: Mapping[str, str]) -> dict[str, dict[str,
     }
 
 
+def no_nodes(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> list[str]:
+    """The play's hosts that are no node of the cluster."""
+    known = set(hosts.values())
+    return [str(host) for host in variables.get("ansible_play_hosts_all") or [] if str(host) not in known]
+
+
 def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: str | None = None) -> dict[str, NodeFacts]:
     """Node -> its facts, from the results that were registered on its host. Reads them raw: nothing from a node is ever templated."""
     hostvars = variables["hostvars"]

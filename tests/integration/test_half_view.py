@@ -109,6 +109,12 @@ def test_an_api_that_hangs(broken):
     alone(run)
 
 
+def switched_off(lab, node):
+    """No process is left there, and its NIC answers nobody."""
+    lab.run(node, "ip", "link", "set", "eth0", "down")
+    processes.end([process.pid for process in processes.of_node(lab.node(node).pid)])
+
+
 def missing(run, sentence):
     """k8s03 was not seen, which one sentence says; the cause is named from the others."""
     assert run.code == 0, run.screen
@@ -181,6 +187,9 @@ def test_sshd_stopped_and_at_last_the_api(broken, running):
     """What cannot be started again comes last."""
     processes.end(daemons(broken.lab, "k8s03"))
     missing(broken.play("podnet.doctor.audit", podnet_exec=False), "is unreachable")
+    switched_off(broken.lab, "k8s03")
+    run = broken.play("podnet.doctor.audit", **PATIENCE)
+    missing(run, "could not be read through" if broken.lab.description.api == "real" else "is unreachable")
     processes.end([broken.lab.description.pids["api"]])
     try:
         run = broken.diagnose()

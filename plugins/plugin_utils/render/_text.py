@@ -234,6 +234,8 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     lines += probe_lines(report)
     lines += since_lines(report)
     lines += checked_lines(report)
+    if "audit" in report and report.get("no_nodes"):
+        lines += labelled("HOSTS", [f"no nodes of this cluster: {listed(report['no_nodes'], 6)}"])
     lines += user_check_lines(report)
     if path:
         lines += labelled("REPORT", [path])

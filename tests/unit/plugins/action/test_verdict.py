@@ -106,3 +106,26 @@ def test_the_report_is_whole_or_not_there(run, tmp_path, monkeypatch):
     result, _lines = run()
     assert result["msg"].endswith("No space left on device")
     assert list((tmp_path / "reports").iterdir()) == []
+
+
+def test_hosts_that_are_no_nodes_are_told(run, variables):
+    variables["ansible_play_hosts_all"] = ["one", "two", "bastion"]
+    result, _lines = run()
+    with open(result["report_path"], encoding="utf-8") as stream:
+        assert json.load(stream)["no_nodes"] == ["bastion"]
+
+
+def test_a_baseline_adds_what_changed_since(run, tmp_path):
+    run(bundle=str(tmp_path / "b.zip"))
+    result, lines = run(baseline=str(tmp_path / "b.zip"))
+    assert any(line.startswith("SINCE") and "nothing changed" in line for line in lines)
+    with open(result["report_path"], encoding="utf-8") as stream:
+        report = json.load(stream)
+    support.valid("report", report)
+    assert report["since"]["changes"] == []
+
+
+def test_a_baseline_that_is_gone_loses_no_report(run, tmp_path):
+    result, lines = run(baseline=str(tmp_path / "gone.zip"))
+    assert not result.get("failed") and os.path.exists(result["report_path"])
+    assert any("not compared: there is no baseline" in line for line in lines)
