@@ -28,7 +28,8 @@ from ._topology import BGP_PORT, families, peer_addresses
 
 SCHEMA = "podnet.doctor/report/1"
 # that these were not looked at is the rule: they say nothing of what was meant to be seen
-ALWAYS = ("probe", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer")  # the packet's way rests on them at no certain hop
+# the packet's way rests on them at no certain hop
+ALWAYS = ("probe", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer")
 UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
@@ -240,7 +241,7 @@ class Diagnosis:
             return "broken" if self.findings else "unknown" if self.not_checked() else "healthy"
         if any(arrived is False for arrived in directions.values()):
             return "broken"
-        if any(self._critical(fact) for fact in self.facts if fact.kind.startswith("service.")):
+        if any(self._critical(fact) for fact in self.facts if fact.kind in ALWAYS and fact.kind != "probe"):
             return "broken"
         if all(directions.values()) and (self.question.asked is None or self._answered):
             return "healthy"

@@ -91,6 +91,11 @@ def service_facts(scope: Scope) -> tuple[FactId, ...]:
     return (service_fact("endpoints", scope.whole), service_fact("port", scope.whole))
 
 
+def listener_fact(question: Question) -> FactId:
+    """Whether somebody listens where a question's packet goes."""
+    return FactId("pod.listener", str(question.destination.node), f"{question.destination.label} {question.service}")
+
+
 def answer_fact(question: Question) -> FactId:
     """Whether what a question asks for answers a connection."""
     return FactId("service.answer", str(question.source.node), f"{question.destination.address} {question.service}")

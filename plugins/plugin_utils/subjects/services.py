@@ -13,10 +13,11 @@ from .._cluster import Cluster, Pod
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, as_mapping, objects
+from .._listeners import listening, served
 from .._netfilter_rules import Unknown
 from .._packet_blame import blame
 from .._packet_walk import Walked, Walks, Way, flow_of
-from .._path import answer_fact, service_fact, walk
+from .._path import answer_fact, listener_fact, service_fact, walk
 from .._policy_members import endpoint_slices
 from .._question import Question, Scope
 from .._services import pods_selected, port_entry, service_port, services
@@ -44,9 +45,9 @@ def service_works(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     whole = scope.whole
     if whole is None or whole.asked is None:
         return
-    ends, served, rules = (service_fact(kind, whole) for kind in ("endpoints", "port", "rules"))
+    ends, target, rules = (service_fact(kind, whole) for kind in ("endpoints", "port", "rules"))
     yield Fact(*ends, value="at least one ready endpoint")
-    yield Fact(*served, value="a port on which the pods listen", needs=(ends,))
+    yield Fact(*target, value="a port on which the pods listen", needs=(ends,))
     if not whole.asked.headless:
         yield Fact(*rules, value=[f"{way.destination.address}:{way.port}" for way in whole.ways], needs=(ends,))
     ways = []
@@ -54,9 +55,9 @@ def service_works(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         hops = _hop_facts(cluster, pair)
         way = FactId("service.way", str(whole.source.node), f"{_object(whole)} {pair.destination.address}")
         if not whole.asked.headless:
-            yield Fact(*way, value={"address": pair.destination.address, "port": pair.port}, needs=(rules, ends, served, *hops))
+            yield Fact(*way, value={"address": pair.destination.address, "port": pair.port}, needs=(rules, ends, target, *hops))
             ways.append(way)
-        yield Fact(*answer_fact(pair), value="answered", needs=(served, *hops))
+        yield Fact(*answer_fact(pair), value="answered", needs=(target, listener_fact(pair), *hops))
     if not whole.asked.headless:
         yield Fact(*answer_fact(whole), value="answered", needs=(rules, ends, *ways, *(answer_fact(pair) for pair in whole.ways)))
 
@@ -90,17 +91,16 @@ def port_is_served(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
         raise NotApplicable("the Service has no ready endpoint")
     if _answered(documents, whole):
         return None
-    told, witnesses, open_somewhere = [], ["Kubernetes API"], False
+    told, witnesses = [], ["Kubernetes API"]
     for pair in whole.ways:
-        held = listening(documents, pair)
-        if held is None:
+        found = listening(documents, pair)
+        if found is None:
             continue
         witnesses.append(f"kernel {pair.destination.node}")
-        if pair.port in held:
-            open_somewhere = True
+        held = served(found, pair.destination.address)
+        if pair.port in held or not held:  # what listens on nothing does not run
+            return None
         told.append(f"{pair.destination.label} listens on {_numbers(held)}")
-    if open_somewhere or (told and len(told) < len(whole.ways) and not _declared_elsewhere(documents, whole)):
-        return None
     if not told:
         declared = _declared_elsewhere(documents, whole)
         if not declared:
@@ -120,20 +120,6 @@ def _answered(documents: Documents, whole: Question) -> bool:
     ends = {(way.destination.address, way.port, whole.protocol) for way in whole.ways}
     tried = _tries(documents, str(whole.source.node))
     return any((one.get("dst"), one.get("port"), one.get("protocol")) in ends and one.get("outcome") == "answered" for one in tried)
-
-
-def listening(documents: Documents, pair: Question) -> set[int] | None:
-    """The ports of the asked protocol on which the far pod listens; None where that was not read."""
-    end = pair.destination
-    if end.kind != "pod" or end.node is None:
-        return None
-    try:
-        network = as_mapping(documents.sandbox_of(end.node, end.label, end.ifname).get("network"))
-    except NotCollected:
-        return None
-    if not isinstance(network.get("listeners"), list):
-        return None
-    return {int(one["port"]) for one in objects(network["listeners"]) if one.get("protocol") == pair.protocol and isinstance(one.get("port"), int)}
 
 
 def _declared_elsewhere(documents: Documents, whole: Question) -> set[int]:

@@ -137,6 +137,11 @@ def test_an_endpoint_that_does_not_answer_without_a_reason_is_unnamed():
     assert checks(diagnosis) == ["service.unanswered"] and diagnosis.unexplained and diagnosis.outcome == "broken"
 
 
+def test_an_endpoint_that_listens_on_nothing_is_named():
+    diagnosis = diagnose(tried("refused", END, SERVICE), there=[listens()])
+    assert small.named(diagnosis) == ["port_not_listened"] and not diagnosis.unexplained and diagnosis.outcome == "broken"
+
+
 def test_some_answers_are_not_all():
     diagnosis = diagnose(tried("answered", END, SERVICE), tried("timeout", SERVICE), there=[listens(8080)])
     assert "1 of 2 connections" in diagnosis.unexplained[0].evidence
