@@ -28,7 +28,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netns import _enter
 
 ETH_P_ALL = 0x0003
 SO_TIMESTAMPNS = 35
-PACKET_OUTGOING = 4
+WAYS = {3: "by", 4: "out"}  # PACKET_OTHERHOST: meant for another machine, and dropped by this one; PACKET_OUTGOING
 MOST_SIGHTS = 512
 MOST_WORDS = 4  # different addresses or texts that are kept of one sight
 PR_SET_NAME = 15
@@ -146,7 +146,7 @@ class Listener(t.NamedTuple):
             if seen is not None and address[0] != "lo":
                 stamp = next((value for _level, kind, value in ancillary if kind == SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size), None)
                 whole, rest = _TIMESTAMP.unpack_from(stamp) if stamp is not None else (time.time(), 0)
-                self.record.add(seen, str(address[0]), "out" if address[2] == PACKET_OUTGOING else "in", whole - self.begun + rest / 1e9)
+                self.record.add(seen, str(address[0]), WAYS.get(address[2], "in"), whole - self.begun + rest / 1e9)
 
 
 def _is_root(peer: socket.socket) -> bool:

@@ -231,7 +231,7 @@ seen:
       description: The link.
       type: str
     way:
-      description: V(in) or V(out), as the namespace of the link sees it.
+      description: V(in) or V(out), as the namespace of the link sees it; V(by) for what came by and was addressed to another machine.
       type: str
     encapsulation:
       description: V(ipip) or V(vxlan) if the packets were inside of another one.

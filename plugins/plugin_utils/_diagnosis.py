@@ -17,6 +17,7 @@ from functools import cached_property
 from . import _audit
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
+from ._confront import confront
 from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents, Evidence
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
@@ -76,6 +77,7 @@ class Diagnosis:
         self._mark_not_reached()
         self._mark_explained()
         settle_severity(self.judged, {fact for hop in self.hops for fact in hop.facts})
+        confront(self.judged, {"forward": self.paths[0].forward, "reverse": self.paths[0].reverse}, self.documents.evidence)
         for number, path in enumerate(self.paths):
             evidence = self.documents.evidence if number == 0 else Evidence()
             settle(path.forward, self.judged, evidence, "forward")

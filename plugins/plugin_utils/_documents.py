@@ -251,17 +251,38 @@ class Evidence:
         """Whether the asked traffic arrived and was answered, and the answers were seen to be lost."""
         return any(as_mapping(probe.get("lost")).get("what") == "replies" for probe in self._asked("forward") if probe.get("arrived"))
 
-    def passed(self, direction: str) -> dict[str, bool]:
-        """Hop -> whether the asked traffic was seen to have passed it. What could not be watched is not there."""
+    def passed(self, direction: str, asked_only: bool = False) -> dict[str, bool]:
+        """Hop -> whether packets were seen to have passed it. What could not be watched is not there.
+
+        asked_only: no more than what the asked traffic itself did; else of the other end's own packets, too.
+        """
         found: dict[str, bool] = {}
         ways = [probe["hops"] for probe in self._asked(direction) if not self._proves_nothing(probe)]
         if direction == "reverse":
             answers = [probe["back"] for probe in self._asked("forward") if probe.get("arrived")]
-            ways = answers if self.answers_lost else answers + ways
+            ways = answers if self.answers_lost or asked_only else answers + ways
         for hop in (hop for way in ways for hop in way):
             if isinstance(hop.get("packets"), int) and isinstance(hop.get("hop"), str):
                 found[hop["hop"]] = found.get(hop["hop"], False) or hop["packets"] > 0
         return found
+
+    def _loser(self, direction: str) -> Mapping[str, Json] | None:
+        """The probe that was seen to be lost in a direction, where none arrived."""
+        if self.arrived(direction) is not False:
+            return None
+        answers = [probe for probe in self._asked("forward") if as_mapping(probe.get("lost")).get("what") == "replies"] if direction == "reverse" else []
+        own = [probe for probe in self._asked(direction) if as_mapping(probe.get("lost")).get("what") == "requests" and not self._proves_nothing(probe)]
+        return next(iter([*answers, *own]), None)
+
+    def lost(self, direction: str) -> Mapping[str, Json] | None:
+        """The hop that packets of a direction did not pass, and the last one that they did; None where that was not seen."""
+        loser = self._loser(direction)
+        return None if loser is None else as_mapping(loser.get("lost"))
+
+    def way(self, direction: str) -> list[Mapping[str, Json]]:
+        """What was seen at each hop of the packets that `lost` is about."""
+        loser = self._loser(direction) or {}
+        return list(loser.get("back" if as_mapping(loser.get("lost")).get("what") == "replies" else "hops") or [])
 
     def _asked(self, direction: str) -> list[Mapping[str, Json]]:
         """The probes that say something about the asked traffic; an echo proves nothing for a TCP port."""

@@ -114,6 +114,18 @@ def arrives(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     return Finding("flow.lost", fact, "not seen", evidence, (f"conntrack {sender}", f"conntrack {fact.node}"))
 
 
+def _proven(findings: list[Finding], diagnosis: Diagnosis) -> tuple[str, str, str, int | None] | None:
+    """(sender, receiver, how the packets are carried, port) where connection tracking, or packets that were seen on one NIC and not on the other, tell it."""
+    tracked = next((finding.fact for finding in findings if finding.check == "flow.lost"), None)
+    if tracked is not None:
+        return tracked.value["from"], tracked.node, tracked.value["kind"], tracked.value["port"]
+    for source, destination, _hops, how in both_ways(diagnosis.documents.cluster, diagnosis.question):
+        wire = f"wire:{source.node}:{destination.node}"
+        if any(finding.hint.get("hop") == wire for finding in findings):
+            return how.sender, how.receiver, how.kind, how.port
+    return None
+
+
 @cause(roots=("flow.lost", "probe.lost"))
 def network_drops(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """Everything on the nodes is right, and packets are lost between them. Where connection tracking proves it, it also tells in which direction."""
@@ -121,9 +133,8 @@ def network_drops(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
     how = carried(diagnosis.documents.cluster, question.source, question.destination)
     if how is None or question.source.kind != "pod":
         return
-    proven = next((finding.fact for finding in findings if finding.check == "flow.lost"), None)
-    sender, receiver, kind, port = (how.sender, how.receiver, how.kind, how.port) if proven is None else (
-        proven.value["from"], proven.node, proven.value["kind"], proven.value["port"])  # fmt: skip
+    proven = _proven(findings, diagnosis)
+    sender, receiver, kind, port = (how.sender, how.receiver, how.kind, how.port) if proven is None else proven
     ends = f"{sender} and {receiver}"
     if kind == "none":
         provider = diagnosis.documents.cluster.node(sender).provider

@@ -10,11 +10,12 @@ import typing as t
 
 from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
+from .._confront import agreement_fact
 from .._documents import Documents
 from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import NotCollected, family_of, parse_address, parse_network, tagged
+from .._json import NotCollected, as_mapping, family_of, parse_address, parse_network, tagged
 from .._path import delivery_fact, echo_from, fib_fact, service_facts, walk
 from .._question import Endpoint, Scope, aliens, pod_endpoint
 from .._topology import encapsulation, tunnel_device
@@ -203,10 +204,11 @@ def dns_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
 def probes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     if scope.audit:
         return
-    path = walk(cluster, scope.question)
-    for direction, hops, origin in (("forward", path.forward, scope.question.source), ("reverse", path.reverse, scope.question.destination)):
+    pair = scope.question.lead
+    path = walk(cluster, pair)
+    for direction, hops, origin in (("forward", path.forward, pair.source), ("reverse", path.reverse, pair.destination)):
         needs = tuple(fact for hop in hops for fact in hop.facts)
-        yield Fact("probe", origin.node or "", direction, value="seen at the far end", needs=needs)
+        yield Fact("probe", origin.node or "", direction, value="seen at the far end", needs=(*needs, agreement_fact(origin.node, direction)))
 
 
 @check("probe.lost", fact="probe")
@@ -223,6 +225,13 @@ def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
         raise NotCollected(f"the {fact.object} probe could not be watched: {next((p.get('reason') for p in mine if p.get('reason')), 'no reason given')}")
     sent = sum(int(p.get("sent") or 0) for p in mine)
     kinds = ", ".join(sorted({str(p.get("protocol")) for p in mine}))
+    lost = as_mapping(documents.evidence.lost(fact.object))
+    if lost.get("after"):
+        what = "answers" if lost.get("what") == "replies" else f"marked packets ({kinds})"
+        evidence = f"{what} from {fact.node} passed {lost['after']} and not {lost['hop']}"
+        places = {str(hop.get("hop")): str(hop.get("node")) for hop in documents.evidence.way(fact.object)}
+        captures = tuple(dict.fromkeys(f"capture {places.get(str(lost[name]))}" for name in ("after", "hop")))
+        return Finding("probe.lost", fact, "lost", evidence, captures, hint={"hop": lost["hop"]})
     return Finding("probe.lost", fact, "lost", f"{sent} marked packets ({kinds}) left {fact.node}, none was seen at the far end", ("probe",))
 
 
