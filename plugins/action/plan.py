@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _files, _plan, _run
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _approval, _files, _plan, _run, _trail
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
@@ -19,6 +20,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "report": {"type": "path", "required": True},
     "report_dir": {"type": "path", "default": "reports"},
     "approve": {"type": "str", "default": ""},
+    "auto_approve": {"type": "raw"},
     "delete_interface": {"type": "bool", "default": False},
     "at_once": {"type": "bool", "default": False},
 }
@@ -32,11 +34,13 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, variables)
         result["changed"] = False
         _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         asked = arguments["question"]
         try:
+            policy = _approval.Policy.of(arguments["auto_approve"])
             report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
             cluster = Cluster(_run.read_document(str(asked.get("cluster_file")), "podnet.doctor/cluster/1"))
             hosts = {str(k): str(v) for k, v in (asked.get("nodes") or {}).items()}
@@ -51,9 +55,27 @@ class ActionModule(ActionBase):
             msg = f"NOT APPROVED: the approval is for plan {approve}, but what is found now gives plan {plan['id']} ({path}); read it and approve that one"
             show(result, _plan_text.screen(plan), self._display)
             return {**result, "failed": True, "msg": msg, "plan_id": plan["id"], "plan_path": path}
+        objections = policy.objections(plan["actions"], datetime.datetime.now().astimezone())
+        how = "id" if approve else "" if objections else "policy"
+        if not plan["actions"]:
+            how, objections = "", []
         result.update(
-            plan_id=plan["id"], plan_path=path, actions=plan["actions"], refused=plan["refused"], approved=bool(approve) and approve == plan["id"],
-            outcome=report["verdict"]["outcome"],
+            plan_id=plan["id"], plan_path=path, actions=plan["actions"], refused=plan["refused"], approved=bool(how), approved_by=how, trail_path="",
+            objections=objections if policy.classes else [], outcome=report["verdict"]["outcome"],
         )  # fmt: skip
-        show(result, _plan_text.screen(plan, bool(self._task.check_mode)), self._display)
+        if plan["actions"] and not self._task.check_mode:
+            try:
+                result["trail_path"] = self._begin_trail(arguments["report_dir"], plan, report, how, variables)
+            except OSError as exc:
+                return {**result, "failed": True, "msg": f"the audit trail cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+        show(result, _plan_text.screen(plan, bool(self._task.check_mode), result["objections"], how), self._display)
         return result
+
+    @staticmethod
+    def _begin_trail(folder: str, plan: dict[str, t.Any], report: dict[str, t.Any], how: str, variables: dict[str, t.Any]) -> str:
+        path = _trail.new(folder, plan["id"])
+        who = _trail.who(variables)
+        _trail.append(path, "plan", by=who, plan=plan, report=report["id"], verdict=report["verdict"])
+        if how:
+            _trail.append(path, "approval", by={"how": how, **who})
+        return path

@@ -36,6 +36,12 @@ options:
     description: Id of the plan that somebody approved. The task fails if what is found now gives another plan.
     type: str
     default: ""
+  auto_approve:
+    description:
+      - What needs no further approval, a list of classes such as V([R1]), or a dictionary with C(classes), C(causes), C(not_causes), C(nodes), C(not_nodes)
+        (lists of names) and C(hours) (such as V(22:00-06:00), in the controller's time). A plan is approved if each of its steps is.
+      - R3 and R4 cannot be approved like this.
+    type: raw
   delete_interface:
     description: Take the whole interface of a stray address away instead of the address. That cannot be taken back.
     type: bool
@@ -70,9 +76,24 @@ plan_path:
   returned: success
   sample: reports/plan-9f400a60fa4c.json
 approved:
-  description: Whether O(approve) names this plan.
+  description: Whether O(approve) names this plan, or O(auto_approve) covers each of its steps.
   type: bool
   returned: success
+approved_by:
+  description: V(id), V(policy), or empty.
+  type: str
+  returned: success
+  sample: policy
+objections:
+  description: Why O(auto_approve) does not approve the plan, if it was given.
+  type: list
+  elements: str
+  returned: success
+trail_path:
+  description: The audit trail, which begins with the plan. Empty in check mode and where there is nothing to do.
+  type: str
+  returned: success
+  sample: reports/trail-9f400a60fa4c-20261121T230501Z-4711.jsonl
 actions:
   description: The steps, each with C(remedy), C(parameters), C(node), C(host), C(class), C(change), C(blast_radius), C(verify) and C(way_back).
   type: list

@@ -164,11 +164,11 @@ def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: st
 
 
 def silent(variables: Mapping[str, t.Any], hosts: Mapping[str, str], nodes: Iterable[str]) -> list[str]:
-    """The nodes of which no host gave an answer."""
+    """The nodes that were asked and gave no answer, and those that the inventory lacks. Who is left out by --limit or serial is not asked."""
     result = []
     for node in nodes:
-        answer = variables["hostvars"].raw_get(hosts[node]).get(ANSWERS[0]) if node in hosts else None
-        if not isinstance(answer, Mapping) or any(answer.get(word) for word in ("failed", "unreachable", "skipped")):
+        answer = variables["hostvars"].raw_get(hosts[node]).get(ANSWERS[0]) if node in hosts else {"failed": True}
+        if isinstance(answer, Mapping) and (answer.get("failed") or answer.get("unreachable")):
             result.append(node)
     return result
 

@@ -43,6 +43,23 @@ def plan_of(site):
     return json.loads(plans[-1].read_text())
 
 
+def trail_of(site):
+    trails = sorted((site.folder / "reports").glob("trail-*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(line) for line in trails[-1].read_text().splitlines()]
+
+
+def test_a_policy_approves_or_says_why_not(site, lab):
+    with broken(lab, "proxy_arp_or_forwarding_cleared.ip_forward") as fault:
+        refused = site.remediate(*ends(fault), podnet_auto_approve={"classes": ["R1"], "not_nodes": ["k8s01", "k8s02", "k8s03"]})
+        assert refused.code == 2 and "does not approve repairs on" in " ".join(refused.screen.split())
+        assert [event["event"] for event in trail_of(site)] == ["plan"]
+        approved = site.remediate(*ends(fault), podnet_auto_approve=["R1"])
+        assert approved.code == 0 and "OUTCOME  REPAIRED" in approved.screen, approved.screen
+        assert trail_of(site)[1]["by"]["how"] == "policy"
+        wrong = site.remediate(*ends(fault), podnet_auto_approve=["R3"])
+        assert "can be approved by nobody beforehand" in wrong.screen
+
+
 def test_the_incident_from_end_to_end(site, lab):
     with broken(lab, "node_ip_wrong_nic") as fault:
         checked = site.remediate(*ends(fault), "--check", "--diff")
@@ -71,6 +88,11 @@ def test_the_incident_from_end_to_end(site, lab):
         assert [report["verdict"]["outcome"] for report in approved.reports] == ["broken", "healthy"]
         assert lab.calico_pod("k8s02") == calico_node, "the monitor corrected the address, so nothing had to be restarted"
         assert "192.188.1.1" not in lab.run("k8s02", "ip", "addr")
+        assert "OUTCOME  REPAIRED" in approved.screen
+        events = trail_of(site)
+        assert [event["event"] for event in events] == ["plan", "approval", "step", "step", "outcome"]
+        assert events[1]["by"]["how"] == "id" and events[2]["results"]["change"]["changed"] is True
+        assert events[-1]["outcome"] == "repaired" and str(site.kubeconfig) not in json.dumps(events)
 
         again = site.remediate(*ends(fault), podnet_approve=plan["id"])
         assert again.code == 0

@@ -7,15 +7,33 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from ._phrases import count
+from .._trail import Came
+from ._phrases import count, listed
 from ._text import labelled
 
 Json = t.Any
 
 
-def screen(plan: Mapping[str, Json], check_mode: bool = False) -> list[str]:
+OUTCOMES = {
+    "repaired": "REPAIRED: the cause is gone, and packets were seen to cross",
+    "partly": "PARTLY: the cause of the plan is gone, but the path is not healthy",
+    "not repaired": "NOT REPAIRED",
+}
+
+
+def outcome(came: Came, report: Mapping[str, Json], report_path: str, trail: str) -> list[str]:
+    """What came of a plan."""
+    texts = [OUTCOMES[came.outcome] + (f": still found is {listed(came.left)}" if came.left else "")]
+    if came.others:
+        texts.append(f"now named: {listed(came.others)}")
+    if came.outcome != "repaired":
+        texts.append(f"next: ansible-playbook podnet.doctor.remediate -e report={report_path}")
+    return [*labelled("OUTCOME", texts), *labelled("TRAIL", [trail])]
+
+
+def screen(plan: Mapping[str, Json], check_mode: bool = False, objections: Sequence[str] = (), approved_by: str = "") -> list[str]:
     actions = plan["actions"]
     if not actions:
         lines = ["PLAN     nothing to do" + (" by itself" if plan["refused"] else "")]
@@ -41,4 +59,8 @@ def screen(plan: Mapping[str, Json], check_mode: bool = False) -> list[str]:
             lines += labelled("", [f"way back: {action['way_back']}"])
     for entry in plan["refused"]:
         lines += labelled("ADVICE", [f"{entry['reason']}"])
+    if approved_by == "policy":
+        lines += labelled("APPROVED", ["by the policy podnet_auto_approve"])
+    elif objections and not approved_by:
+        lines += labelled("POLICY", [f"does not approve this: {'; '.join(objections)}"])
     return lines

@@ -1,0 +1,64 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _trail
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
+
+ARGUMENTS: dict[str, t.Any] = {
+    "path": {"type": "path", "required": True},
+    "event": {"type": "str", "required": True, "choices": ["approval", "step", "outcome"]},
+    "step": {"type": "dict"},
+    "results": {"type": "dict", "default": {}},
+    "plan": {"type": "path"},
+    "report": {"type": "path"},
+}
+
+
+class ActionModule(ActionBase):
+    """Write down what a remediation did; at its end say what came of it."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, variables)
+        result["changed"] = False
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec=ARGUMENTS, required_if=[("event", "step", ["step"]), ("event", "outcome", ["plan", "report"])]
+        )
+        path, event = arguments["path"], arguments["event"]
+        try:
+            if event == "approval":
+                _trail.append(path, event, by={"how": "typed", **_trail.who(variables)})
+            elif event == "step":
+                step = {name: arguments["step"].get(name) for name in ("id", "cause", "remedy", "class", "node", "host", "object", "change", "way_back")}
+                _trail.append(path, event, step=step, results=_trail.told(arguments["results"]))
+            else:
+                return self._outcome(result, arguments)
+        except BadQuestion as exc:
+            return {**result, "failed": True, "msg": str(exc)}
+        except OSError as exc:
+            return {**result, "failed": True, "msg": f"the audit trail {path} cannot be written: {exc.strerror or exc}; nothing more is done without it"}
+        return result
+
+    def _outcome(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        plan = _run.read_document(arguments["plan"], "podnet.doctor/plan/1")
+        report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
+        came = _trail.came_of(plan, report)
+        _trail.append(arguments["path"], "outcome", outcome=came.outcome, left=came.left, others=came.others, report=report["id"], verdict=report["verdict"])
+        show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"]), self._display)
+        result["outcome"] = came.outcome
+        if came.outcome == "not repaired":
+            result.update(failed=True, msg=f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})")
+        return result

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to the collection: the audit trail of a remediation, one JSON object a line, each written before the next step begins.
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import json
+import os
+import pathlib
+import typing as t
+from collections.abc import Mapping
+
+from ._json import Json, as_mapping
+
+TOLD = ("changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "pod", "old_pod", "new_pod", "attempts")
+LAUNCHED_BY = {"awx": ("awx_user_name", "awx_job_id"), "tower": ("tower_user_name", "tower_job_id")}
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new(folder: str, plan_id: str) -> str:
+    """The path of a new trail."""
+    moment = now().replace("-", "").replace(":", "")
+    return str(pathlib.Path(folder).expanduser() / f"trail-{plan_id}-{moment}-{os.getpid()}.jsonl")
+
+
+def append(path: str, event: str, **data: Json) -> None:
+    """One line more, on the disk when this returns. Readable by its owner only. Errors: OSError."""
+    line = json.dumps({"at": now(), "event": event, **data}, sort_keys=False, default=str)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def who(variables: Mapping[str, t.Any]) -> dict[str, Json]:
+    """Who runs this: the user of AWX and the job, or the one of the controller."""
+    for where, (user, job) in LAUNCHED_BY.items():
+        if isinstance(variables.get(user), str):
+            return {"where": where, "user": str(variables[user]), "job": variables.get(job)}
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in many containers
+        name = f"uid {os.getuid()}"
+    return {"where": "terminal", "user": name}
+
+
+def told(results: Mapping[str, Json]) -> dict[str, Json]:
+    """Of each task's result what an auditor needs; a result may hold much more."""
+    found = {}
+    for name, result in results.items():
+        kept = {key: as_mapping(result)[key] for key in TOLD if as_mapping(result).get(key) not in (None, "", [], {})}
+        if kept and not kept.get("skipped"):
+            found[name] = kept
+    return found
+
+
+class Came(t.NamedTuple):
+    """What came of a remediation: repaired, partly or not repaired; and the causes that are left, of the plan and others."""
+
+    outcome: str
+    left: list[str]
+    others: list[str]
+
+
+def came_of(plan: Mapping[str, Json], report: Mapping[str, Json]) -> Came:
+    """plan: as carried out; report: of the diagnosis after it."""
+
+    def key(cause: Mapping[str, Json], name: str) -> str:
+        return f"{cause[name]} on {cause['node']}" if cause["node"] else str(cause[name])
+
+    planned = {key(action, "cause") for action in plan["actions"]}
+    now_named = [key(cause, "id") for cause in report["verdict"]["causes"] if cause.get("affects_path", True)]
+    left = [name for name in now_named if name in planned]
+    others = [name for name in now_named if name not in planned]
+    outcome = "not repaired" if left else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
+    return Came(outcome, left, others)

@@ -1,0 +1,54 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _trail
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
+
+PLAN = {"actions": [{"cause": "a", "node": "n1"}]}
+
+
+def test_each_event_is_a_line_that_only_the_owner_reads(tmp_path):
+    path = _trail.new(str(tmp_path), "0123456789ab")
+    _trail.append(path, "plan", plan=PLAN)
+    _trail.append(path, "step", results={"text": "two\nlines"})
+    with open(path, encoding="utf-8") as stream:
+        events = [json.loads(line) for line in stream]
+    assert [event["event"] for event in events] == ["plan", "step"] and all(event["at"].endswith("Z") for event in events)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_who_it_was():
+    assert _trail.who({"awx_user_name": "ann", "awx_job_id": 7}) == {"where": "awx", "user": "ann", "job": 7}
+    assert _trail.who({})["where"] == "terminal" and _trail.who({})["user"]
+
+
+def test_a_result_is_told_without_what_it_may_hold_besides():
+    results = {"change": {"changed": True, "before": "x", "after": "", "invocation": {"module_args": {"kubeconfig": "secret"}}}, "restart": {"skipped": True}}
+    assert _trail.told(results) == {"change": {"changed": True, "before": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "causes", "came", "says"),
+    [
+        ("healthy", [], ("repaired", [], []), "REPAIRED"),
+        ("broken", [{"id": "a", "node": "n1"}], ("not repaired", ["a on n1"], []), "NOT REPAIRED: still found is a on n1"),
+        ("broken", [{"id": "b", "node": "n2"}], ("partly", [], ["b on n2"]), "now named: b on n2"),
+        ("unknown", [], ("partly", [], []), "PARTLY"),
+        ("healthy", [{"id": "b", "node": "n2", "affects_path": False}], ("repaired", [], []), "REPAIRED"),
+    ],
+)
+def test_what_came_of_it(outcome, causes, came, says):
+    report = {"verdict": {"outcome": outcome, "causes": causes}}
+    assert tuple(_trail.came_of(PLAN, report)) == came
+    lines = _plan_text.outcome(_trail.Came(*came), report, "reports/x.json", "reports/trail.jsonl")
+    assert says in " ".join(lines)
+    assert any("remediate -e report=reports/x.json" in " ".join(lines) for _once in (0,)) is (came[0] != "repaired")
