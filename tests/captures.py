@@ -28,7 +28,7 @@ from ansible_collections.podnet.doctor.tests.unit import recorded  # noqa: E402
 # The ground: everything between two pods' interfaces, packet filters, policy and Services. The rest (DNS, MTU, IPAM) must not be misnamed.
 GROUND = {
     f"F{number:02d}"
-    for number in (1, 2, 3, 4, 6, 7, 8, 10, 12, 13, *range(15, 42), *range(43, 55), 58, 60, 61, 65, 69, 70, 71, *range(74, 79))
+    for number in (1, 2, 3, 4, 6, 7, 8, 10, 12, 13, *range(15, 42), *range(43, 55), 58, 60, 61, 62, 63, 65, 69, 70, 71, *range(74, 79))
 }  # fmt: skip
 # what was done to a Service has no number
 SERVICES = {

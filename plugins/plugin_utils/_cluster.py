@@ -223,6 +223,7 @@ class Block:
     cidr: IPNetwork
     node: str | None  # owner, from the block's affinity "host:NODE"
     allocated: frozenset[str]
+    told: bool = True  # whether it says what it has given out
 
 
 @dataclass
@@ -339,7 +340,7 @@ class Cluster:
                 affinity = str(spec.get("affinity") or "")
                 slots = as_list(spec.get("allocations"))
                 taken = frozenset(str(cidr[i]) for i, slot in enumerate(slots) if slot is not None and i < cidr.num_addresses)
-                result.append(Block(cidr, affinity[5:] if affinity.startswith("host:") else None, taken))
+                result.append(Block(cidr, affinity[5:] if affinity.startswith("host:") else None, taken, bool(slots)))
             return result
 
         return self.once("blocks", read)

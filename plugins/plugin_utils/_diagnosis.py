@@ -184,7 +184,9 @@ class Diagnosis:
         found = _together(found) if self.question.asked is not None else found
         absorbed = {finding.id for cause in found for finding in cause.also}
         found = [cause for cause in found if not all(root.id in absorbed for root in cause.roots) and not self._may_follow(cause)]
-        return sorted(found, key=lambda c: (not self.affects_path(c), self.severity(c) == "latent", -len(self.explained_by(c)), c.node, c.id))
+        asked = self.scope.labels
+        return sorted(found, key=lambda c: (not self.affects_path(c), self.severity(c) == "latent", -len(self.explained_by(c)), asked.isdisjoint(c.objects),
+                                            c.node, c.id))  # fmt: skip
 
     def _may_follow(self, cause: Cause) -> bool:
         """Whether what each of its roots needs was left unread in part, and may be what is wrong in the first place."""

@@ -133,6 +133,7 @@ def node_document(name: str) -> dict[str, Json]:
             }
         },
         "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": "*filter\n:INPUT ACCEPT [9:9]\nCOMMIT\n"}], "nft": []},
+        "counters": {"nf_conntrack": {"count": 12, "max": 65536}},
         "calico": {"felix": {"running": True}, "bird": {"running": True}},
         "sandboxes": [
             {

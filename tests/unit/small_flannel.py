@@ -101,6 +101,7 @@ def node_document(name: str, backend: str = "vxlan") -> dict[str, Json]:
         "schema": "podnet.doctor/node/1", "host": name, "node": name, "seconds": 0.1, "identity": {"hostname": name}, "links": links, "addresses": addresses,
         "routes": routes, "rules": [], "neighbours": neighbours, "fdb": fdb, "sysctls": {"net/ipv4/ip_forward": "1"},
         "netfilter": {"iptables": [{"backend": "nft", "family": "inet", "text": forward("ACCEPT")}], "nft": []},
+        "counters": {"nf_conntrack": None},
         "conntrack": {"pairs": [[one, two] for _node, one in PODS.values() for _other, two in PODS.values()], "entries": [], "left_out": 0},
         "flannel": {"flanneld": {"running": True}, "subnet_env": env, "host_local": []}, "sandboxes": sandboxes, "lookups": lookups,
     }  # fmt: skip

@@ -34,7 +34,7 @@ def vxlan(document):
         name = entry["metadata"]["name"]
         entry["metadata"]["annotations"].update({"projectcalico.org/IPv4VXLANTunnelAddr": VTEP[name], "projectcalico.org/VXLANTunnelMACAddr": MAC[name]})
     for block in document["ipamblocks"]:
-        block["spec"]["allocations"] = [0]
+        block["spec"]["allocations"] = [0, *[None] * 4, 0, None, 0]  # the tunnel, and the pods of both nodes
 
 
 def device(name):

@@ -1,0 +1,38 @@
+"""Faults of connection tracking."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.cluster import Lab
+from lab.errors import LabError
+from lab.faults import FELIX, fault
+from lab.faults.policy import enforced
+
+NODE = "k8s01"
+LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # one for the whole kernel, while each network namespace counts by itself
+MOST = 300_000  # entries that are made for it
+
+
+def _connections(count: int) -> str:
+    """Answered ones, which the kernel does not throw away to make room."""
+    rest = "-t 600 -u SEEN_REPLY,ASSURED"
+    return "".join(f"-I -p udp -s 198.18.{number >> 8 & 255}.{number & 255} -d 198.19.0.{number >> 16} --sport 1 --dport 2 {rest}\n" for number in range(count))
+
+
+@fault("conntrack_full", number="F55", node=NODE, breaks="conntrack.full", modes=FELIX, question=("shop/web-2", "shop/web-0", 8080), works=True)
+def full(lab: Lab) -> Iterator[None]:
+    """Nearly as many connections as the kernel tracks are open on k8s01. With all of them SSH would be dropped, too."""
+    limit = int(LIMIT.read_text(encoding="ascii"))
+    if limit > MOST:
+        raise LabError(f"the kernel tracks {limit} connections, and the lab makes {MOST} at most")
+    with enforced(lab, [NODE]):
+        command = [*lab.enter(NODE), "conntrack", "-R", "/dev/stdin"]
+        done = subprocess.run(command, input=_connections(limit * 97 // 100), capture_output=True, text=True, check=False)
+        count = int(lab.run(NODE, "cat", "/proc/sys/net/netfilter/nf_conntrack_count"))
+        if count < limit * 96 // 100:
+            raise LabError(f"{count} of {limit} connections were made; conntrack: {done.stderr.strip()[-300:]}")
+        yield
+        lab.run(NODE, "conntrack", "-D", "-p", "udp", "-s", "198.18.0.0/16", check=False)

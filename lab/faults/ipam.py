@@ -1,0 +1,39 @@
+"""Faults of IPAM's books: no traffic suffers of them yet."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from lab.api import calico, seed
+from lab.cluster import Lab
+from lab.faults import CALICO, fault
+
+POD, NODE = "shop/web-1", "k8s02"
+QUESTION = ("shop/web-0", POD, 8080)
+GONE = "ops/gone-x2x9v"
+LEAKED = 60  # of the 64 addresses of a block
+
+
+@fault("used_not_allocated", number="F62", node=NODE, breaks="ipam.address.unallocated", objects=(POD,), modes=CALICO, question=QUESTION, works=True)
+def released(lab: Lab) -> Iterator[None]:
+    """Somebody has released the address of a running pod."""
+    host, pod = lab.node(NODE), lab.pod(POD)
+    spec = calico.block_spec(lab.description, host, host.block)
+    spec["allocations"][int(ipaddress.ip_address(pod.address)) - int(ipaddress.ip_network(host.block)[0])] = None
+    lab.client.patch("ipamblocks", calico.cidr_name(host.block), {"spec": spec})
+    yield
+    seed.write_ipam(lab.client, lab.description, NODE)
+
+
+@fault("leaked_ips", number="F63", node=NODE, breaks="ipam.leaked", modes=CALICO, question=QUESTION, works=True)
+def leaked(lab: Lab) -> Iterator[None]:
+    """A pod was deleted while its node was off, and IPAM still keeps an address for it."""
+    host = lab.node(NODE)
+    spec = calico.block_spec(lab.description, host, host.block)
+    namespace, name = GONE.split("/")
+    spec["allocations"][LEAKED] = len(spec["attributes"])
+    spec["attributes"].append({"handle_id": "k8s-pod-network.gone", "secondary": {"namespace": namespace, "node": NODE, "pod": name}})
+    lab.client.patch("ipamblocks", calico.cidr_name(host.block), {"spec": spec})
+    yield
+    seed.write_ipam(lab.client, lab.description, NODE)
