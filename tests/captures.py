@@ -30,11 +30,11 @@ GROUND = {
     f"F{number:02d}"
     for number in (1, 2, 3, 4, 6, 7, 8, 10, 12, 13, *range(15, 42), *range(43, 55), 58, 60, 61, 62, 63, 65, 69, 70, 71, *range(74, 79))
 }  # fmt: skip
-# what was done to a Service has no number
+# what was done to a Service or to DNS has no number
 SERVICES = {
     "bgp-x-kube-proxy-rules-missing": "kube_proxy_rules_missing", "dns-x-kube-proxy-rules-missing": "kube_proxy_rules_missing",
     "bgp-x-service-without-endpoints": "service_without_endpoints", "dns-x-no-ready-endpoints": "service_without_endpoints",
-    "bgp-x-service-wrong-targetport": "service_target_port_wrong",
+    "bgp-x-service-wrong-targetport": "service_target_port_wrong", "dns-x-upstream-dead": "dns_upstream_dead",
 }  # fmt: skip
 PAIR = {"F03", "F04", "F07", "F08", "F10", "F12", "F13", "F15", "F16", "F58", "F60"}  # of them, what only the question about a pair can show
 

@@ -89,6 +89,8 @@ def _pieces(text: t.Any) -> tuple[str, tuple[str, ...]] | None:
         if address is None and len(labels) > 2 and labels[2] == "svc":  # name.namespace.svc.cluster.local
             return "svc", (labels[1], labels[0])
         return ("address", (address,)) if address else None
+    if len(words) == 2 and words[0] == "dns":  # a name, asked of the cluster's DNS
+        return "svc", ("kube-system", "kube-dns")
     if len(words) == 2 and words[0] == "node":
         return "node", (words[1],)
     if len(words) == 3 and words[0] in ("svc", "service"):

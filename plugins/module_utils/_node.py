@@ -21,6 +21,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _cni,
     _conntrack,
     _counters,
+    _dns,
     _flannel,
     _links,
     _lookups,
@@ -58,6 +59,7 @@ SECTIONS = (
     "counters",
     "cni",
     "reachability",
+    "dns",
 )
 
 
@@ -83,6 +85,7 @@ class Question(t.NamedTuple):
     pods: t.Sequence[dict[str, t.Any]] = ()
     flows: t.Sequence[dict[str, t.Any]] = ()
     reachability: t.Sequence[dict[str, t.Any]] = ()
+    dns: t.Sequence[dict[str, t.Any]] = ()
     bird_socket: str | None = None
     timeout: float = 15.0
 
@@ -179,6 +182,17 @@ class Collector(Places):
             processes = None
         return _bird_socket.read(family, self.deadline, processes, self.question.bird_socket)
 
+    def names(self, asked: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What a pod, or the node itself, gets from DNS."""
+        try:
+            path = self.place(asked)
+            name = asked.get("netns_of")
+            sandbox = self.sandbox_of({"uid": name, "ifname": name, "container_id": name, "ip": name}) if name else None
+            pids = [os.getpid()] if path is None else list(reversed((sandbox or {}).get("pids") or []))  # the last ones are the program's own
+            return _dns.read_one(asked, path, pids, self.deadline)
+        except Exception as error:  # noqa: BLE001 - one pod's trouble is that pod's answer
+            return {"netns_of": asked.get("netns_of"), "error": sentence(error)}
+
     def _carrier_changes(self) -> dict[int, int]:
         if "links" not in self.question.sections:
             return {}
@@ -206,6 +220,7 @@ class Collector(Places):
             "bird.ipv6": lambda: self.bird("ipv6"),
             "netfilter": lambda: _netfilter.read(deadline, self._addresses()),
             "reachability": lambda: _reachability.read(list(question.reachability), self.place, deadline),
+            "dns": lambda: [self.names(asked) for asked in question.dns],
         }
         in_turn: dict[str, Section] = {
             "identity": identity,

@@ -25,6 +25,12 @@ TARGETS: dict[str, t.Any] = {
     "timeout": {"type": "float"},
     "netns_of": {"type": "str"},
 }
+LOOKUPS: dict[str, t.Any] = {
+    "netns_of": {"type": "str"},
+    "name": {"type": "str", "default": ""},
+    "servers": {"type": "list", "elements": "str", "default": []},
+    "family": {"type": "str", "choices": ["inet", "inet6"], "default": "inet"},
+}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "gather_subset": {"type": "list", "elements": "str", "default": ["all"]},
     "node": {"type": "str"},
@@ -32,6 +38,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "pods": {"type": "list", "elements": "dict", "default": [], "options": PODS},
     "flows": {"type": "list", "elements": "dict", "default": [], "options": FLOWS},
     "reachability": {"type": "list", "elements": "dict", "default": [], "options": TARGETS},
+    "dns": {"type": "list", "elements": "dict", "default": [], "options": LOOKUPS},
     "asked": {"type": "path"},
     "expect": {"type": "str"},
     "bird_socket": {"type": "path"},
@@ -58,6 +65,7 @@ def run(module: AnsibleModule) -> None:
         pods=options["pods"],
         flows=options["flows"],
         reachability=options["reachability"],
+        dns=options["dns"],
         bird_socket=options["bird_socket"],
         timeout=options["timeout"],
     )

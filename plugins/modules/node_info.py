@@ -32,7 +32,7 @@ options:
     description:
       - The sections to read. V(all) is every section, a section with V(!) before its name is left out.
       - The sections are V(identity), V(links), V(addresses), V(routes), V(rules), V(neighbours), V(fdb), V(sysctls), V(bird),
-        V(calico), V(flannel), V(netfilter), V(conntrack), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), and V(reachability).
+        V(calico), V(flannel), V(netfilter), V(conntrack), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), V(reachability), and V(dns).
     type: list
     elements: str
     default: [all]
@@ -121,6 +121,31 @@ options:
       netns_of:
         description: Try from inside of this pod; see O(flows[].netns_of).
         type: str
+  dns:
+    description:
+      - What is to be asked of DNS, each with a bounded number of queries, by UDP and TCP. The servers of the pod's own C(resolv.conf) are asked for the
+        Service that every cluster has (C(kubernetes.default.svc)), and O(dns[].name) through its search list.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      netns_of:
+        description: Ask from inside of this pod; see O(flows[].netns_of). Without it the node itself asks.
+        type: str
+      name:
+        description: The name to look up. Without it, none but the cluster's own.
+        type: str
+        default: ""
+      servers:
+        description: More servers that are asked for the cluster's own name.
+        type: list
+        elements: str
+        default: []
+      family:
+        description: Whether an IPv4 or an IPv6 address is asked for.
+        type: str
+        choices: [inet, inet6]
+        default: inet
   asked:
     description:
       - A folder on the controller with the options of each host, written by M(podnet.doctor.question). The action reads them, so that a long list does

@@ -34,6 +34,7 @@ options:
   destination:
     description:
       - Where it goes, V(namespace/name) of a pod, V(node/name), any address, or a Service.
+      - V(dns/name), or a name with a dot that is none of these, is asked of the cluster's DNS.
       - A Service is V(svc/namespace/name), its ClusterIP, or its DNS name V(name.namespace.svc) with whatever domain follows. Its port may be left out where it
         has one only. The ways to at most five of its ready endpoints are looked at.
       - The port may follow, as in V(shop/api-0:8080) or V(kube-system/coredns-x2x9v:53/udp). (C(-e port=) works too, but there Ansible warns

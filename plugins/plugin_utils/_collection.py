@@ -36,13 +36,15 @@ class Wanted:
     flows: list[dict[str, Json]] = field(default_factory=list)
     pods: list[dict[str, Json]] = field(default_factory=list)
     reachability: list[dict[str, Json]] = field(default_factory=list)
+    dns: list[dict[str, Json]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Json]:
-        return {"node": self.node, "subset": list(self.subset), "flows": self.flows, "pods": self.pods, "reachability": self.reachability, "why": self.why}
+        return {"node": self.node, "subset": list(self.subset), "flows": self.flows, "pods": self.pods, "reachability": self.reachability, "why": self.why,
+                **({"dns": self.dns} if self.dns else {})}  # fmt: skip
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Wanted:
-        return cls(raw["node"], tuple(raw["subset"]), raw["why"], raw["flows"], raw["pods"], raw["reachability"])
+        return cls(raw["node"], tuple(raw["subset"]), raw["why"], raw["flows"], raw["pods"], raw["reachability"], list(raw.get("dns") or []))
 
 
 def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> list[Wanted]:
@@ -52,8 +54,18 @@ def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> lis
     wave = [Wanted(node, subset, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
     for wanted in wave:
         if probe and question.asked is not None and wanted.node == question.source.node:
-            wanted.reachability = _knocks(question)
+            wanted.reachability, wanted.dns = _knocks(question), _names(question)
     return wave
+
+
+def _names(question: Question) -> list[dict[str, Json]]:
+    """What the source asks of the cluster's DNS, of the Service and of each endpoint that is looked at."""
+    if question.asked is None or not question.asked.dns:
+        return []
+    source = question.source
+    servers = [question.destination.address, *(way.destination.address for way in question.ways)]
+    inside: dict[str, Json] = {"netns_of": echo_from(source)} if source.kind == "pod" else {}
+    return [{"name": question.asked.name, "servers": servers, "family": "inet6" if ":" in source.address else "inet", **inside}]
 
 
 def _knocks(question: Question) -> list[dict[str, Json]]:

@@ -30,7 +30,8 @@ from ._topology import BGP_PORT, families, peer_addresses
 SCHEMA = "podnet.doctor/report/1"
 # that these were not looked at is the rule: they say nothing of what was meant to be seen
 # the packet's way rests on them at no certain hop
-ALWAYS = ("probe", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer")
+ALWAYS = ("probe", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer",
+          "dns.answer", "dns.name")
 UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
@@ -247,7 +248,7 @@ class Diagnosis:
             return "broken"
         if any(self._critical(fact) for fact in self.facts if fact.kind in ALWAYS and fact.kind != "probe"):
             return "broken"
-        if all(directions.values()) and (self.question.asked is None or self._answered):
+        if (all(directions.values()) or self._resolved) and (self.question.asked is None or self._answered):
             return "healthy"
         if any(map(self._blocked, self.paths)):
             return "broken"
@@ -256,8 +257,15 @@ class Diagnosis:
     @property
     def _answered(self) -> bool:
         """Whether the Service, and each endpoint that was looked at, answered."""
-        tried = [verdict for fact_id, verdict in self.judged.items() if fact_id.kind == "service.answer"]
-        return bool(tried) and all(verdict.outcome == "ok" for verdict in tried)
+        tried = [verdict for fact_id, verdict in self.judged.items() if fact_id.kind in ("service.answer", "dns.answer", "dns.name")]
+        compared = [verdict for verdict in tried if verdict.outcome != "not_applicable"]
+        return bool(compared) and all(verdict.outcome == "ok" for verdict in compared)
+
+    @property
+    def _resolved(self) -> bool:
+        """Whether DNS is asked for, and every server answered by the asked protocol: packets that were seen to cross."""
+        mine = [verdict for fact_id, verdict in self.judged.items() if fact_id.kind == "dns.answer" and fact_id.object.endswith(f" {self.question.protocol}")]
+        return bool(mine) and all(verdict.outcome == "ok" for verdict in mine)
 
     @cached_property
     def summary(self) -> str:
@@ -269,7 +277,8 @@ class Diagnosis:
         if self.outcome == "healthy":
             seen = all(self.documents.evidence.arrived(d) for d in ("forward", "reverse"))
             crossed = "marked packets crossed both ways" + (", it and its endpoints answered" if self.question.asked is not None else "")
-            text = crossed if seen else "every hop of both directions is as it must be"
+            crossed = crossed if seen else "every server answered" if self._resolved else ""
+            text = crossed or "every hop of both directions is as it must be"
             return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
         if self.outcome == "unknown":
             reasons = list(dict.fromkeys(entry["reason"].removeprefix(f"{entry['node']}: ") for entry in self.not_checked()))
@@ -425,6 +434,8 @@ class Diagnosis:
         """One endpoint of a Service. answered: whether a connection to it was, null where none was tried."""
         mine = {fact for hop in path.forward + path.reverse for fact in hop.facts}
         answer = self.judged.get(answer_fact(way))
+        if answer is None or answer.outcome == "not_applicable":
+            answer = self.judged.get(FactId("dns.answer", str(way.source.node), f"{way.destination.address} {way.protocol}"))
         tried = answer.outcome if answer is not None else ""
         return {
             "destination": way.destination.to_json(), "port": way.port, "outcome": "broken" if self._blocked(path) or tried == "finding" else

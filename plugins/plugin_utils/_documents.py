@@ -30,6 +30,7 @@ SHAPES: Mapping[str, Shape] = {
     "sandboxes": {"ifname": str, "ifnames": list, "pod_uid": str, "network": dict},
     "lookups": {"dst": str, "src": str, "iif": str, "route": dict},
     "reachability": {"dst": str, "port": int, "outcome": str, "error": str},
+    "dns": {"netns_of": str, "error": str, "resolver": dict, "queries": list, "search": list},
 }
 PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
 PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "hops": list,

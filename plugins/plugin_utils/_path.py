@@ -78,6 +78,12 @@ def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
     return FactId("fib", local, f"{source.address}>{destination.address}")
 
 
+def hop_facts(cluster: Cluster, question: Question) -> tuple[FactId, ...]:
+    """What the hops of both directions rest on."""
+    path = walk(cluster, question)
+    return tuple(fact for hop in path.forward + path.reverse for fact in hop.facts)
+
+
 def service_fact(kind: t.Literal["endpoints", "port", "rules"], whole: Question) -> FactId:
     """What holds for a Service as it is asked for; its rules are those of the source's node."""
     key = whole.asked.key if whole.asked is not None else ""

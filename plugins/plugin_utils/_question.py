@@ -62,13 +62,17 @@ class Asked:
     headless: bool = False
     notes: tuple[str, ...] = ()
     left_out: int = 0
+    dns: bool = False  # it is DNS that is asked for
+    name: str = ""  # what DNS is asked for, beside the cluster's own
 
     def to_json(self) -> dict[str, Json]:
-        return {"key": self.key, "headless": self.headless, "notes": list(self.notes), "left_out": self.left_out}
+        shape: dict[str, Json] = {"key": self.key, "headless": self.headless, "notes": list(self.notes), "left_out": self.left_out}
+        return {**shape, "dns": True, "name": self.name} if self.dns else shape
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Asked:
-        return cls(str(raw["key"]), bool(raw["headless"]), tuple(str(note) for note in raw["notes"]), int(raw["left_out"]))
+        notes = tuple(str(note) for note in raw["notes"])
+        return cls(str(raw["key"]), bool(raw["headless"]), notes, int(raw["left_out"]), bool(raw.get("dns")), str(raw.get("name") or ""))
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,11 @@ def ask(wave: Iterable[Wanted], hosts: Mapping[str, str]) -> dict[str, dict[str,
     return {
         hosts[wanted.node]: {
             "node": wanted.node,
-            "gather_subset": list(wanted.subset) + (["reachability"] if wanted.reachability else []),
+            "gather_subset": list(wanted.subset) + (["reachability"] if wanted.reachability else []) + (["dns"] if wanted.dns else []),
             "flows": wanted.flows,
             "pods": wanted.pods,
             "reachability": wanted.reachability,
+            "dns": wanted.dns,
         }
         for wanted in wave
         if wanted.node in hosts

@@ -20,6 +20,8 @@ from ._policy_services import Backend, ServicePort, resolve_service
 from ._question import Asked, BadQuestion, Endpoint, Question, pod_endpoint, resolve_endpoint
 
 MOST_WAYS = 5  # endpoints whose way is looked at
+DNS_PORT = 53
+_NAME = r"(?=.*[A-Za-z])[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _NAMED = (
     re.compile(rf"^(?:svc|service)/(?P<namespace>{_LABEL})/(?P<name>{_LABEL})(?::(?P<port>[a-z0-9-]+))?$"),
@@ -51,19 +53,46 @@ def addresses_of(raw: Mapping[str, Json]) -> tuple[str, ...]:
 
 def resolve(cluster: Cluster, source: str, destination: str, protocol: str | None, port: Json) -> Question:
     """As _question.resolve, and what names a Service. Errors: BadQuestion, one sentence."""
-    named = service_named(destination)
+    named, name = service_named(destination), dns_name(destination)
     address = str(parse_address(destination.strip()) or "")
     try:
         if named is None and address:
             key = next((key for key, raw in services(cluster).items() if address in addresses_of(raw)), None)
             named = (key, "") if key is not None else None
+        if named is None and name:
+            return _about_name(cluster, source, destination.strip(), name, protocol, port)
         if named is None:
             return _question.resolve(cluster, source, destination, protocol, port)
         return _about(cluster, source, destination.strip(), named, protocol, port)
     except NotCollected as exc:
+        if name:
+            raise BadQuestion(f"DNS cannot be asked for {name}, because the Kubernetes API did not tell: {exc.reason}") from exc
         if named is None:  # an address that may or may not be a Service's: the ways of a plain one
             return _question.resolve(cluster, source, destination, protocol, port)
         raise BadQuestion(f"the Service {named[0]} cannot be resolved, because the Kubernetes API did not tell: {exc.reason}") from exc
+
+
+def dns_name(destination: str) -> str:
+    """The name in `dns/name`, or a plain name with a dot, which is no address and no Service; else ""."""
+    kind, _slash, name = destination.strip().partition("/")
+    if kind == "dns" and re.fullmatch(_NAME, name):
+        return name
+    return kind if not name and "." in kind.strip(".") and re.fullmatch(_NAME, kind) and parse_address(kind) is None and service_named(kind) is None else ""
+
+
+def _about_name(cluster: Cluster, source: str, asked: str, name: str, protocol: str | None, port: Json) -> Question:
+    """A question about the cluster's DNS."""
+    if port not in (None, "", 53, "53"):
+        raise BadQuestion(f"destination: {name} is a name that DNS is asked for, and DNS has port 53; ask for the address of {name} to go to port {port}")
+    found = [key for key, raw in services(cluster).items() if _is_dns(raw)]
+    if not found:
+        raise BadQuestion("destination: the Kubernetes API knows no Service with the label k8s-app=kube-dns, so it is not told whom pods ask for names")
+    question = _about(cluster, source, asked, (found[0], ""), protocol or "udp", 53)
+    return replace(question, asked=replace(t.cast("Asked", question.asked), dns=True, name=name))
+
+
+def _is_dns(raw: Mapping[str, Json]) -> bool:
+    return as_mapping(as_mapping(raw.get("metadata")).get("labels")).get("k8s-app") == "kube-dns"
 
 
 def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], protocol: str | None, port: Json) -> Question:
@@ -92,7 +121,8 @@ def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], pr
     ways = tuple(Question(origin, _end(cluster, backend), chosen, backend.port) for backend in sampled)
     ways = tuple(way for way in ways if way.destination.address != origin.address) or ways
     notes = _notes(cluster, key, raw, len(backends) - len(sampled))
-    return Question(origin, service, chosen, number, Asked(key, not common, tuple(notes), len(backends) - len(sampled)), ways)
+    about = Asked(key, not common, tuple(notes), len(backends) - len(sampled), dns=_is_dns(raw) and number == DNS_PORT)
+    return Question(origin, service, chosen, number, about, ways)
 
 
 def port_entry(raw: Mapping[str, Json], protocol: str, port: int | None) -> Mapping[str, Json]:

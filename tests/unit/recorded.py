@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _flannel, _iproute, _ipset, _kube_cluster, _kube_fields, _netfilter, _sysctls
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _dns, _flannel, _iproute, _ipset, _kube_cluster, _kube_fields, _netfilter, _sysctls
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _rebuild
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
@@ -238,7 +238,34 @@ def node_in(base: pathlib.Path, node_name: str) -> dict[str, Json]:
             index = next((link.get("link_index") for link in network["links"] if link["ifname"] == "eth0"), None)
             document["sandboxes"].append({"container_id": sandbox.get("sandbox_id"), "pod_uid": uids.get(pod.name), "ifname": by_index.get(index),
                                           "network": network})  # fmt: skip
+    if any((base / "pods").glob("*/dns.txt")):
+        document["dns"] = names_asked(base, node_name)
     return document
+
+
+def names_asked(base: pathlib.Path, node_name: str) -> list[dict[str, Json]]:
+    """The section dns of the node document, from what dig printed in the pods of a node."""
+    found = []
+    for pod in sorted((base / "pods").glob("*")):
+        sandbox = read_json(pod / "sandbox.json", {})
+        if sandbox.get("node") != node_name or not (pod / "dns.txt").is_file():
+            continue
+        objects = read_json(base / "api" / "pods.json", {"items": []})["items"]
+        uid = next((one["metadata"]["uid"] for one in objects if f"{one['metadata']['namespace']}_{one['metadata']['name']}" == pod.name), None)
+        queries: list[dict[str, Json]] = []
+        search: list[dict[str, Json]] = []
+        for words, said in re.findall(r"^\$ dig ((?:\+\S+ )*@\S+ \S+ A)\n(.*?)(?=^\$ |\Z)", text(pod / "dns.txt"), re.M | re.S):
+            *options, server, asked_for, _kind = words.split()
+            if {"+search", "+short"} & set(options):
+                continue
+            status = re.search(r"status: (\w+)", said)
+            outcome = "answered" if status else "refused" if "refused" in said else "unreachable" if "unreachable" in said else "timeout"
+            answer = {"rcode": status[1], "addresses": re.findall(r"\sIN\s+A\s+(\S+)", said)} if status else {}
+            query = {"server": server[1:], "protocol": "tcp" if "+tcp" in options else "udp", "name": asked_for, "outcome": outcome, **answer, "seconds": 0.0}
+            (queries if asked_for.startswith("kubernetes.default.") else search).append(query)
+        found.append({"netns_of": uid, "name": search[0]["name"] if search else "", "control": "kubernetes.default.svc.cluster.local",
+                      "resolver": _dns.resolver(text(pod / "resolv.conf")), "queries": queries, "search": search})  # fmt: skip
+    return found
 
 
 def documents(name: str) -> Json:
@@ -281,7 +308,8 @@ def question(name: str, known: Cluster) -> Question:
     if symptom.get("source"):
         target, address = symptom.get("destination") or symptom["destination_ip"], str(symptom.get("destination_ip"))
         if target.startswith("Service/"):
-            return resolve(known, symptom["source"], target.replace("Service/", "svc/", 1), *_service(symptom))
+            outside = symptom.get("query") and not str(symptom["query"]).endswith(".cluster.local")
+            return resolve(known, symptom["source"], f"dns/{symptom['query']}" if outside else target.replace("Service/", "svc/", 1), *_service(symptom))
         return resolve(known, symptom["source"], address if ":" in address and ":" not in target else target, *_service(symptom))
     crossed = (m for m in told.get("real_traffic") or () if m["works"] and m["source"] in known.pods and m.get("destination") in known.pods)
     for measured in crossed:

@@ -48,6 +48,8 @@ def title(report: Mapping[str, Json]) -> list[str]:
     if question is None:
         return [_audit_text.title(report).ljust(WIDTH - len(word)) + word] if "audit" in report else [word]
     service = str(question.get("protocol")) + (f"/{question['port']}" if question.get("port") else "")
+    name = (question.get("service") or {}).get("name")
+    service += f", {name}" if name else ""
     left = f"{_end(question['source'])}  →  {_end(question['destination'])}, {service}"
     if len(left) + len(word) + 2 <= WIDTH:
         return [left.ljust(WIDTH - len(word)) + word]

@@ -17,7 +17,7 @@ from .._listeners import listening, served
 from .._netfilter_rules import Unknown
 from .._packet_blame import blame
 from .._packet_walk import Walked, Walks, Way, flow_of
-from .._path import answer_fact, listener_fact, service_fact, walk
+from .._path import answer_fact, hop_facts, listener_fact, service_fact
 from .._policy_members import endpoint_slices
 from .._question import Question, Scope
 from .._services import pods_selected, port_entry, service_port, services
@@ -35,11 +35,6 @@ def _object(question: Question) -> str:
     return f"{question.asked.key if question.asked else ''} {question.service}"
 
 
-def _hop_facts(cluster: Cluster, pair: Question) -> tuple[FactId, ...]:
-    path = walk(cluster, pair)
-    return tuple(fact for hop in path.forward + path.reverse for fact in hop.facts)
-
-
 @expects("service.endpoints", "service.port", "service.rules", "service.way", "service.answer")
 def service_works(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     whole = scope.whole
@@ -52,7 +47,7 @@ def service_works(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         yield Fact(*rules, value=[f"{way.destination.address}:{way.port}" for way in whole.ways], needs=(ends,))
     ways = []
     for pair in whole.ways:
-        hops = _hop_facts(cluster, pair)
+        hops = hop_facts(cluster, pair)
         way = FactId("service.way", str(whole.source.node), f"{_object(whole)} {pair.destination.address}")
         if not whole.asked.headless:
             yield Fact(*way, value={"address": pair.destination.address, "port": pair.port}, needs=(rules, ends, target, *hops))
