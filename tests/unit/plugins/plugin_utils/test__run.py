@@ -162,7 +162,7 @@ def test_a_report_that_is_none(api, tmp_path, content, sentence):
 def test_what_each_host_is_asked():
     wave = [Wanted("k8s01", ("links",), "x", [{"dst": "a"}], [], [{"dst": "b"}]), Wanted("k8s09", ("links",), "x")]
     assert _run.ask(wave, HOSTS) == {
-        "one": {"node": "k8s01", "gather_subset": ["links", "reachability"], "flows": [{"dst": "a"}], "pods": [], "reachability": [{"dst": "b"}]}
+        "one": {"node": "k8s01", "gather_subset": ["links", "reachability"], "flows": [{"dst": "a"}], "pods": [], "reachability": [{"dst": "b"}], "dns": []}
     }
 
 
