@@ -35,6 +35,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "limit": {"type": "float", "default": 60},
     "dst": {"type": "str"},
     "port": {"type": "int"},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    "full_size": {"type": "bool", "default": False},
     "source": {"type": "str"},
     "count": {"type": "int", "default": 3},
     "wait": {"type": "float", "default": 2},
@@ -92,14 +94,21 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
         flow = options["flow"]
 
         def send() -> list[dict[str, t.Any]]:
-            if not options["port"]:
-                return [_probe.icmp(str(dst), source, marks, wait, flow)]
-            beside = Running("tcp", lambda: _probe.tcp(str(dst), options["port"], source, marks, wait, flow))  # so that silence is waited for once
-            fired = [_probe.icmp(str(dst), source, marks, wait, flow)]
-            beside.wait(deadline.remaining())
-            if beside.error is not None:
-                raise beside.error
-            return [*fired, beside.result()]
+            """All trains at once, so that silence is waited for once."""
+            to, port = (str(dst), source, marks, wait, flow), options["port"]
+            trains = [Running("icmp", lambda: _probe.icmp(*to))]
+            if options["full_size"]:
+                trains.append(Running("full size", lambda: _probe.full_size(*to)))
+            if port:
+                train = {"tcp": _probe.tcp, "udp": _probe.udp}[options["protocol"]]
+                trains.append(Running(options["protocol"], lambda: train(str(dst), port, *to[1:])))
+            fired = []
+            for running in trains:
+                running.wait(deadline.remaining())
+                if running.error is not None:
+                    raise running.error
+                fired.append(running.result())
+            return fired
 
         return {"fired": send() if path is None else inside(path, send, deadline)}
     except Exception as error:  # noqa: BLE001 - a probe that could not be sent is an answer

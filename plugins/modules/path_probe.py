@@ -92,8 +92,21 @@ options:
     description: With O(phase=fire), the address to send to.
     type: str
   port:
-    description: With O(phase=fire), the TCP port to connect to. Without it, only ICMP echoes are sent.
+    description: With O(phase=fire), the port to send to as well. Without it, only ICMP echoes are sent.
     type: int
+  protocol:
+    description:
+      - With O(phase=fire), how to send to O(port). V(tcp) connects and closes at once; V(udp) sends to port 53 a DNS question for a name
+        that nobody has, and to other ports nothing but the mark.
+    type: str
+    choices: [tcp, udp]
+    default: tcp
+  full_size:
+    description:
+      - With O(phase=fire), whether to send echoes, too, that are as large as the kernel lets packets to O(dst) be, not to be fragmented.
+      - If somebody on the way says that they are too large, the smaller size is tried, as TCP does.
+    type: bool
+    default: false
   source:
     description: With O(phase=fire), the source address. The default is the one that the kernel chooses.
     type: str
@@ -182,8 +195,12 @@ fired:
   elements: dict
   contains:
     protocol:
-      description: V(icmp) or V(tcp).
+      description: V(icmp), V(tcp) or V(udp).
       type: str
+    size:
+      description: The size of each packet in bytes, with its IP header.
+      type: int
+      returned: O(full_size=true), of its train
     sent:
       description: How many packets were sent.
       type: int
@@ -240,7 +257,7 @@ seen:
       description: The flow.
       type: int
     train:
-      description: V(icmp) or V(tcp).
+      description: V(icmp), V(full) for echoes of full size, V(tcp) or V(udp).
       type: str
     kind:
       description: V(request), V(reply), V(reset) or V(error); the last is an ICMP error about a request.

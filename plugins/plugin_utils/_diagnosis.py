@@ -30,7 +30,7 @@ from ._topology import BGP_PORT, families, peer_addresses
 SCHEMA = "podnet.doctor/report/1"
 # that these were not looked at is the rule: they say nothing of what was meant to be seen
 # the packet's way rests on them at no certain hop
-ALWAYS = ("probe", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer",
+ALWAYS = ("probe", "probe.full_size", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer",
           "dns.answer", "dns.name")
 UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"

@@ -33,8 +33,8 @@ SHAPES: Mapping[str, Shape] = {
     "dns": {"netns_of": str, "error": str, "resolver": dict, "queries": list, "search": list},
 }
 PROTOCOL: Shape = {"name": str, "proto": str, "state": str, "info": str, "bgp": dict}
-PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "hops": list,
-                "back": list, "lost": dict, "source": dict, "destination": dict, "flapped": dict}  # fmt: skip
+PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, "refused": int, "arrived": bool, "reason": str, "error": str, "size": int,
+                "hops": list, "back": list, "lost": dict, "source": dict, "destination": dict, "flapped": dict}  # fmt: skip
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 
@@ -252,6 +252,10 @@ class Evidence:
         """Whether the asked traffic arrived and was answered, and the answers were seen to be lost."""
         return any(as_mapping(probe.get("lost")).get("what") == "replies" for probe in self._asked("forward") if probe.get("arrived"))
 
+    def of_full_size(self, direction: str) -> Mapping[str, Json] | None:
+        """The probe with packets of full size."""
+        return next((probe for probe in self.probes if probe.get("direction") == direction and probe.get("size")), None)
+
     def passed(self, direction: str, asked_only: bool = False) -> dict[str, bool]:
         """Hop -> whether packets were seen to have passed it. What could not be watched is not there.
 
@@ -287,7 +291,8 @@ class Evidence:
 
     def _asked(self, direction: str) -> list[Mapping[str, Json]]:
         """The probes that say something about the asked traffic; an echo proves nothing for a TCP port."""
-        return [p for p in self.probes if p.get("direction") == direction and (direction == "reverse" or p.get("answers_question") is not False)]
+        mine = [p for p in self.probes if p.get("direction") == direction and not p.get("size")]
+        return [p for p in mine if direction == "reverse" or p.get("answers_question") is not False]
 
     def _proves_nothing(self, probe: Mapping[str, Json]) -> bool:
         """What the other end sends by itself is no answer: policy may keep it back, and let answers pass."""

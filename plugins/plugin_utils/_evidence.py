@@ -29,6 +29,7 @@ REGISTERED = {"arm": "diagnose_armed", "fire": "diagnose_fired", "collect": "dia
 VXLAN_PORTS = (4789, 8472)  # Calico's and flannel's own
 FLOWS = {"forward": 0, "reverse": 1}
 ANSWERS = ("reply", "reset")
+TRANSPORTS = ("tcp", "udp")
 
 
 def directions(question: Question) -> Iterator[tuple[str, Endpoint, Endpoint]]:
@@ -73,9 +74,9 @@ def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> di
         add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": LIMIT_SECONDS, "vxlan_ports": ports})
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     for direction, near, far in directions(question):
-        port = question.port if direction == "forward" and question.protocol == "tcp" else None
+        port = question.port if direction == "forward" and question.protocol in TRANSPORTS else None
         add(near.node, "fire", {"id": name, "direction": direction, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address, "port": port,
-                                "source": near.address if near.kind == "pod" else None})  # fmt: skip
+                                "protocol": question.protocol if port else "tcp", "source": near.address if near.kind == "pod" else None})  # fmt: skip
     return result
 
 
@@ -190,12 +191,12 @@ class Probe:
     def entry(self, train: Mapping[str, Json], trouble: str) -> dict[str, Json]:
         """One train of packets."""
         question, name = self.question, _train(train)
-        asked = question.protocol if question.protocol != "tcp" or question.port is not None else "icmp"
+        asked = question.protocol if question.protocol not in TRANSPORTS or question.port is not None else "icmp"
         sent = int(train.get("sent") or 0)
         arrived, reason = self._arrived(name, sent, trouble, train)
         entry: dict[str, Json] = {
             "id": f"{self.direction}-{name}", "direction": self.direction, "protocol": str(train.get("protocol")),
-            "answers_question": train.get("protocol") == asked,
+            "answers_question": name == asked, **({"size": train["size"]} if train.get("size") else {}),
             "source": self._end(self.near), "destination": {**self._end(self.far), "port": train.get("port")},
             "sent": sent, "replied": int(train.get("replied") or 0), "refused": int(train.get("refused") or 0), "arrived": arrived,
             "hops": [], "back": [], **{name: train[name] for name in ("rtt", "error") if train.get(name)},

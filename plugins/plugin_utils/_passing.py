@@ -178,7 +178,7 @@ def _told(sights: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     if encapsulations[0] in ("ipip", "vxlan"):
         told["encapsulation"] = encapsulations[0]
     ttl = sights[0].get("ttl")
-    if isinstance(ttl, int):
+    if isinstance(ttl, int) and not isinstance(ttl, bool):
         told["ttl"] = ttl
     for name in ("sources", "destinations"):
         told[name] = list(dict.fromkeys(str(word) for sight in sights for word in as_list(sight.get(name))))

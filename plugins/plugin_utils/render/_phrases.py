@@ -85,6 +85,11 @@ def _unanswered(findings: Sequence[Finding]) -> list[str]:
     return [f"no answer: {listed([str(f['object']) for f in findings])}"]
 
 
+def _full_size(findings: Sequence[Finding]) -> list[str]:
+    directions = " and ".join(str(f["object"]) for f in findings)
+    return [f"packets of full size lost, {directions}"]
+
+
 PHRASES: dict[str, Callable[[Sequence[Finding]], list[str]]] = {
     "bgp.session.down": _sessions,
     "bgp.session.missing": _sessions,
@@ -93,6 +98,7 @@ PHRASES: dict[str, Callable[[Sequence[Finding]], list[str]]] = {
     "dns.endpoint.unreachable": _dns,
     "fib.different": _fib,
     "probe.lost": _probe,
+    "probe.full_size.lost": _full_size,
     "service.unanswered": _unanswered,
     "service.way.dropped": _ways,
     "service.source.hidden": _ways,

@@ -13,7 +13,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import NotCollected, family_of, tagged
+from .._json import NotCollected, as_mapping, family_of, tagged
 from .._question import Scope
 
 if t.TYPE_CHECKING:
@@ -70,6 +70,52 @@ def fits(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     evidence = f"{into} of {fact.node}: mtu {room}; {fact.value['from']} sends up to {largest} there ({out}: mtu {_mtu(sender, out)})"
     return Finding("mtu.narrow", fact, room, evidence, (f"kernel {fact.node}", f"kernel {wanted['from']}"), severity="warning",
                    hint={"device": into, "largest": largest})  # fmt: skip
+
+
+@expects("probe.full_size")
+def full_size_crosses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if scope.audit:
+        return
+    pair = scope.question.lead
+    for direction, near, far in (("forward", pair.source, pair.destination), ("reverse", pair.destination, pair.source)):
+        ways = [f"{near.address}>{far.address}", f"{far.address}>{near.address}"]  # an echo comes back in the size that it had
+        needs = tuple(FactId("mtu.way", str(node), way) for node, way in zip((far.node, near.node), ways) if node)
+        yield Fact("probe.full_size", near.node or "", direction, value="seen at the far end", needs=needs)
+
+
+@check("probe.full_size.lost", fact="probe.full_size")
+def full_size_arrives(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """Where small echoes cross and those of full size do not, the size decides."""
+    evidence = documents.evidence
+    large = evidence.of_full_size(fact.object)
+    small = [p for p in evidence.probes if p.get("direction") == fact.object and p.get("protocol") == "icmp" and not p.get("size")]
+    if large is None or not small:
+        raise NotApplicable("no packets of full size were sent in this run")
+    if not any(p.get("arrived") and p.get("replied") for p in small):
+        raise NotApplicable("small packets did not come back either")
+    if large.get("arrived") is None:
+        raise NotCollected(f"{fact.node}: packets of full size could not be watched: {large.get('reason') or 'no reason given'}")
+    if large.get("replied"):
+        return None
+    lost = as_mapping(large.get("lost"))
+    where = f" behind {lost['after']}" if lost.get("after") else ""
+    what = "answers" if large.get("arrived") else "echoes"
+    evidence_line = f"{what} of {large['size']} bytes were lost{where}, those of small echoes came ({fact.object})"
+    return Finding("probe.full_size.lost", fact, "lost", evidence_line, ("probe",), hint={"size": large["size"], "hop": str(lost.get("hop") or "")})
+
+
+@cause(roots=("probe.full_size.lost",))
+def measured(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """The MTUs of both nodes do not say why."""
+    first = findings[0]
+    hop, size = str(first.hint["hop"]), first.hint["size"]
+    place = f"at {hop}" if hop else "on the way"
+    yield Cause(
+        "mtu_blackhole", "F14", first.fact.node, f"Packets of {size} bytes are lost {place}, small ones pass, and nobody tells the sender.", findings,
+        objects=[hop] if hop else [], why=["Pings and DNS work, TLS and large answers hang."],
+        remedies=[Remedy("advise_mtu", "R4", "give that place the MTU of the others, or Calico and all pods a smaller one (veth_mtu, or"
+                         " Installation.calicoNetwork.mtu)", "", node=first.fact.node, object=hop)],
+    )  # fmt: skip
 
 
 @cause(roots=("mtu.narrow",))

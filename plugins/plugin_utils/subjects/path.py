@@ -216,7 +216,7 @@ def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     arrived = documents.evidence.arrived(fact.object)
     if arrived is True:
         return None
-    mine = [p for p in documents.evidence.probes if p.get("direction") == fact.object]
+    mine = [p for p in documents.evidence.probes if p.get("direction") == fact.object and not p.get("size")]
     if not mine:
         raise NotApplicable("no packets were sent in this run")
     if arrived is None:

@@ -55,7 +55,10 @@ class Network:
 
     def serve(self, space: t.Any, port: int) -> None:
         """A TCP server in a namespace."""
-        program = f"import socket\ns=socket.create_server(('',{port}))\nprint('up',flush=True)\nwhile True: s.accept()[0].close()"
+        self.run(space, f"import socket\ns=socket.create_server(('',{port}))\nprint('up',flush=True)\nwhile True: s.accept()[0].close()")
+
+    def run(self, space: t.Any, program: str) -> None:
+        """A Python program in a namespace, which prints a line as soon as it is ready."""
         process = subprocess.Popen(["nsenter", f"--net={space.path}", sys.executable, "-c", program], stdout=subprocess.PIPE)
         self.processes.append(process)
         if process.stdout is not None:

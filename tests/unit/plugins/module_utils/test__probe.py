@@ -136,6 +136,46 @@ def test_inside_of_a_tunnel(network: support.Network, device: str) -> None:
         assert shot.count(("host", "eth0", "out"), train, "reply") == 3
 
 
+def in_pod(network: support.Network, work: t.Callable[[], t.Any]) -> t.Any:
+    return inside(network.pods[0].path, work, Deadline(20))
+
+
+def test_full_size_fits(network: support.Network) -> None:
+    result = in_pod(network, lambda: _probe.full_size("10.244.1.2", None, _marks.of("0" * 32, 3), 0.5))
+    assert (result["protocol"], result["size"], result["sent"], result["replied"]) == ("icmp", 1500, 3, 3)
+
+
+def test_full_size_shrinks_where_somebody_says_so(network: support.Network) -> None:
+    for node in network.nodes:
+        node.ip("link set eth0 mtu 1400")
+    result = in_pod(network, lambda: _probe.full_size("10.244.1.2", None, _marks.of("0" * 32, 3), 0.5))
+    assert (result["size"], result["replied"]) == (1400, 3)
+
+
+def test_full_size_that_nobody_speaks_of(network: support.Network) -> None:
+    """The far NIC is narrower than the near one: it throws away what is too large."""
+    network.nodes[1].ip("link set eth0 mtu 1400")
+    result = in_pod(network, lambda: _probe.full_size("10.244.1.2", None, _marks.of("0" * 32, 3), 0.3))
+    assert (result["size"], result["sent"], result["replied"], result["errors"]) == (1500, 3, 0, [])
+    assert in_pod(network, lambda: _probe.icmp("10.244.1.2", None, _marks.of("1" * 32, 3), 0.5))["replied"] == 3
+
+
+@pytest.mark.parametrize("port", [53, 5000])
+def test_udp(network: support.Network, port: int) -> None:
+    refused = in_pod(network, lambda: _probe.udp("10.244.1.2", port, None, _marks.of("0" * 32, 3), 2))
+    assert refused["sent"] == 3 and refused["replied"] == 0 and refused["refused"] >= 1  # the kernel limits how often it says so
+    program = f"import socket\ns=socket.socket(2,2)\ns.bind(('',{port}))\nprint('up',flush=True)\nwhile True: s.sendto(*s.recvfrom(999))"
+    network.run(network.pods[1], program)
+    probe = os.urandom(16).hex()
+    far = network.nodes[1].path
+    assert inside(far, lambda: _capture.arm(order(probe, network)), Deadline(20)) is None
+    result = in_pod(network, lambda: _probe.udp("10.244.1.2", port, None, _marks.of(probe, 3), 2, 5))
+    found = inside(far, lambda: _capture.collect(probe, 5), Deadline(20))
+    assert (result["sent"], result["replied"], result["port"]) == (3, 3, port)
+    counts = {(one["ifname"], one["way"], one["kind"], one["flow"]): len(one["numbers"]) for one in found["seen"] if one["where"] == "pod"}
+    assert counts == {("eth0", "in", "request", 5): 3, ("eth0", "out", "reply", 5): 3}
+
+
 def test_source_without_route(network: support.Network) -> None:
     network.pods[0].ip("route del default")
     shot = shoot(network)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
@@ -53,8 +53,19 @@ def test_another_port_of_vxlan_is_listened_on_too():
     assert _evidence.probes(Cluster(document), question(), HOSTS)["one"]["arm"][0]["vxlan_ports"] == [4790, 4789, 8472]
 
 
-def test_udp_is_not_connected_to():
-    assert sent(question(protocol="udp"))["one"]["fire"][0]["port"] is None
+def test_a_port_of_udp_is_sent_to_as_such():
+    (fire,) = sent(question(protocol="udp"))["one"]["fire"]
+    assert (fire["port"], fire["protocol"]) == (8080, "udp")
+    assert probe(question(protocol="udp"), fire={"fired": [{"protocol": "udp", "port": 8080, "sent": 3, "replied": 0}]})["answers_question"] is True
+
+
+def test_echoes_of_full_size_say_nothing_of_what_was_asked():
+    large = [(node, {**entry, "train": "full"}) for node, entry in seen(4, 0)]
+    entry = probe(question(port=None), sights=large, fire={"fired": [{"protocol": "icmp", "size": 1480, "sent": 3, "replied": 0}]})
+    assert (entry["id"], entry["size"], entry["arrived"], entry["answers_question"]) == ("forward-full", 1480, False, False)
+    assert entry["lost"]["hop"] == "wire:k8s01:k8s02"
+    assert Evidence({"probes": [entry]}).arrived("forward") is None
+    assert Evidence({"probes": [entry]}).of_full_size("forward")["size"] == 1480
 
 
 def test_what_is_not_ours_is_only_sent_to():
@@ -253,6 +264,7 @@ junk = st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | st.text(max
 
 
 @given(st.dictionaries(st.sampled_from(sorted(seen()[7][1])), junk))
+@example({"ttl": True, "repeated": True, "encapsulation": [], "ifname": [], "numbers": [[True, True], [1], "x"]})
 def test_property_a_node_may_tell_anything(told):
     entry = dict(seen()[7][1])
     entry.update(told)

@@ -52,3 +52,47 @@ def test_the_narrow_nic_is_named():
     (cause,) = diagnosis.causes
     assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("mtu_blackhole", "F14", "k8s02", ["eth0 k8s02"])
     assert "takes 1400 bytes, k8s01 sends it up to 1500" in cause.summary and diagnosis.severity(cause) == "warning"
+
+
+def trains(large, small_replied=3, **more):
+    """Echoes of both sizes in both directions: those of full size arrived and were answered so often, or not."""
+    probes = [small.probe("forward", True)]
+    for direction in ("forward", "reverse"):
+        probes.append({**small.probe(direction, True, "icmp"), "answers_question": False, "replied": small_replied})
+        probes.append({**small.probe(direction, large, "icmp"), "answers_question": False, "size": 1480, **more})
+    return {"probes": probes}
+
+
+def of_full_size(diagnosis):
+    return {diagnosis.judged[fact].outcome for fact in diagnosis.judged if fact.kind == "probe.full_size"}
+
+
+LOST = {"lost": {"what": "requests", "after": "tunnel:k8s01", "hop": "wire:k8s01:k8s02"}}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (trains(True), "ok"),
+        (trains(False, **LOST), "finding"),
+        (trains(True, replied=0), "finding"),  # its answers are as large
+        (trains(False, small_replied=0), "not_applicable"),
+        (trains(None, reason="raw sockets are refused here"), "not_checked"),
+        ({"probes": [small.probe("forward", True)]}, "not_applicable"),
+    ],
+)
+def test_packets_of_full_size(evidence, outcome):
+    assert of_full_size(small.diagnose(evidence=evidence)) == {outcome}
+
+
+def test_what_is_large_and_lost_is_broken_though_small_packets_cross():
+    (cause,) = (diagnosis := small.diagnose(evidence=trains(False, **LOST))).causes
+    assert (diagnosis.outcome, cause.id, cause.fault, cause.objects) == ("broken", "mtu_blackhole", "F14", ["wire:k8s01:k8s02"])
+    assert not diagnosis.unexplained and diagnosis.affects_path(cause)
+
+
+def test_the_narrow_nic_explains_it():
+    diagnosis = small.diagnose(evidence=trains(False, **LOST), k8s01=mtu(), k8s02=mtu(eth0=1400))
+    (cause,) = diagnosis.causes
+    assert (diagnosis.outcome, cause.id, cause.node) == ("broken", "mtu_blackhole", "k8s02")
+    assert {finding.check for finding in diagnosis.explained_by(cause)} == {"probe.full_size.lost"} and diagnosis.confidence(cause) == "certain"
