@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
     "port": {"type": "raw"},
+    "log": {"type": "bool", "default": False},
     "audit": {"type": "bool", "default": False},
     "probe": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 20.0},
@@ -61,7 +62,7 @@ class ActionModule(ActionBase):
                 _since.read(arguments["baseline"])
             if arguments["audit"]:
                 return {**result, **self._audit(_run.ask_whole(arguments), variables)}
-            document, question = _run.ask_api(arguments)
+            document, question = _run.ask_api({**arguments, **_run.of_log(arguments, variables)})
         except _run.ApiSilent as exc:
             return {**result, **self._alone(exc, arguments, variables)}
         except (BadQuestion, NotCollected, _kube.KubeError) as exc:

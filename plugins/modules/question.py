@@ -48,6 +48,12 @@ options:
   port:
     description: The destination's port.
     type: raw
+  log:
+    description:
+      - Take O(source) and O(destination), where they are not given, from the line of an ingress's log in the variable C(log_line), or from the last such
+        line of the file that the variable C(log_file) names. They are read as they are and never as templates, since strangers write into such lines.
+    type: bool
+    default: false
   audit:
     description:
       - Ask for the whole cluster instead of a pair. What is asked of each node then is in files, because it is much; RV(asked) is their folder.

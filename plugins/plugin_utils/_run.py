@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..module_utils import _compact, _kube
-from . import _evidence, _rebuild, _tables
+from . import _evidence, _log_line, _rebuild, _tables
 from ._answers import node_facts
 from ._catalogue import catalogue
 from ._cluster import Cluster
@@ -105,6 +105,16 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     if _rebuild.needed(document):
         raise ApiSilent(document, {"source": ends[0], "destination": ends[1], **{name: arguments.get(name) for name in ("protocol", "port")}})
     return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))
+
+
+def of_log(arguments: Mapping[str, Json], variables: Mapping[str, t.Any]) -> dict[str, Json]:
+    """Source and destination of an ingress's log line, where one is given and they are not. Errors: BadQuestion, ApiSilent, _kube.KubeError."""
+    line = _log_line.given(variables) if arguments.get("log") else ""
+    if not line:
+        return {}
+    tried = _log_line.read(line)
+    source = str(arguments.get("source") or "").strip() or _log_line.source_of(Cluster(ask_whole(arguments)), tried)
+    return {"source": source, "destination": str(arguments.get("destination") or "").strip() or tried.destination}
 
 
 def _with_earlier_question(arguments: Mapping[str, Json]) -> Mapping[str, Json]:
