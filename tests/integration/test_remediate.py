@@ -14,9 +14,11 @@ import select
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+
+from lab.api.client import ApiError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -58,6 +60,28 @@ def test_a_policy_approves_or_says_why_not(site, lab):
         assert trail_of(site)[1]["by"]["how"] == "policy"
         wrong = site.remediate(*ends(fault), podnet_auto_approve=["R3"])
         assert "can be approved by nobody beforehand" in wrong.screen
+
+
+def test_two_at_once_are_kept_apart(site, lab):
+    if lab.description.api != "real":
+        pytest.skip("needs the real API server: the emulator has no leases")
+    path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    spec = {"holderIdentity": "ann at ops01, plan 0123456789ab", "leaseDurationSeconds": 900, "renewTime": moment}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "podnet-doctor"}, "spec": spec}
+    with broken(lab, "proxy_arp_or_forwarding_cleared.ip_forward") as fault:
+        with suppress(ApiError):  # what an earlier remediation gave back
+            lab.client.request("DELETE", f"{path}/podnet-doctor")
+        lab.client.request("POST", path, lease)
+        try:
+            second = site.remediate(*ends(fault), podnet_auto_approve=["R1"])
+            assert second.code == 2 and "ann at ops01, plan 0123456789ab repairs this cluster now" in " ".join(second.screen.split())
+            assert [event["event"] for event in trail_of(site)] == ["plan", "approval"], "nothing was done"
+        finally:
+            lab.client.request("DELETE", f"{path}/podnet-doctor")
+        alone = site.remediate(*ends(fault), podnet_auto_approve=["R1"])
+        assert alone.code == 0 and "OUTCOME  REPAIRED" in alone.screen
+        assert lab.client.request("GET", f"{path}/podnet-doctor")["spec"]["holderIdentity"] == "", "it was given back"
 
 
 def test_the_incident_from_end_to_end(site, lab):
