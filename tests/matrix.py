@@ -41,6 +41,7 @@ MODES: dict[str, list[str]] = {
 # where policies are enforced: by the dataplane, and in which mode of the lab; there the faults of packet filters are put in
 POLICED = {f"policed-{kind.rpartition('-')[2]}": mode for kind, mode in modes.POLICED.items()}
 OF_FILTERS = ("F07", "F08", "F12", "F46", "F57", "F60")
+UNNUMBERED = ("policy_not_enforced",)
 ACCEPTED_BEFORE = "Felix accepts what its policies let through before the policy of the chain is asked"
 NOT_THERE = {
     ("forward_reject_between_calico_rules.policy", "policed-nft"): ACCEPTED_BEFORE,
@@ -225,7 +226,7 @@ def show(row: Row) -> None:
 def possible(fault: Fault, mode: str, by_name: bool = False) -> str:
     """Why a fault is not put in in a mode; "" if it is."""
     if mode in POLICED:
-        if fault.number not in OF_FILTERS:
+        if fault.number not in OF_FILTERS and fault.name not in UNNUMBERED:
             return "no fault of packet filters"
         return NOT_THERE.get((fault.name, mode)) or possible(fault, POLICED[mode], by_name)
     if mode not in modes.MODES:

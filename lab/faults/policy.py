@@ -137,6 +137,19 @@ def lags(lab: Lab) -> Iterator[None]:
         _forbid(lab, "shop/web-shut")
 
 
+@fault(
+    "policy_not_enforced", number="", node="k8s01", breaks="policy.unenforced", objects=("NetworkPolicy shop/web-known",), modes=FELIX, question=QUESTION,
+    works=True,
+)  # fmt: skip
+def unenforced(lab: Lab) -> Iterator[None]:
+    """Felix of k8s01 runs, and none of its chains is there, though a policy selects the pod."""
+    _policy(lab, "shop/web-known", {"podSelector": {"matchLabels": labels_of("web")}, "ingress": [{}], "policyTypes": ["Ingress"]})
+    with enforced(lab, ["k8s01"]), _halted(lab, "k8s01"):
+        _remove(lab, ["k8s01"])
+        yield
+        _forbid(lab, "shop/web-known")
+
+
 @fault("iptables_backend_split", number="F07", node="k8s01", breaks="netfilter.backend.split", modes=FELIX, question=QUESTION)
 def leftovers(lab: Lab) -> Iterator[None]:
     """An earlier Felix of k8s01 wrote into iptables-legacy; its rules are still there, and do not know the pod."""

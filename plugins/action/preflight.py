@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
-from ansible_collections.podnet.doctor.plugins.module_utils._kube_cluster import CALICO, CORE
+from ansible_collections.podnet.doctor.plugins.module_utils._kube_cluster import CALICO, CORE, POLICY, POLICY_GROUP
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _inventory, _preflight, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._json import Json, NotCollected
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import Json, NotCollected, as_mapping
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 
 ARGUMENTS: dict[str, t.Any] = {
     "fail_on": {"type": "str", "default": "finding", "choices": ["never", "finding"]},
     "timeout": {"type": "float", "default": 20.0},
 }
-SECTIONS = ("nodes", "daemonsets")
+SECTIONS = ("nodes", "daemonsets", *POLICY)
 
 
 def _result(raw: Mapping[str, Json], name: str) -> Mapping[str, Json]:
@@ -78,6 +78,8 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
             wanted.append({"verb": "list", "resource": words[-1], "group": words[2] if words[1] == "apis" else ""})
         elif calico and section in CALICO:
             wanted.append({"verb": "list", "resource": CALICO[section], "group": calico})
+        elif section in POLICY and as_mapping(document.get(section)).get("reason") != "absent" and section in document:
+            wanted.append({"verb": "list", "resource": section, "group": POLICY_GROUP})
     cluster = Cluster(document)
     try:
         owners = [(cluster.calico_daemonset, "restart calico-node"), (cluster.flannel_daemonset, "restart flannel")]

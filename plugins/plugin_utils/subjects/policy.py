@@ -12,15 +12,18 @@ import yaml
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
+from .._dataplane import unmodelled
 from .._documents import Documents
-from .._graph import Fact, Finding, NotApplicable
+from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected
+from .._packet_blame import calico_chain
 from .._packet_walk import walk_question
 from .._path import service_facts
 from .._policy import Point, asked_flow
 from .._policy_advice import smallest_allow
 from .._policy_members import members_of
 from .._question import Scope
+from .._remedies import restart_calico_node
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,7 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 SHOWN = 3
+OF_PODS = ("cali-from-wl-dispatch", "cali-to-wl-dispatch", "cali-fw-", "cali-tw-")
 MANIFEST_WIDTH = 48
 WAYS = {"ingress": "into", "egress": "out of"}
 
@@ -61,6 +65,43 @@ def no_policy_denies(fact: Fact, documents: Documents, scope: Scope) -> Finding 
     if not mine:
         raise NotApplicable("no policy is enforced on this way here")
     return None
+
+
+@expects("policy.enforced")
+def someone_enforces(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    for node in scope.question.nodes:
+        yield Fact("policy.enforced", node, value="Felix's chains are there, where policies select a pod", needs=(FactId("felix.running", node),))
+
+
+@check("policy.unenforced", fact="policy.enforced")
+def policies_are_enforced(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """Without its chains Felix stops nothing: a policy that selects a pod has no effect there, and no packet tells."""
+    cluster = documents.cluster
+    if not cluster.backend or unmodelled(cluster, fact.node):
+        raise NotApplicable("Felix enforces no policy here, or not with packet filters")
+    points = [point for verdict in asked_flow(cluster, scope.question) for point in verdict.points if point.node == fact.node]
+    asked = [policy.label for point in points if point.decision is not None for policy in point.decision.asked]
+    if not asked:
+        raise NotApplicable(f"no policy selects an end of this way on {fact.node}")
+    family = "inet6" if ":" in scope.question.destination.address else "inet"
+    bases = documents.node(fact.node).filters(family).bases
+    if any((calico_chain(name) or "").startswith(OF_PODS) for base in bases for name in base.chains):
+        return None
+    named = list(dict.fromkeys(asked))
+    shown = ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+    evidence = f"{fact.node}: no chain cali-from-wl-dispatch, cali-fw-*, cali-to-wl-dispatch or cali-tw-* in any table; {shown} should be enforced there"
+    return Finding("policy.unenforced", fact, None, evidence, (f"netfilter {fact.node}", "api"), severity="latent", hint={"policies": named})
+
+
+@cause(roots=("policy.unenforced",))
+def nothing_is_enforced(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        node, policies = finding.fact.node, finding.hint["policies"]
+        summary = f"{node} enforces no policy: Felix's chains are not there, though {policies[0]} selects a pod of this way."
+        yield Cause("policy_not_enforced", None, node, summary, [finding], objects=policies[:SHOWN],
+                    why=["What the policies forbid passes.",
+                         "In nftables mode Felix empties its table, and starts again and again, where nft refuses one of its rules: its log says why."],
+                    remedies=restart_calico_node(diagnosis.documents, node, f"policy.enforced on {node}"))  # fmt: skip
 
 
 def _denial(fact: Fact, documents: Documents, scope: Scope, point: Point, always: bool) -> Finding:

@@ -87,6 +87,12 @@ def test_rights_follow_what_is_read(calico: str | None, groups: str | None) -> N
     assert not any(right.get("optional") for right in preflight.needed({**CLUSTER, "daemonsets": {"error": "Forbidden"}}))
 
 
+@pytest.mark.parametrize(("answer", "needed"), [([], True), ({"error": "403: Forbidden"}, True), ({"error": "404", "reason": "absent"}, False), (None, False)])
+def test_rights_for_policies_of_the_administrator_are_needed_where_they_are_served(answer: Any, needed: bool) -> None:
+    rights = preflight.needed({**CLUSTER, **({} if answer is None else {"clusternetworkpolicies": answer})})
+    assert ({"verb": "list", "resource": "clusternetworkpolicies", "group": "policy.networking.k8s.io"} in rights) is needed
+
+
 def test_a_review_that_fails_is_not_a_missing_right() -> None:
     def review(verb: str, resource: str, group: str, namespace: str) -> tuple[bool, str]:
         if resource == "nodes":

@@ -60,16 +60,43 @@ def test_a_rule_that_denies_is_named_with_its_number():
     assert cause.why == ["Asked before it, and deciding nothing: GlobalNetworkPolicy before.", "Not asked any more: NetworkPolicy shop/deny-all."]
 
 
+def of_policies(diagnosis):
+    """What is said of the policies themselves: the small nodes have no chains of Felix."""
+    return [cause for cause in diagnosis.causes if cause.id != "policy_not_enforced"]
+
+
 def test_rules_that_do_not_enforce_it():
     diagnosis = small.diagnose(cluster=having(DENY))
-    (cause,) = diagnosis.causes
+    (cause,) = of_policies(diagnosis)
     assert diagnosis.severity(cause) == "latent" and "do not enforce it" in cause.why[-1] and diagnosis.outcome == "unknown"
+
+
+def with_chains(document):
+    document["netfilter"]["iptables"][0]["text"] = "*filter\n:FORWARD ACCEPT [0:0]\n:cali-to-wl-dispatch - [0:0]\nCOMMIT\n"
+
+
+def test_policies_that_nothing_enforces():
+    diagnosis = small.diagnose(cluster=having(DENY))
+    (found,) = [cause for cause in diagnosis.causes if cause.id == "policy_not_enforced"]
+    assert (found.node, found.objects, diagnosis.severity(found)) == ("k8s02", ["NetworkPolicy shop/deny-all"], "latent")
+    assert small.verdict(diagnosis, "policy.enforced", "k8s01").outcome == "not_applicable"  # no policy selects the pod there
+
+
+def test_chains_that_are_there_enforce():
+    assert small.verdict(small.diagnose(cluster=having(DENY), k8s02=with_chains), "policy.enforced", "k8s02").outcome == "ok"
+
+
+def test_a_dead_felix_is_why_nothing_is_enforced():
+    def dead(document):
+        document["calico"]["felix"]["running"] = False
+
+    assert "policy_not_enforced" not in [cause.id for cause in small.diagnose(cluster=having(DENY), k8s02=dead).causes]
 
 
 def test_both_ends_that_deny_are_two_causes():
     sealed = {**DENY, "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}
     diagnosis = small.diagnose(cluster=having(sealed))
-    assert [(cause.id, cause.node) for cause in diagnosis.causes] == [("policy_denies", "k8s01"), ("policy_denies", "k8s02")]
+    assert [(cause.id, cause.node) for cause in of_policies(diagnosis)] == [("policy_denies", "k8s01"), ("policy_denies", "k8s02")]
 
 
 def test_the_screen_shows_the_policy_that_would_allow_it():
@@ -81,14 +108,14 @@ def test_the_screen_shows_the_policy_that_would_allow_it():
 def test_packets_that_cross_all_the_same():
     evidence = {"probes": [small.probe("forward", True), small.probe("reverse", True)]}
     diagnosis = small.diagnose(evidence, cluster=having(DENY))
-    (cause,) = diagnosis.causes
+    (cause,) = of_policies(diagnosis)
     assert (diagnosis.outcome, diagnosis.severity(cause)) == ("healthy", "latent") and "do not enforce" in cause.why[-1]
 
 
 def test_lost_packets_are_explained_by_the_policy():
     evidence = {"probes": [small.probe("forward", False), small.probe("reverse", True)]}
     diagnosis = small.diagnose(evidence, cluster=having(DENY))
-    (cause,) = diagnosis.causes
+    (cause,) = of_policies(diagnosis)
     assert {finding.check for finding in diagnosis.explained_by(cause)} == {"probe.lost"} and diagnosis.confidence(cause) == "certain"
 
 
