@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """CPU seconds of node_info on a node with many routes, pods and rules, against the raw commands that print the same.
 
-The node is a network namespace of its own with 110 veths into another one, 5,000 routes and 20,000 rules of iptables. Needs root.
+The node is a network namespace of its own with 110 veths into another one, 5,000 routes and 20,000 rules of iptables; then also 2,000 sets
+and 200,000 tracked connections. Needs root.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUTES, PODS, RULES = 5000, 110, 20000
+SETS, MEMBERS, CONNECTIONS = 2000, 20, 200000
+ASKED = ("10.8.0.1", "10.8.1.1")  # the flow whose connections are looked for
 TARGET, MEGABYTES = 1.5, 100
 SAVE = (("iptables-save", "-c"), ("ip6tables-save", "-c"))
+TRACKED = (("ipset", "save"), ("conntrack", "-L", "-s", ASKED[0], "-d", ASKED[1]))
 RAW = ("-d -s link show", "addr show", "route show table all", "-6 route show table all", "rule show", "-6 rule show", "-s neigh show")
 # CPU of the reading and packing, threads and started programs included; without the start of Python and the imports, which every Ansible module has.
 MODULE = """
@@ -33,12 +37,15 @@ def cpu():
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 began = cpu()
-question = _node.Question(sections=("links", "addresses", "routes", "rules", "neighbours", *sys.argv[2:]), timeout=60)
+sections, flow = sys.argv[4:], {"src": sys.argv[2], "dst": sys.argv[3], "protocol": "tcp", "dport": 8080}
+question = _node.Question(sections=("links", "addresses", "routes", "rules", "neighbours", *sections), flows=[flow], timeout=60)
 document = _node.Collector(question).read()
 packed = _packing.pack(document)
 took = cpu() - began
 assert not _node.errors(document) and len(document["routes"]) >= 5000 and len(document["links"]) >= 110
-assert sum(entry["text"].count("-A ") for entry in document.get("netfilter", {}).get("iptables", [])) >= 20000 * len(sys.argv[2:])
+assert sum(entry["text"].count("-A ") for entry in document.get("netfilter", {}).get("iptables", [])) >= 20000 * ("netfilter" in sections)
+if "conntrack" in sections:
+    assert len(document["netfilter"]["ipsets"]) >= 2000 and document["conntrack"]["entries"], document["conntrack"]
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss would be that of whoever started this
 print(took, int(peak) / 1024)
 """
@@ -84,7 +91,23 @@ def rules() -> str:
     return "\n".join([*lines, "COMMIT", ""])
 
 
-def raw_cpu(name: str, with_rules: bool) -> float:
+def fill(name: str) -> None:
+    """Sets as Felix writes them, and connections of a busy node: one of them is that of the asked flow."""
+    lines = []
+    for number in range(SETS):
+        lines.append(f"create cali40s:{number:023d} hash:net family inet maxelem 1048576")
+        lines += [f"add cali40s:{number:023d} 10.{place}.{number // 256}.{number % 256}" for place in range(MEMBERS)]
+    inside = ["nsenter", f"--net=/run/netns/{name}"]
+    subprocess.run([*inside, "ipset", "restore"], input="\n".join([*lines, ""]), text=True, check=True)
+    asking = [f"-A cali-tw-cali{number % PODS:011x} -m set --match-set cali40s:{number:023d} src -j MARK --set-xmark 0x10000/0x10000" for number in range(SETS)]
+    subprocess.run([*inside, "iptables-restore", "-n"], input="\n".join(["*filter", *asking, "COMMIT", ""]), text=True, check=True)
+    rest = "--sport 1 --dport 8080 --state ESTABLISHED -t 600 -u SEEN_REPLY,ASSURED"
+    flows = [f"-I -p tcp -s 10.{number >> 16}.{number >> 8 & 255}.{number & 255} -d 10.200.0.1 {rest}" for number in range(CONNECTIONS - 1)]
+    flows.append(f"-I -p tcp -s {ASKED[0]} -d {ASKED[1]} {rest}")
+    subprocess.run([*inside, "conntrack", "-R", "/dev/stdin"], input="\n".join([*flows, ""]), text=True, check=True, capture_output=True)
+
+
+def raw_cpu(name: str, sections: tuple[str, ...]) -> float:
     """User and system seconds of the raw commands together."""
 
     def used() -> float:
@@ -94,15 +117,16 @@ def raw_cpu(name: str, with_rules: bool) -> float:
     began = used()
     for words in RAW:
         subprocess.run(["ip", "-n", name, "-j", *words.split()], stdout=subprocess.DEVNULL, check=True)
-    for command in SAVE if with_rules else ():
-        subprocess.run(["nsenter", f"--net=/run/netns/{name}", *command], stdout=subprocess.DEVNULL, check=True)
+    commands = [*(SAVE if "netfilter" in sections else ()), *(TRACKED if "conntrack" in sections else ())]
+    for command in commands:
+        subprocess.run(["nsenter", f"--net=/run/netns/{name}", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return used() - began
 
 
-def module_cpu(name: str, with_rules: bool) -> tuple[float, float]:
+def module_cpu(name: str, sections: tuple[str, ...]) -> tuple[float, float]:
     """CPU seconds inside the module, and its largest size in MB."""
     command = ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", MODULE, str(ROOT / "build" / "collections")]
-    done = subprocess.run([*command, *(["netfilter"] if with_rules else [])], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([*command, *ASKED, *sections], stdout=subprocess.PIPE, text=True, check=True)
     seconds, size = done.stdout.split()
     return float(seconds), float(size)
 
@@ -118,12 +142,14 @@ class Measured:
 
 
 def measure(repeat: int) -> dict[str, Measured]:
-    """Without and with the packet filter's rules."""
+    """Without and with the packet filter's rules, and with all that a busy node has."""
     found: dict[str, Measured] = {}
     with node() as name:
-        for label, with_rules in (("node_info_cpu", False), ("node_info_cpu_rules", True)):
-            raw_cpu(name, with_rules)
-            rounds = [(*module_cpu(name, with_rules), raw_cpu(name, with_rules)) for _turn in range(repeat)]
+        for label, sections in (("node_info_cpu", ()), ("node_info_cpu_rules", ("netfilter",)), ("node_info_cpu_full", ("netfilter", "conntrack"))):
+            if "conntrack" in sections:
+                fill(name)
+            raw_cpu(name, sections)
+            rounds = [(*module_cpu(name, sections), raw_cpu(name, sections)) for _turn in range(repeat)]
             seconds, size, raw = (statistics.median(column) for column in zip(*rounds, strict=True))
             found[label] = Measured(seconds, raw, statistics.median(one / other for one, _size, other in rounds), size)
     return found
