@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import FELIX, fault
+from lab.faults import BRIDGED, FELIX, fault
+from lab.faults.steps import cut_off
 from lab.processes import wait_for
 
 NODE = "k8s01"
@@ -47,3 +48,19 @@ def nftables(lab: Lab) -> Iterator[None]:
     _dead(lab)
     yield
     lab.run(NODE, "nft", "delete table inet otherwall", check=False)
+
+
+PORTS = ("FORWARD", "-p", "tcp", "--dport", "8080", "-j", "DROP")
+
+
+@fault(
+    f"{CAUSE}.bridge", number=NUMBER, node="k8s02", breaks=CHECK, modes=BRIDGED, question=("shop/web-1", "shop/api-0", 8080),
+    objects=("-A FORWARD -p tcp -m tcp --dport 8080 -j DROP",),
+)  # fmt: skip
+def on_a_bridge(lab: Lab) -> Iterator[None]:
+    """A rule drops what pods of one node send to each other: their bridge shows it to iptables (br_netfilter)."""
+    lab.run("k8s02", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
+    lab.run("k8s02", "iptables", "-w", "-I", *PORTS)
+    cut_off(lab, "shop/web-1", "shop/api-0")
+    yield
+    lab.run("k8s02", "iptables", "-w", "-D", *PORTS, check=False)

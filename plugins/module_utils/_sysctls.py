@@ -18,6 +18,8 @@ SINGLE = (
     "net/ipv6/conf/all/disable_ipv6",
     "net/netfilter/nf_conntrack_max",
     "net/ipv4/neigh/default/gc_thresh3",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
 )
 INTERFACE4 = ("proxy_arp", "forwarding", "rp_filter", "route_localnet")
 INTERFACE6 = ("forwarding", "disable_ipv6", "proxy_ndp")

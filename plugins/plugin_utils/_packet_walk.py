@@ -38,6 +38,7 @@ if t.TYPE_CHECKING:
 Verdict = t.Literal["works", "timeout", "refused", "eperm", "unknown"]
 MOST_NODES = 8  # that a packet is followed through, to and fro
 ECHO = {"inet": (ICMP, 8, 0), "inet6": (ICMPV6, 128, 129)}
+CALLED = {"inet": "nf-call-iptables", "inet6": "nf-call-ip6tables"}
 TUNNELS = ("ipip", "ip6tnl", "sit", "vxlan")
 KNOWN = SEEN_REPLY | ASSURED | CONFIRMED | SRC_NAT_DONE | DST_NAT_DONE  # of a connection that both ends have seen
 
@@ -116,6 +117,7 @@ class NodeRules:
     tunnels: frozenset[str]
     bridges: frozenset[str]  # whose ports all lead to pods
     filters: t.Callable[[str], Filters]  # of a family. Errors: NotCollected
+    sees_bridged: t.Callable[[str, str], bool]  # whether the filters of a family see what a bridge delivers by itself. Errors: NotCollected
 
     @classmethod
     def of(cls, facts: NodeFacts) -> NodeRules:
@@ -123,7 +125,15 @@ class NodeRules:
         addresses = {str(a.get("local")): str(a.get("ifname")) for a in facts.addresses}
         kinds = {name: as_mapping(link.get("linkinfo")).get("info_kind") for name, link in facts.links.items()}
         tunnels = frozenset(name for name, kind in kinds.items() if kind in TUNNELS or name == "tunl0")
-        return cls(facts.name, facts.fib, addresses, tunnels, _pod_bridges(facts.links), facts.filters)
+        return cls(facts.name, facts.fib, addresses, tunnels, _pod_bridges(facts.links), facts.filters,
+                   lambda family, bridge: _br_netfilter(facts, family, bridge))  # fmt: skip
+
+
+def _br_netfilter(facts: NodeFacts, family: str, bridge: str) -> bool:
+    """The setting of all bridges, or the bridge's own. Without the module br_netfilter there is none."""
+    words = CALLED[family]
+    own = as_mapping(as_mapping(facts.links.get(bridge, {}).get("linkinfo")).get("info_data")).get(words.replace("-", "_"))
+    return as_mapping(facts.section("sysctls")).get(f"net/bridge/bridge-{words}") == "1" or own == 1
 
 
 def _pod_bridges(links: Mapping[str, Mapping[str, Json]]) -> frozenset[str]:
@@ -334,6 +344,9 @@ class _Walk:
             raise _Lost("the packet goes in a circle")
         host, node = self._host(name), self._node(name)
         arrived = self.packet = replace(packet, iif=device, oif="", mark=0, status=None, connection=None, untracked=False)
+        if self._stays_on_bridge(node, device, arrived) and not self._sees_bridged(node, device):
+            self.passed.append((self.phase, name))
+            return End(name, device, arrived)
         host.hook("ingress", arrived, self.run)
         host.hook("prerouting", arrived, self.run)
         route = node.fib.route_to(arrived.dst, arrived.src, device, arrived.mark or 0)
@@ -343,10 +356,18 @@ class _Walk:
             return End(name, None, arrived)
         self._refuse(name, route)
         arrived.oif = str(route.get("dev"))
-        if device == arrived.oif and device in node.bridges and arrived.dst == packet.dst:
-            raise Unknown(f"{device} on {name} delivers by itself, and whether the filters see that is not read")
         host.hook("forward", arrived, self.run)
         return self._leave(host, route, arrived, depth)
+
+    def _stays_on_bridge(self, node: NodeRules, device: str, packet: Packet) -> bool:
+        """From one port of a bridge to another: the sender has the receiver's own MAC, so the node routes nothing."""
+        return device in node.bridges and self.walks.home(packet.dst) == (node.name, device)
+
+    def _sees_bridged(self, node: NodeRules, device: str) -> bool:
+        try:
+            return node.sees_bridged(self.family, device)
+        except NotCollected as exc:
+            raise Unknown(f"{device} on {node.name} delivers by itself, and whether the filters see that is not known: {exc.reason}") from exc
 
     def _from_node(self, name: str, packet: Packet) -> End:
         """A packet that a node sends itself."""

@@ -185,6 +185,40 @@ def test_services_are_translated_there_and_back() -> None:
     assert walked(*SERVICES, second=(f"-A FORWARD ! -s {NODE1}/32 -o cali1 -j DROP",), flow=own).verdict == "works"
 
 
+NEIGHBOUR = "10.253.1.6"
+
+
+def on_one_bridge(*rules: str, **changed: t.Any) -> Walked:
+    """Two pods of one node, both ports of cni0."""
+    base = facts(1, *rules).document
+    assert base is not None
+    ports = [{"ifname": name, "master": "cni0", "linkinfo": {"info_kind": "veth"}} for name in ("veth1", "veth2")]
+    route = {"family": "inet", "table": 254, "type": "unicast", "dst": "10.253.1.0/26", "dev": "cni0"}
+    links = [{"ifname": "lo"}, {"ifname": "eth0"}, {"ifname": "cni0", "linkinfo": changed.pop("linkinfo", {"info_kind": "bridge"})}, *ports]
+    routes = [*(one for one in base["routes"] if one["dev"] != "cali1"), route]
+    document = {**base, "links": links, "routes": routes, "sysctls": {}, **changed}
+    return Walks([NodeFacts("node1", document)]).walk(Flow("tcp", POD1, NEIGHBOUR, 8080, "node1"))
+
+
+DROPS = "-A FORWARD -p tcp -m tcp --dport 8080 -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({"sysctls": {"net/bridge/bridge-nf-call-iptables": "1"}}, "timeout"),
+        ({"sysctls": {"net/bridge/bridge-nf-call-iptables": "0"}}, "works"),
+        ({"sysctls": {"net/bridge/bridge-nf-call-ip6tables": "1"}}, "works"),
+        ({}, "works"),  # the module br_netfilter is not loaded
+        ({"linkinfo": {"info_kind": "bridge", "info_data": {"nf_call_iptables": 1}}}, "timeout"),
+        ({"sysctls": {"error": "Permission denied"}}, "unknown"),
+    ],
+)
+def test_what_a_bridge_delivers_by_itself(changed: dict[str, t.Any], verdict: str) -> None:
+    assert on_one_bridge(DROPS, **changed).verdict == verdict
+    assert on_one_bridge(**changed).verdict == ("unknown" if verdict == "unknown" else "works")
+
+
 def test_every_backend_is_walked() -> None:
     half = "-t nat -A svc -m statistic --mode random --probability 0.5 -j one"
     two = (*SERVICES[:3], half, f"-t nat -A one -p tcp -j DNAT --to-destination {POD1}:8080", *SERVICES[3:])
