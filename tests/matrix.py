@@ -31,7 +31,7 @@ from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, catalogue  # noqa: E402
 
 QUESTION = ("shop/web-2", "shop/web-0", 8080)
-SERVICE = ("shop/web-2", "svc/shop/api", 80)
+SERVICE, NAME = ("shop/web-2", "svc/shop/api", 80), ("shop/web-2", "dns/web.shop", 53)
 PROXIES = {"noencap": "iptables", "vxlan": "nftables"}  # how kube-proxy works where a Service is asked for without a fault
 MODES: dict[str, list[str]] = {
     **{mode: ["--mode", mode] for mode in modes.MODES},
@@ -119,16 +119,16 @@ def by_ipv6(lab: Lab, question: Question) -> Question:
 
 
 def healthy(mode: str) -> list[Asked]:
-    """The rows of a mode without a fault: one for each family of addresses, and in some for a Service."""
+    """The rows of a mode without a fault: one for each family of addresses, and in some for a Service and for a name."""
     source, destination, port = QUESTION
     families = modes.MODES[mode].families if mode in modes.MODES else (4,)
     rows: list[Asked] = [([], (source, destination if family == 4 else f"[{destination}]", port)) for family in families]
-    return [*rows, ([], SERVICE)] if mode in PROXIES else rows
+    return [*rows, ([], SERVICE), ([], NAME)] if mode in PROXIES else rows
 
 
 def serving(lab: Lab, mode: str, row: Asked) -> contextlib.AbstractContextManager[None]:
     """What a question about a Service needs; a fault of one brings it along."""
-    return kube_proxy.running(lab, PROXIES[mode]) if row == ([], SERVICE) else contextlib.nullcontext()
+    return kube_proxy.running(lab, PROXIES[mode]) if row in (([], SERVICE), ([], NAME)) else contextlib.nullcontext()
 
 
 def judge(row: Row, report: dict[str, t.Any], nodes: list[str]) -> None:

@@ -76,8 +76,8 @@ class Fault:
 
     @property
     def by_service(self) -> bool:
-        """Is the question about a Service? No audit looks at these."""
-        return self.question[1].startswith("svc/")
+        """Is the question about a Service, or about DNS? No audit looks at these."""
+        return self.question[1].startswith(("svc/", "dns/"))
 
     def works_in(self, mode: str) -> bool:
         """Does the question's traffic still flow?"""

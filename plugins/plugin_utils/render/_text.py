@@ -127,7 +127,7 @@ def backend_lines(report: Mapping[str, Json]) -> list[str]:
     for pair in report.get("pairs") or []:
         end = pair["destination"]
         where = f"{end['namespace']}/{end['name']} on {end['node']}" if end.get("kind") == "pod" else _end(end)
-        answered = {True: ", answered", False: ", did not answer"}.get(pair.get("answered"), "")
+        answered = {True: ", answered", False: ", no right answer"}.get(pair.get("answered"), "")
         texts.append(f"{end['address']}:{pair['port']} ({where}): {PAIR_WORDS[str(pair['outcome'])]}{answered}")
     notes = [str(note) for note in ((report.get("question") or {}).get("service") or {}).get("notes") or []]
     return labelled("BACKENDS", texts) + labelled("NOTE", notes)
