@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from lab import dns
 from lab.api import calico, calico_node, crds, objects
 from lab.api.client import CALICO, CALICO_RESOURCES, ApiError, Client, Json
 from lab.flannel import objects as flannel
@@ -140,3 +141,6 @@ def fill(client: Client, lab: Description) -> None:
     for host in lab.nodes:
         create_agent_pod(client, lab, host.name, made["agent"])
     refresh_endpoints(client, lab)
+    if lab.dns == "coredns":
+        meta = {"name": "coredns", "namespace": "kube-system"}
+        ensure(client, "configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"Corefile": dns.COREFILE}})

@@ -46,14 +46,17 @@ def _serving(lab: Lab) -> Iterator[None]:
 def _corefile(lab: Lab, node: str, line: str) -> Iterator[None]:
     """The CoreDNS pods of a node, or of all, have another line in their Corefile; they see it by themselves."""
     nodes = sorted({pod.node for pod in _servers(lab, node)})
-    for name in nodes:
-        path = Path(f"/proc/{lab.node(name).pid}/root{COREFILE}")
-        path.write_text(dns.COREFILE.replace(".:53 {\n", f".:53 {{\n    {line}\n"), encoding="ascii")
+
+    def write(text: str) -> None:
+        lab.client.patch("configmaps", "coredns", {"data": {"Corefile": text}}, "kube-system")
+        for name in nodes:
+            Path(f"/proc/{lab.node(name).pid}/root{COREFILE}").write_text(text, encoding="ascii")
+
+    write(dns.COREFILE.replace(".:53 {\n", f".:53 {{\n    {line}\n"))
     try:
         yield
     finally:
-        for name in nodes:
-            Path(f"/proc/{lab.node(name).pid}/root{COREFILE}").write_text(dns.COREFILE, encoding="ascii")
+        write(dns.COREFILE)
         for pod in _servers(lab, node):
             _says(lab, pod.address, NOERROR)
 

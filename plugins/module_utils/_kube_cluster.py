@@ -81,6 +81,9 @@ def sections_of(wanted: t.Iterable[str] | None) -> list[str]:
     return [name for name in SECTIONS if name in chosen and f"!{name}" not in words]
 
 
+DNS_SERVICE = ("svc", ("kube-system", "kube-dns"))
+
+
 def _pieces(text: t.Any) -> tuple[str, tuple[str, ...]] | None:
     """``("pod", (namespace, name))``, ``("node", (name,))``, ``("svc", ...)``, ``("address", (ip,))``; None if it is none of them."""
     words = str(text).strip().split("/")
@@ -90,7 +93,7 @@ def _pieces(text: t.Any) -> tuple[str, tuple[str, ...]] | None:
             return "svc", (labels[1], labels[0])
         return ("address", (address,)) if address else None
     if len(words) == 2 and words[0] == "dns":  # a name, asked of the cluster's DNS
-        return "svc", ("kube-system", "kube-dns")
+        return DNS_SERVICE
     if len(words) == 2 and words[0] == "node":
         return "node", (words[1],)
     if len(words) == 3 and words[0] in ("svc", "service"):
@@ -204,10 +207,10 @@ class Reader:
         return self._reduced(name, self.api.items(CORE[name], params))
 
     def _configmaps(self, daemonsets: Future[list[dict[str, t.Any]]] | None) -> list[dict[str, t.Any]]:
-        """flannel's configuration, where a DaemonSet runs it."""
+        """flannel's configuration, where a DaemonSet runs it, and CoreDNS's, where DNS is asked for and it may be read."""
+        found = self._corefile()
         if daemonsets is not None and not any(_kube_fields.is_flannel(daemonset) for daemonset in daemonsets.result()):
-            return []
-        found = []
+            return self._reduced("configmaps", found)
         for namespace, name in FLANNEL_CONFIGURATIONS:
             try:
                 found.append(self.api.get_json(f"/api/v1/namespaces/{namespace}/configmaps/{name}"))
@@ -215,6 +218,15 @@ class Reader:
                 if error.status != 404:
                     raise
         return self._reduced("configmaps", found)
+
+    def _corefile(self) -> list[dict[str, t.Any]]:
+        ends = [] if self.narrow is None else [str(end) for end in self.narrow.get("endpoints") or ()]
+        if not any(_pieces(end) == DNS_SERVICE or (_pieces(end) is None and "." in end) for end in ends):
+            return []
+        try:
+            return [self.api.get_json("/api/v1/namespaces/kube-system/configmaps/coredns")]
+        except ApiError:
+            return []
 
     def _calico(self, name: str) -> list[dict[str, t.Any]]:
         if self.calico is None:

@@ -49,7 +49,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "endpointslices": {"addressType": None, "endpoints": None, "ports": None},
     "namespaces": {"status": ("phase",)},
     "events": {"type": None, "reason": None, "message": None, "involvedObject": ("kind", "namespace", "name", "uid"), "source": None, "lastTimestamp": None},
-    "configmaps": {"data": ("net-conf.json",)},
+    "configmaps": {"data": ("net-conf.json", "Corefile")},
     "serviceaccounts": {},
     "ipamblocks": {
         "spec": ("cidr", "affinity", "affinityClaimTime", "allocations", "attributes", "unallocated", "deleted", "strictAffinity", "sequenceNumber"),

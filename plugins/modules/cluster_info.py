@@ -36,7 +36,7 @@ options:
         V(baselineadminnetworkpolicies), V(ippools), V(ipamblocks), V(blockaffinities), V(bgpconfigurations), V(bgppeers),
         V(felixconfigurations), V(clusterinformations), V(hostendpoints), V(globalnetworkpolicies), V(calico_networkpolicies),
         V(tiers), V(networksets), and V(globalnetworksets).
-      - V(configmaps) is the configuration of flannel, and no other ConfigMap.
+      - V(configmaps) is the configuration of flannel and, where DNS is asked for, of CoreDNS, and no other ConfigMap.
     type: list
     elements: str
     default: [all]

@@ -97,6 +97,16 @@ def test_every_name_of_a_service_brings_the_nodes_of_its_endpoints(api: FakeApi,
     assert "p-b" in names(document, "pods") and names(document, "services") == {"api"}
 
 
+@pytest.mark.parametrize("asked", ["svc/kube-system/kube-dns", "dns/web", "www.example.com", "shop/web-0", "10.96.0.7"])
+def test_the_corefile_is_read_where_dns_is_asked_for_and_it_may_be(api: FakeApi, asked: str) -> None:
+    path, wanted = "/api/v1/namespaces/kube-system/configmaps/coredns", not asked.startswith(("shop/", "10."))
+    api.objects["/apis"] = {"groups": []}
+    assert _kube.read_cluster({"host": api.url}, ["pods", "configmaps"], {"endpoints": [asked]})["configmaps"] == []
+    api.objects[path] = {"metadata": {"name": "coredns", "namespace": "kube-system"}, "data": {"Corefile": ".:53 {\n}\n", "other": "x"}}
+    found = _kube.read_cluster({"host": api.url}, ["pods", "configmaps"], {"endpoints": [asked]})["configmaps"]
+    assert [item["data"] for item in found] == ([{"Corefile": ".:53 {\n}\n"}] if wanted else [])
+
+
 def test_forbidden_and_missing_are_their_sections_errors(api: FakeApi) -> None:
     api.objects["/apis"] = {"groups": [{"name": "crd.projectcalico.org"}]}
     api.lists["/api/v1/nodes"] = [{"metadata": {"name": "a"}}]
