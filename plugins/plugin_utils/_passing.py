@@ -114,9 +114,11 @@ class Watched:
 
     def at(self, point: Point, kinds: Sequence[str], flow: int, train: str) -> list[Mapping[str, Json]]:
         """What was seen there of a train."""
+        # what a port of a bridge hands on is addressed to the bridge, or to another of its ports
+        ways = (point.way, "by") if point.role == "veth" and point.way == "in" else (point.way,)
         return [
             sight for sight in self.sights
-            if sight.get("flow") == flow and sight.get("train") == train and sight.get("kind") in kinds and sight.get("way") == point.way
+            if sight.get("flow") == flow and sight.get("train") == train and sight.get("kind") in kinds and sight.get("way") in ways
             and self._is_at(sight, point)
         ]  # fmt: skip
 

@@ -179,6 +179,12 @@ def test_answers_that_are_lost(links, hop):
     assert Evidence({"probes": [entry, other_way]}).arrived("reverse") is False  # what it sends by itself arrives, its answers do not
 
 
+def test_what_is_addressed_to_another_machine_has_not_come_in():
+    """But on the port of a bridge, where that is the rule."""
+    there = [(node, {**entry, "way": "by"}) if entry["way"] == "in" and entry["where"] == "host" else (node, entry) for node, entry in seen(8, 0)]
+    assert [hop["packets"] for hop in probe(sights=there)["hops"]] == [3, 3, 3, 3, 0, 0, 3, 3, 3]
+
+
 def test_what_does_not_answer_has_lost_nothing():
     entry = probe(sights=seen(8, 0), fire={"fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0}]})
     assert entry["arrived"] is True and "lost" not in entry
