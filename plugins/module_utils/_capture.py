@@ -45,7 +45,10 @@ class Place(t.NamedTuple):
 
 def packet_socket(marks: Marks, vxlan_ports: t.Sequence[int]) -> socket.socket:
     """A socket that sees the probe's packets on all links of the calling thread's namespace."""
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+    try:
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+    except PermissionError as error:
+        raise OSError("packet sockets are refused here: root without CAP_NET_RAW") from error
     try:
         _capture_filter.attach(made, _capture_filter.program(marks, vxlan_ports))  # before it is bound, so that no other packet is ever in its queue
         made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)

@@ -241,6 +241,18 @@ def carrier_changes(payloads: t.Iterable[bytes]) -> dict[int, int]:
     return found
 
 
+def packet_counters(payloads: t.Iterable[bytes]) -> dict[int, dict[str, int]]:
+    """Interface index -> how many packets it has received and sent."""
+    found = {}
+    for payload in payloads:
+        if len(payload) >= _LINK.size:
+            value = attributes(payload, _LINK.size).get(IFLA_STATS64, b"")
+            if len(value) >= _STATS.size:
+                received, sent = _STATS.unpack_from(value)[:2]
+                found[_LINK.unpack_from(payload)[2]] = {"rx": received, "tx": sent}
+    return found
+
+
 def _first(payload: bytes, offset: int, kind: int) -> bytes:
     """The attribute that the kernel writes first, found without taking all others apart."""
     length, number = struct.unpack_from("=HH", payload, offset) if offset + 4 <= len(payload) else (0, 0)

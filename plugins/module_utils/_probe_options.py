@@ -76,8 +76,8 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
             missing.append({"pod": position, "reason": sentence(error)})
     refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit))
     if refused is not None:
-        return {"armed": False, "reason": refused, "missing": missing}
-    return {"armed": True, "captures": captures, "missing": missing, **_carrier_changes(module, deadline)}
+        return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
+    return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
 
 
 def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
@@ -116,7 +116,7 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
 
 
 def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
-    changes = _carrier_changes(module, deadline)
+    changes = _links_told(module, deadline)
     try:
         return {"captured": True, "seen": _capture.collect(module.params["id"], deadline.remaining())["seen"], **changes}
     except ConnectionRefusedError:
@@ -126,14 +126,15 @@ def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline)
     return {"captured": False, "reason": reason, "seen": [], **changes}
 
 
-def _carrier_changes(module: AnsibleModule, deadline: Deadline) -> dict[str, t.Any]:
-    """How often the carriers of the host's links to the pods have come and gone, where that can be told."""
+def _links_told(module: AnsibleModule, deadline: Deadline) -> dict[str, t.Any]:
+    """Of the host's links to the pods, where it can be told: how often their carriers have come and gone, and the packets that they have counted."""
     names = {pod["ifname"] for pod in module.params["pods"] if pod.get("ifname")}
     try:
         with Rtnetlink(deadline) as kernel:
             payloads = _links.dump(kernel)
-        changes = _links.carrier_changes(payloads)
-        return {"carrier_changes": {name: changes[number] for number, name in _links.indexes(payloads).items() if name in names and number in changes}}
+        known = {number: name for number, name in _links.indexes(payloads).items() if name in names}
+        told: list[tuple[str, dict[int, t.Any]]] = [("carrier_changes", _links.carrier_changes(payloads)), ("counters", _links.packet_counters(payloads))]
+        return {what: {known[number]: value for number, value in values.items() if number in known} for what, values in told}
     except OSError:
         return {}
 

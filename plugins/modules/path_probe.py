@@ -292,6 +292,11 @@ carrier_changes:
   returned: O(phase=arm) and O(phase=collect)
   type: dict
   sample: {"cali1c0ffee1c0f": 2}
+counters:
+  description: How many packets the host's links to O(pods) have received and sent since they were made.
+  returned: O(phase=arm) and O(phase=collect)
+  type: dict
+  sample: {"cali1c0ffee1c0f": {"rx": 812, "tx": 790}}
 reason:
   description: Why nothing could be captured or sent.
   returned: it could not

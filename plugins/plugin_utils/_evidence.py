@@ -152,10 +152,27 @@ def _watched(
         trouble = str(armed.get("reason") or f"no capture was armed on {node}")
     if not trouble and not collected.get("captured"):
         trouble = _trouble_at(node, collected) or str(collected.get("reason") or f"the capture on {node} told nothing")
+    trouble += _counted(armed, collected) if trouble else ""
     pods = _pods_on(node, question)
     inner = {end.ifname for end in pods} | {str(capture.get("ifname")) for capture in objects(armed.get("captures")) if capture.get("ifname")}
     inner |= {hop.device for hops in ways.values() for hop in hops if hop.node == node and hop.kind in ("tunnel", "bridge") and hop.device}
     return Watched(node, trouble, armed, objects(collected.get("seen")), [end.label for end in pods], frozenset(inner))
+
+
+def _rise(before: Json, after: Json, way: str) -> int | None:
+    first, last = as_mapping(before).get(way), as_mapping(after).get(way)
+    return last - first if isinstance(first, int) and isinstance(last, int) else None
+
+
+def _counted(armed: Mapping[str, Json], collected: Mapping[str, Json]) -> str:
+    """Where nobody could look at packets: how many the links to the pods have counted meanwhile, whosesoever they were."""
+    before, after = as_mapping(armed.get("counters")), as_mapping(collected.get("counters"))
+    texts = []
+    for ifname in before:
+        rises = [_rise(before[ifname], after.get(ifname), way) for way in ("tx", "rx")]
+        if None not in rises:
+            texts.append(f"{ifname} counted {rises[0]} packets to its pod and {rises[1]} from it")
+    return "; " + ", ".join(texts) if texts else ""
 
 
 def _flapped(far: Endpoint, found: Registered) -> dict[str, Json]:

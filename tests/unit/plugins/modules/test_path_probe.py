@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import typing as t
 
 import pytest
@@ -145,3 +146,25 @@ def test_raw_sockets_refused(run: t.Any, network: support.Network, monkeypatch: 
     armed, fired, collected = probe.arm(pods=[{"ifname": "cali01"}]), probe.fire(), probe.collect()
     (entry,) = evidence(armed, fired, collected)
     assert entry["arrived"] is None and entry["reason"] in ("no packet was sent", "raw sockets are refused here")
+
+
+def test_packet_sockets_refused(run: t.Any, network: support.Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root without CAP_NET_RAW: one sentence, and what the links have counted."""
+    real = socket.socket
+
+    def refuse(family: int = socket.AF_INET, *rest: t.Any, **more: t.Any) -> t.Any:
+        if family == socket.AF_PACKET:
+            raise PermissionError(1, "Operation not permitted")
+        return real(family, *rest, **more)
+
+    monkeypatch.setattr("ansible_collections.podnet.doctor.plugins.module_utils._capture.socket.socket", refuse)
+    probe = Probe(run, network)
+    armed = probe.arm(pods=[{"ifname": "cali01"}])
+    assert (armed["armed"], armed["reason"]) == (False, "packet sockets are refused here: root without CAP_NET_RAW")
+    assert set(armed["counters"]) == {"cali01"}
+    monkeypatch.undo()
+    fired = probe.fire()
+    collected = run(path_probe, {"phase": "collect", "id": probe.id, "pods": [{"ifname": "cali01"}]}, network.nodes[1])
+    (entry,) = evidence(armed, fired, collected)
+    assert entry["arrived"] is None and "cali01 counted " in entry["reason"]
+    assert collected["counters"]["cali01"]["tx"] - armed["counters"]["cali01"]["tx"] >= 3

@@ -235,6 +235,12 @@ def test_a_hop_that_could_not_be_watched_is_told():
     assert Evidence({"probes": [entry]}).passed("forward") == {hop["hop"]: bool(hop["packets"]) for hop in entry["hops"][:4]}
 
 
+def test_where_nobody_may_look_the_counters_are_told():
+    armed = {"armed": False, "reason": "packet sockets are refused here", "counters": {FAR: {"rx": 10, "tx": 20}, "cali99": {"rx": 1, "tx": "x"}}}
+    entry = probe(arm_k8s02=armed, collect_k8s02={"captured": False, "reason": "not armed", "counters": {FAR: {"rx": 16, "tx": 29}, "cali99": {}}})
+    assert (entry["arrived"], entry["reason"]) == (None, f"packet sockets are refused here; {FAR} counted 9 packets to its pod and 6 from it")
+
+
 def test_outside_nobody_listens():
     entry = probe(question(destination="192.0.2.9"))
     assert (entry["arrived"], entry["reason"]) == (None, "192.0.2.9 is outside of the cluster, nobody listens there")
