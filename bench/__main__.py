@@ -33,6 +33,7 @@ BIN = Path(sys.executable).parent
 LAB = f"bench{os.getpid()}"
 AT_MOST_PING = 3.0
 FASTER_THAN_RUNBOOK = 8.0
+AT_MOST_PROBED = 2.0  # of the same diagnosis without packets
 AUDITED = 30
 
 
@@ -167,6 +168,8 @@ class Bench:
             slower, faster = self.ratio(value, ping), self.ratio(runbook, value)
             rows[f"pair_to_ping_{label}"] = row(median[value], median[ping], slower, AT_MOST_PING, slower <= AT_MOST_PING)
             rows[f"runbook_to_pair_{label}"] = row(median[value], median[runbook], faster, FASTER_THAN_RUNBOOK, faster >= FASTER_THAN_RUNBOOK)
+            slower = self.ratio(probed, value)
+            rows[f"probed_to_pair_{label}"] = row(median[probed], median[value], slower, AT_MOST_PROBED, slower <= AT_MOST_PROBED)
             slower, faster = self.ratio(probed, ping), self.ratio(runbook, probed)
             print(f"  for information: with packets sent, {label}: {median[probed]:.2f} s, {slower:.2f} times ping, {faster:.2f} times faster than the runbook")
         return rows
