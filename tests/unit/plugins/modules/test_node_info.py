@@ -22,7 +22,9 @@ def test_everything(run: t.Any) -> None:
     result = run(node_info, {"host": "one", "node": "k8s01", "timeout": 5}, check=True)
     support.valid("node", result["node"])
     assert (result["node"]["host"], result["node"]["node"]) == ("one", "k8s01")
-    assert result["sections"][0] == "identity" and result["errors"] == {}
+    assert result["sections"][0] == "identity"
+    hidden = {"calico", "flannel"} if support.some_process_is_hidden() else set()  # their daemons may be among what is hidden
+    assert set(result["errors"]) == hidden and all("Permission denied" in error for error in result["errors"].values())
 
 
 def test_packed(run: t.Any) -> None:
