@@ -27,8 +27,8 @@ def question(source="shop/web-0", destination="shop/api-0", protocol="tcp", port
 # ---------------------------------------------------------------------------- what is sent
 
 
-def sent(asked, hosts=HOSTS):
-    return _evidence.probes(CLUSTER, asked, hosts)
+def sent(asked, hosts=None):
+    return _evidence.probes(CLUSTER, asked, HOSTS if hosts is None else hosts)
 
 
 def test_every_node_listens_and_each_end_sends():
