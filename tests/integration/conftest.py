@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import typing as t
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -65,6 +68,21 @@ class Site:
         new = sorted(set(reports.glob("*.json")) - before, key=lambda path: path.stat().st_mtime_ns)
         documents = [json.loads(path.read_text()) for path in new if not path.name.startswith("plan-")]
         return Run(process.returncode, process.stdout + process.stderr, documents)
+
+    @contextlib.contextmanager
+    def started(self, playbook: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
+        """A playbook that runs in a process group of its own, and what it prints."""
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-i", str(self.inventory)]
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+                       "ANSIBLE_PIPELINING": "1"}  # fmt: skip
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def diagnose(self, source: str = "shop/web-0", destination: str = "shop/api-0:8080", *arguments: str, **variables: t.Any) -> Run:
         return self.play("podnet.doctor.diagnose", *arguments, source=source, destination=destination, **variables)

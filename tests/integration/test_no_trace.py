@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
+import signal
 import time
 
 import pytest
+
+from lab.processes import wait_for
 
 COMMANDS = {
     "routes": ["ip", "-d", "route", "show", "table", "all"],
@@ -82,6 +86,46 @@ def test_a_diagnosis_changes_nothing(site, lab, marker):
     assert site.diagnose("shop/web-0", "shop/api-0:8080").code == 0
     for node in lab.nodes:
         assert what_stays(lab, node.name, marker, before[node.name]) == {}
+
+
+PROBE = """
+- hosts: k8s01,k8s02
+  gather_facts: false
+  tasks:
+    - name: arm
+      podnet.doctor.path_probe: {phase: arm, id: ID, limit: 12}
+    - name: fire
+      podnet.doctor.path_probe: {phase: fire, id: ID, dst: 203.0.113.9, wait: 4, timeout: 8}
+    - name: collect
+      podnet.doctor.path_probe: {phase: collect, id: ID}
+"""
+
+
+def captures(lab, node):
+    return lab.run(node, "ps", "-eo", "comm=").split().count("podnet-capture")
+
+
+@pytest.mark.parametrize("stage", ["arm", "fire", "collect"])
+def test_a_probe_that_is_cut_off_leaves_nothing(site, lab, marker, stage):
+    """The controller dies at every stage: the captures end by themselves."""
+    settle(site)
+    before = {node.name: state(lab, node.name, marker) for node in lab.nodes}
+    play = site.folder / "probe.yml"
+    play.write_text(PROBE.replace("ID", os.urandom(16).hex()))
+    with site.started(play) as process:
+        for line in process.stdout:
+            if line.startswith(f"TASK [{stage}]"):
+                break
+        else:
+            pytest.fail("the play ended before that")
+        if stage == "arm":
+            wait_for(lambda: captures(lab, "k8s02"), "k8s02 captures", 60)
+        os.killpg(process.pid, signal.SIGKILL)
+    for node in lab.nodes:
+        wait_for(lambda name=node.name: not captures(lab, name), f"the capture on {node.name} has ended", 60)
+        left = what_stays(lab, node.name, marker, before[node.name], 30)
+        left.pop("temporary", None)  # of this machine: others put modules there meanwhile
+        assert left == {}
 
 
 @pytest.mark.parametrize(
