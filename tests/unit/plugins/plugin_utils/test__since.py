@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _since
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _changes, _changes_of_node, _since
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
@@ -96,21 +96,21 @@ def test_a_node_that_is_not_in_the_earlier_documents_is_said():
     ],
 )
 def test_the_times_of_bird_are_those_of_its_node(said, is_):
-    assert _since.moment(said, "2026-11-21 17:45:44", "2026-11-21T15:45:46Z") == is_
+    assert _changes_of_node.moment(said, "2026-11-21 17:45:44", "2026-11-21T15:45:46Z") == is_
 
 
 @given(st.one_of(st.none(), st.text(), st.integers()), st.text(), st.text())
 def test_no_time_raises(said, server, collected):
-    moment = _since.moment(said, server, collected)
+    moment = _changes_of_node.moment(said, server, collected)
     assert moment is None or moment.endswith("Z")
 
 
 def test_a_restart_is_told_once_and_a_session_that_came_back_too():
-    before = {"felix": _since.Thing({"": "runs"}, at="2026-11-21T01:00:00Z", again="was started again")}
-    after = {"felix": _since.Thing({"": "runs"}, at="2026-11-21T02:00:00Z", again="was started again")}
-    (change,) = _since.compared(before, after, "n1", "calico")
+    before = {"felix": _changes.Thing({"": "runs"}, at="2026-11-21T01:00:00Z", again="was started again")}
+    after = {"felix": _changes.Thing({"": "runs"}, at="2026-11-21T02:00:00Z", again="was started again")}
+    (change,) = _changes.compared(before, after, "n1", "calico")
     assert (change.text, change.at) == ("felix was started again", "2026-11-21T02:00:00Z")
-    assert list(_since.compared(after, after, "n1", "calico")) == []
+    assert list(_changes.compared(after, after, "n1", "calico")) == []
 
 
 def test_two_reports_are_compared_by_their_findings(tmp_path):
