@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
+import shutil
 
 import pytest
 import yaml
@@ -247,6 +249,23 @@ def test_a_node_that_cannot_be_asked_has_its_own_sentence(site, variables, sente
     assert sentence in " ".join(entry["reason"] for entry in run.report["not_checked"])
     assert run.report["verdict"]["outcome"] == "unknown"
     assert {entry["node"]: bool(entry["sections"]) for entry in run.report["collected"]} == {"k8s01": True, "k8s02": False}
+
+
+def interpreter(version):
+    """A Python of this version that this machine has, beside the one of its distribution."""
+    installed = sorted(pathlib.Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"))
+    return shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin") or (str(installed[-1]) if installed else None)
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.13"])
+def test_nodes_with_an_older_or_a_newer_python(site, version):
+    path = interpreter(version)
+    if path is None:
+        pytest.skip(f"this machine has no Python {version}")
+    with_host_variables(site, ansible_python_interpreter=path)
+    run = site.diagnose()
+    assert run.report["verdict"]["outcome"] == "healthy", run.screen
+    assert not [entry["errors"] for entry in run.report["collected"] if entry["errors"]]
 
 
 def test_a_node_that_refuses_become(site, lab):
