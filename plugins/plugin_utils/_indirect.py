@@ -133,8 +133,8 @@ def hear(cluster: Cluster, silent: Iterable[str], options: _kube.Options, may_ex
 def _through_containers(cluster: Cluster, names: list[str], options: _kube.Options, deadline: Deadline, heard: Heard) -> None:
     try:
         pods = agent_pods(cluster)
-        allowed, _why = _access(options, deadline)
-        if not allowed:
+        namespaces = {pod.namespace for pod in pods.values()}
+        if not all(_may_run(options, deadline, namespace) for namespace in namespaces):
             heard.reasons.update(dict.fromkeys(names, "may not be read through calico-node's container with these credentials (create on pods/exec)"))
             return
         runner = Exec(options)
@@ -149,9 +149,9 @@ def _through_containers(cluster: Cluster, names: list[str], options: _kube.Optio
                 heard.documents[name] = answer
 
 
-def _access(options: _kube.Options, deadline: Deadline) -> tuple[bool, str]:
+def _may_run(options: _kube.Options, deadline: Deadline, namespace: str) -> bool:
     with _kube.Api(options, deadline=deadline) as api:
-        return api.access_review("create", "pods/exec")
+        return api.access_review("create", "pods/exec", namespace=namespace)[0]
 
 
 def _one(cluster: Cluster, name: str, pod: Pod | None, runner: Exec, deadline: Deadline) -> dict[str, Json] | str:
