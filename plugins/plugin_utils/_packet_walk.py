@@ -137,10 +137,10 @@ def _br_netfilter(facts: NodeFacts, family: str, bridge: str) -> bool:
 
 
 def _pod_bridges(links: Mapping[str, Mapping[str, Json]]) -> frozenset[str]:
-    def kind(link: Mapping[str, Json]) -> Json:
-        return as_mapping(link.get("linkinfo")).get("info_kind")
+    def kind(link: Mapping[str, Json]) -> str:
+        return str(as_mapping(link.get("linkinfo")).get("info_kind"))
 
-    ports: dict[str, set[Json]] = {}
+    ports: dict[str, set[str]] = {}
     for link in links.values():
         if link.get("master"):
             ports.setdefault(str(link["master"]), set()).add(kind(link))
