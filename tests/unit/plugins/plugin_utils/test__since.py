@@ -10,14 +10,16 @@ import pathlib
 import typing as t
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _changes, _changes_of_node, _since
-from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
+from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.test__diagnosis import JUNK, places, put
 from ansible_collections.podnet.doctor.tests.unit.small import diagnose, documents, lost
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
@@ -103,6 +105,27 @@ def test_the_times_of_bird_are_those_of_its_node(said, is_):
 def test_no_time_raises(said, server, collected):
     moment = _changes_of_node.moment(said, server, collected)
     assert moment is None or moment.endswith("Z")
+
+
+RECORDS = {name: _bundle.load(str(RECORDED / f"{name}.zip"))[0].documents for name in ("repaired", "incident")}
+WHOLE = {"cluster": RECORDS["incident"].cluster.document, **{name: facts.document for name, facts in RECORDS["incident"].nodes.items()}}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(list(places(WHOLE))), JUNK), min_size=1, max_size=3))
+def test_property_mutated_documents_never_raise(changes):
+    """Of any document something is told, or that it could not be compared."""
+    changed = copy.deepcopy(WHOLE)
+    for path, junk in changes:
+        try:
+            put(changed, path, junk)
+        except (KeyError, IndexError, TypeError):
+            continue
+    cluster, *nodes = (document if isinstance(document, dict) else {} for document in changed.values())
+    mutated = Documents(Cluster(cluster), {name: NodeFacts(name, document) for name, document in zip(list(WHOLE)[1:], nodes)})
+    for before, after in ((RECORDS["repaired"], mutated), (mutated, RECORDS["repaired"])):
+        found, _left = _since.between(before, after, frozenset({"shop/web-1"}), NOTHING, NOTHING)
+        json.dumps([change.to_json() for change in found])
 
 
 def test_a_restart_is_told_once_and_a_session_that_came_back_too():
