@@ -18,20 +18,6 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netns import inode
 LONGEST = 4096
 
 
-def read_file(path: str, longest: int = 65536) -> str | None:
-    """The text of a small file, None if it cannot be read."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return os.read(handle, longest).decode("utf-8", "replace")
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-
-
 GONE = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
 
 
@@ -47,6 +33,14 @@ def read_if_there(path: str, longest: int = 65536) -> str | None:
         return None
     finally:
         os.close(handle)
+
+
+def read_file(path: str, longest: int = 65536) -> str | None:
+    """The text of a small file, None if it cannot be read."""
+    try:
+        return read_if_there(path, longest)
+    except OSError:
+        return None
 
 
 class Processes:
