@@ -16,8 +16,6 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inode
 
 LONGEST = 4096
-
-
 GONE = (FileNotFoundError, NotADirectoryError, ProcessLookupError)
 
 
