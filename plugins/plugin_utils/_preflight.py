@@ -189,7 +189,7 @@ def api_line(cluster: Mapping[str, Json] | None, failure: Mapping[str, Json], ri
     known = {str(right.get("resource")) for right in missing}
     for name, value in sorted(cluster.items()):
         error = as_mapping(value).get("error")
-        if isinstance(error, str) and name not in known and "not asked for" not in error:
+        if isinstance(error, str) and name not in known and "not asked for" not in error and as_mapping(value).get("reason") != "absent":
             line.wrong(f"{name}: {error}", RIGHTS_FIX if "forbidden" in error.lower() else "see the API server's log")
     return line
 

@@ -90,7 +90,10 @@ def stable(value: t.Any, path: str = "") -> t.Any:
     if isinstance(value, dict):
         if isinstance(value.get("error"), str):
             return {"error": True}
-        left_out = ("stats64", "since", "server_time", "pid", "pids", "seconds", "imported", "exported", "preferred", "hold_timer", "text", "json", "python")
+        left_out = (
+            "stats64", "since", "server_time", "last_reboot", "last_reconfiguration", "pid", "pids", "seconds", "imported", "exported", "preferred",
+            "hold_timer", "text", "json", "python",
+        )  # fmt: skip
         return {key: stable(inner, f"{path}.{key}") for key, inner in value.items() if key not in left_out}
     if isinstance(value, list):
         return [stable(inner, path) for inner in value]

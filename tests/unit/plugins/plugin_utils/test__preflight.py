@@ -169,6 +169,13 @@ def test_missing_rights_are_named_once() -> None:
     assert problems(result, "API") == ["MISSING rights: list ippools.crd.projectcalico.org", "rights not checked: review forbidden", "tiers: boom"]
 
 
+def test_what_an_api_does_not_serve_at_all_is_no_trouble() -> None:
+    absent = {"error": "the API serves no clusternetworkpolicies (policy.networking.k8s.io)", "reason": "absent"}
+    assert problems(_preflight.check([host(1)], cluster(1, clusternetworkpolicies=absent), {}, []), "API") == []
+    broken = {"error": "the API answers with status 500"}
+    assert problems(_preflight.check([host(1)], cluster(1, clusternetworkpolicies=broken), {}, []), "API")
+
+
 def test_a_repair_is_optional() -> None:
     optional = {"verb": "delete", "group": "", "resource": "pods", "allowed": False, "optional": "restart calico-node"}
     result = _preflight.check([host(1)], cluster(1), {}, [*RIGHTS, optional])
