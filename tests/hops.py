@@ -34,7 +34,7 @@ from tests import matrix  # noqa: E402
 SOURCE, DESTINATION = "shop/web-2", "shop/web-0"  # crosses the subnets, where there are two
 NEAR, FAR = "k8s03", "k8s01"
 PODS = {"source": SOURCE, "destination": DESTINATION}
-COVERED = ("ipip", "vxlan-crosssubnet", "flannel")
+COVERED = ("ipip", "vxlan-crosssubnet")
 # faults of the lab that stop packets where nothing else is wrong on the way: the hop of the forward path that they do not pass
 FAULTS = {
     "tunnel_blocked_ipip.rule": f"tunnel:{FAR}", "tunnel_blocked_vxlan.rule": f"tunnel:{FAR}", "tunnel_blocked_ipip.network": f"wire:{NEAR}:{FAR}",

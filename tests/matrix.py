@@ -252,14 +252,12 @@ def asked(fault: Fault) -> Question | None:
 
 
 def covering() -> dict[str, list[Asked]]:
-    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with every dataplane."""
+    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other."""
     chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in MODES if not possible(fault, mode)]
-        policed = [mode for mode in places if mode in POLICED]
-        for mode in policed:
-            chosen[mode].append(([fault], asked(fault)))
-        if places and not policed:
+        places = [mode for mode in places if mode in POLICED] or places
+        if places:
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], asked(fault)))
     chosen["ipip"].append(([], None))
     _audits(chosen, AUDITED)
