@@ -252,12 +252,18 @@ def asked(fault: Fault) -> Question | None:
 
 
 def covering() -> dict[str, list[Asked]]:
-    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other."""
+    """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other.
+
+    Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all.
+    """
+    ways: set[str] = set()
     chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in MODES if not possible(fault, mode)]
         places = [mode for mode in places if mode in POLICED] or places
-        if places:
+        name = fault.name.partition(".")[0]
+        if places and name not in ways:
+            ways.add(name)
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], asked(fault)))
     chosen["ipip"].append(([], None))
     _audits(chosen, AUDITED)
