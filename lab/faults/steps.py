@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -21,6 +22,18 @@ PREFIX = "projectcalico.org/"
 def cut_off(lab: Lab, source: str, destination: str, timeout: float = 20) -> None:
     """Wait until a pod gets no answer of another one."""
     wait_for(lambda: not lab.answers(source, destination, 0.3), f"{destination} does not answer {source}", timeout)
+
+
+def started(lab: Lab, node: str, *command: str) -> subprocess.Popen[bytes]:
+    """A command that goes on, on a node, until `stop`."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen([*lab.enter(node), *command], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End what `started`: nsenter waits for a child of its own, and would leave it behind."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def kill(lab: Lab, node: str, part: str) -> None:

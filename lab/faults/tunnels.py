@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 
 from lab.calico.cluster_routes import VXLAN as DEVICE
@@ -12,7 +11,7 @@ from lab.calico.cluster_routes import vtep_mac
 from lab.calico.common import TUNNEL_ANNOTATION
 from lab.cluster import Lab
 from lab.faults import TUNNEL, VXLAN, Modes, fault
-from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill
+from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill, started, stop
 from lab.kernel import ip_batch
 from lab.modes import MODES
 from lab.processes import send, wait_for
@@ -37,11 +36,10 @@ def underlay_dead(lab: Lab) -> Iterator[None]:
     ip_batch([f"link set dev {port} isolated on" for port in ports], lab.description.fabric, program="bridge")
     for node in ("k8s01", "k8s02"):
         _flush(lab, node)
-    asking = subprocess.Popen([*lab.enter("k8s01"), "ping", "-q", lab.node("k8s02").address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asking = started(lab, "k8s01", "ping", "-q", lab.node("k8s02").address)
     cut_off(lab, "shop/web-0", "shop/web-1")
     yield
-    asking.kill()
-    asking.wait()
+    stop(asking)
     ip_batch([f"link set dev {port} isolated off" for port in ports], lab.description.fabric, program="bridge")
     for node in ("k8s01", "k8s02"):
         _flush(lab, node)

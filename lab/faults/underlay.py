@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 from lab.cluster import Lab
 from lab.faults import CALICO, FELIX, MESH, Modes, fault
-from lab.faults.steps import cut_off, removed_machine
+from lab.faults.steps import cut_off, removed_machine, started, stop
 from lab.modes import MODES
 
 QUESTION = ("shop/web-0", "shop/web-1", 8080)
@@ -57,8 +56,7 @@ def flapping(lab: Lab) -> Iterator[None]:
     """The host interface of shop/web-1 goes down and up again, many times a second."""
     interface = lab.pod("shop/web-1").interface
     script = 'while :; do ip link set "$0" down; sleep 0.05; ip link set "$0" up; sleep 0.05; done'
-    process = subprocess.Popen([*lab.enter("k8s02"), "sh", "-c", script, interface], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = started(lab, "k8s02", "sh", "-c", script, interface)
     yield
-    process.kill()
-    process.wait()
+    stop(process)
     lab.run("k8s02", "ip", "link", "set", interface, "up")
