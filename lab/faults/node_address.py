@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.cluster import Lab
-from lab.faults import BIRD_ROUTES, CALICO, FELIX, fault
+from lab.faults import BIRD_ROUTES, CALICO, FELIX, Modes, fault
 from lab.faults.steps import annotate, cut_off, kill
 from lab.processes import wait_for
 
@@ -91,7 +91,7 @@ def mask(lab: Lab) -> Iterator[None]:
     breaks="node.address.duplicate",
     node="k8s03",
     question=("shop/web-0", "shop/web-2", 8080),
-    modes=CALICO,
+    modes=Modes(tuple(name for name in CALICO.names if name != "felixroutes"), "k8s02 keeps its route to k8s03, and hands on what comes to it"),
 )
 def duplicate(lab: Lab) -> Iterator[None]:
     """k8s03 announces the address of k8s02; its BIRD restarts with that."""
