@@ -160,3 +160,10 @@ def test_long_tables_are_cut() -> None:
     assert len(found["services"]["elem"]) == 1 and found["services"]["cut"] == asked
     assert found["few"] == items[1]["set"] and found["ports"] == items[4]["map"]
     assert _netfilter.cut_sets("{" * (2 << 20), asked) == "{" * (2 << 20)
+
+
+def test_the_language_of_the_node_reaches_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):
+        monkeypatch.setenv(name, "de_DE.UTF-8")
+    seen = _netfilter.output(["/usr/bin/env"], Deadline(5)).splitlines()
+    assert "LC_ALL=C" in seen and not any("de_DE" in line for line in seen)

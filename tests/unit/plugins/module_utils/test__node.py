@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 import typing as t
@@ -132,6 +133,16 @@ def test_hanging_and_failing_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert document["routes"] and document["links"]
     support.valid("node", document)
+
+
+def test_thousands_of_interfaces(namespaces: t.Any) -> None:
+    space = namespaces()
+    pairs = "".join(f"link add cali{number:04x} type veth peer name veth{number:04x}\n" for number in range(1000))
+    subprocess.run(["ip", "-n", space.name, "-batch", "-"], input=pairs, text=True, check=True)
+    document = read(space, sections=["links", "addresses", "routes", "neighbours", "fdb", "sysctls"], timeout=60)
+    assert _node.errors(document) == {}
+    assert len(document["links"]) == 2001
+    assert sum(name.endswith("/proxy_arp") for name in document["sysctls"]) == 2003  # of each, of all and of default
 
 
 def test_processes_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
