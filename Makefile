@@ -8,7 +8,9 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-TESTED := lint unit docs sanity galaxy integration truth cover hops-cover
+BESIDE := lint unit docs sanity galaxy
+IN_LABS := integration truth cover hops-cover
+TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -30,7 +32,7 @@ demo: setup-lab
 	@$(PY) -m lab.demo
 
 test: setup
-	@tests/tools/stages.sh $(TESTED)
+	@tests/tools/stages.sh --beside "$(BESIDE)" $(IN_LABS)
 
 # ---- the stages of `make test`
 unit: .venv/.dev $(HOUSE)
