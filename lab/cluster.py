@@ -89,8 +89,11 @@ class Lab:
         return self.description.pod(name)
 
     def service(self, name: str) -> str:
-        """The address of `svc/namespace/name`."""
-        _kind, namespace, short = name.split("/")
+        """The address of `svc/namespace/name`, or of `node/name`, whose port a Service may have."""
+        kind, _slash, rest = name.partition("/")
+        if kind == "node":
+            return self.node(rest).address
+        namespace, short = rest.split("/")
         address: str = self.client.get("services", short, namespace)["spec"]["clusterIP"]
         return address
 

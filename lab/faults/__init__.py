@@ -77,7 +77,7 @@ class Fault:
     @property
     def by_service(self) -> bool:
         """Is the question about a Service, or about DNS? No audit looks at these."""
-        return self.question[1].startswith(("svc/", "dns/"))
+        return self.question[1].startswith(("svc/", "dns/", "node/"))
 
     def works_in(self, mode: str) -> bool:
         """Does the question's traffic still flow?"""

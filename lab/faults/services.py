@@ -134,3 +134,47 @@ def one_of_three(lab: Lab) -> Iterator[None]:
         yield
         lab.run("k8s02", "ip", "link", "set", pod.interface, "up")
         lab.wait_healthy(60)
+
+
+ENTERED = "k8s02"
+NODE_PORT = 30080
+BY_NODE_PORT = (SOURCE, f"node/{ENTERED}", NODE_PORT)
+
+
+@contextmanager
+def _open_on_nodes(lab: Lab, **spec: object) -> Iterator[None]:
+    """The Service has a port on every node."""
+    before = lab.client.get("services", "api", "shop")["spec"]
+    port = before["ports"][0]
+    lab.client.patch("services", "api", {"spec": {"type": "NodePort", "ports": [{**port, "nodePort": NODE_PORT}], **spec}}, "shop")
+    try:
+        yield
+    finally:
+        lab.client.patch("services", "api", {"spec": {"type": "ClusterIP", "externalTrafficPolicy": None, "ports": [{**port, "nodePort": None}]}}, "shop")
+
+
+def _by_node_port(lab: Lab) -> str:
+    return lab.connect(SOURCE, lab.node(ENTERED).address, NODE_PORT, 0.4)
+
+
+@fault("service_without_local_endpoint", number="", node=ENTERED, breaks="service.endpoints.none", question=BY_NODE_PORT, objects=("Service shop/api",))
+def no_local_endpoint(lab: Lab) -> Iterator[None]:
+    """A node that has no endpoint of a Service is asked for the Service's port, and externalTrafficPolicy is Local."""
+    with kube_proxy.running(lab), _mended(lab), _open_on_nodes(lab):
+        wait_for(lambda: _by_node_port(lab) != "", "the port of the node answers", 20)
+        lab.client.patch("services", "api", {"spec": {"externalTrafficPolicy": "Local"}}, "shop")
+        _write(lab, endpoints=[one for one in _slice(lab)["endpoints"] if one["nodeName"] != ENTERED])
+        wait_for(lambda: _by_node_port(lab) == "", "the port of the node is dead", 20)
+        yield
+
+
+@fault("kube_proxy_rules_missing.node_port", number="", node=ENTERED, breaks="service.rules.missing", question=BY_NODE_PORT,
+       objects=(f"kube-proxy on {ENTERED}",))  # fmt: skip
+def rules_missing_where_entered(lab: Lab) -> Iterator[None]:
+    """kube-proxy of the node whose port is asked for is dead, and its rules are gone."""
+    with kube_proxy.running(lab), _open_on_nodes(lab):
+        wait_for(lambda: _by_node_port(lab) != "", "the port of the node answers", 20)
+        kube_proxy.stop(lab, ENTERED)
+        kube_proxy.flush(lab, ENTERED)
+        wait_for(lambda: _by_node_port(lab) == "", "the port of the node is dead", 20)
+        yield

@@ -110,6 +110,7 @@ class Narrowing:
         self.api = api
         self.found: dict[tuple[str, str], dict[str, t.Any]] = {}
         self.nodes: set[str] = set(narrow.get("nodes") or ())
+        self.node_ports = {str(port) for port in narrow.get("node_ports") or ()}
         self.wanted: list[tuple[str, tuple[str, ...]]] = []
         for pod in narrow.get("pods") or ():
             self.wanted.append(("pod", (str(pod["namespace"]), str(pod["name"]))))
@@ -149,9 +150,16 @@ class Narrowing:
         if not found and ":" in address:
             found = [pod for pod in self.api.items(CORE["pods"]) if address in map(canonical, _addresses(pod))]
         self._add(found, True)
-        for service in self.api.items(CORE["services"]) if not found else ():
+        if not found or (self.node_ports and all((pod.get("spec") or {}).get("hostNetwork") for pod in found)):
+            self._services_of(address)
+
+    def _services_of(self, address: str | None) -> None:
+        """The Services with this address, and those that have one of the asked ports on the nodes."""
+        for service in self.api.items(CORE["services"]):
             metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
-            if address in map(canonical, [spec.get("clusterIP"), *(spec.get("clusterIPs") or [])]):
+            addresses = map(canonical, [spec.get("clusterIP"), *(spec.get("clusterIPs") or [])])
+            ports = {str(port.get("nodePort")) for port in spec.get("ports") or []}
+            if (address and address in addresses) or ports & self.node_ports:
                 self._service(str(metadata.get("namespace")), str(metadata.get("name")))
 
     def _ask(self, kind: str, words: tuple[str, ...]) -> None:
@@ -163,6 +171,8 @@ class Narrowing:
             self._address(words[0])
         else:
             self.nodes.add(words[0])
+            if self.node_ports:
+                self._services_of(None)
 
     def read(self, pool: ThreadPoolExecutor) -> list[dict[str, t.Any]]:
         """The pods."""
@@ -330,7 +340,7 @@ def read_cluster(
     """The cluster document. Raises KubeError only for options that lead nowhere (no kubeconfig, a broken one).
 
     narrow names what a question is about: ``endpoints`` (texts such as ``shop/web-0``, ``node/k8s01``, ``svc/ns/name``, an address),
-    ``pods`` (namespace and name), ``pod_addresses``, ``nodes``.
+    ``pods`` (namespace and name), ``pod_addresses``, ``nodes``, and ``node_ports``, which may be a Service's where an end is a node.
     """
     started = time.monotonic()
     wanted = sections_of(sections)

@@ -53,8 +53,10 @@ def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> lis
     subset = full(cluster) if question.port is None else (*full(cluster), "listeners")
     wave = [Wanted(node, subset, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
     for wanted in wave:
-        if probe and question.asked is not None and wanted.node == question.source.node:
-            wanted.reachability, wanted.dns = _knocks(question), _names(question)
+        if probe and question.asked is not None:
+            wanted.reachability = _knocks(question, wanted.node)
+            if wanted.node == question.source.node:
+                wanted.dns = _names(question)
     return wave
 
 
@@ -68,15 +70,16 @@ def _names(question: Question) -> list[dict[str, Json]]:
     return [{"name": question.asked.name, "servers": servers, "family": "inet6" if ":" in source.address else "inet", **inside}]
 
 
-def _knocks(question: Question) -> list[dict[str, Json]]:
-    """A TCP handshake with each endpoint that is looked at, and some with the Service."""
+def _knocks(question: Question, node: str) -> list[dict[str, Json]]:
+    """TCP handshakes from one node, or from the source's pod there: with each endpoint whose way begins there, and from the source some with the Service."""
     if question.protocol != "tcp" or question.asked is None:
         return []
-    source = question.source
-    inside: dict[str, Json] = {"netns_of": echo_from(source)} if source.kind == "pod" else {}
-    ends = [(way.destination.address, way.port) for way in question.ways]
-    ends += [] if question.asked.headless else [(question.destination.address, question.port)] * KNOCKS
-    return [{"dst": address, "port": port, "protocol": "tcp", **inside} for address, port in ends]
+    ends = [(way.source, way.destination.address, way.port) for way in question.ways if way.source.node == node]
+    if question.source.node == node and not question.asked.headless:
+        ends += [(question.source, question.destination.address, question.port)] * KNOCKS
+    return [
+        {"dst": address, "port": port, "protocol": "tcp", **({"netns_of": echo_from(start)} if start.kind == "pod" else {})} for start, address, port in ends
+    ]
 
 
 def audit_wave(cluster: Cluster, scope: Scope) -> list[Wanted]:

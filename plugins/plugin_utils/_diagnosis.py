@@ -64,7 +64,7 @@ class Diagnosis:
         self.blind = None
         self.documents = replace(self.documents, evidence=self._weighed())
         untold: dict[str, str] = {}
-        for scope in [replace(self.scope, question=way) for way in self.question.ways] or [self.scope]:
+        for scope in [replace(self.scope, question=way) for way in self.question.pairs]:
             expected, missing = catalogue().expect(self.documents.cluster, scope)
             fresh = [fact for fact in expected if fact.id not in self.facts]
             self.facts.update((fact.id, fact) for fact in fresh)
@@ -419,7 +419,7 @@ class Diagnosis:
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
         if self.question.asked is not None:
-            body["pairs"] = [self._pair_json(way, path) for way, path in zip(self.question.ways, self.paths)]
+            body["pairs"] = [self._pair_json(way, path) for way, path in zip(self.question.pairs, self.paths) if way in self.question.ways]
         if self.documents.cluster.rebuilt:
             known = self.documents.cluster.document
             body["api"] = {"server": str(known.get("server")), "error": str(known.get("error")), "rebuilt": list(known["rebuilt"]["sections"])}

@@ -180,9 +180,9 @@ class Walks:
         mixed = f"it cannot be told whether the packet matches: {doubt}" if doubt else "some ways work, others do not"
         return Walked("unknown", unknown or mixed, tuple(ways))
 
-    def translated(self, flow: Flow) -> set[tuple[str, int | None]]:
-        """Where the rules of the source's own node send the request: an address and a port for each way that they let it go. Errors: Unknown, NotCollected."""
-        found = (end for _run, end in every_way(lambda run: _Walk(self, flow, run, established=False).translated()))
+    def translated(self, flow: Flow, at: str) -> set[tuple[str, int | None]]:
+        """Where the rules of a node send the request: an address and a port for each way that they let it go. Errors: Unknown, NotCollected."""
+        found = (end for _run, end in every_way(lambda run: _Walk(self, flow, run, established=False).translated(at)))
         return {end for end in found if end is not None}
 
     def owner(self, address: str) -> tuple[str, str] | None:
@@ -234,16 +234,15 @@ class _Walk:
             return self._way("unknown", exc.reason, arrived)
         return self._way("works", "", arrived)
 
-    def translated(self) -> tuple[str, int | None] | None:
-        """The destination after the first hook of the source's node; None where it ends there."""
+    def translated(self, at: str) -> tuple[str, int | None] | None:
+        """The destination after the first hook of a node; None where it ends there."""
         flow = self.flow
-        if flow.node is None:
-            raise Unknown(f"{flow.src} is on no node")
-        host, packet = self._host(flow.node), self._packet(True)
-        if not flow.host:
-            packet.iif = str(self._node(flow.node).fib.route_to(flow.src).get("dev"))
+        host, packet = self._host(at), self._packet(True)
+        own = flow.host and flow.node == at
+        if not own:
+            packet.iif = str(self._node(at).fib.route_to(flow.src).get("dev"))
         try:
-            host.hook("output" if flow.host else "prerouting", packet, self.run)
+            host.hook("output" if own else "prerouting", packet, self.run)
         except Stop:
             return None
         return packet.dst, packet.dport

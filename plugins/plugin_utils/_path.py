@@ -85,9 +85,9 @@ def hop_facts(cluster: Cluster, question: Question) -> tuple[FactId, ...]:
 
 
 def service_fact(kind: t.Literal["endpoints", "port", "rules"], whole: Question) -> FactId:
-    """What holds for a Service as it is asked for; its rules are those of the source's node."""
+    """What holds for a Service as it is asked for; its rules are those of the node that translates."""
     key = whole.asked.key if whole.asked is not None else ""
-    return FactId(f"service.{kind}", str(whole.source.node) if kind == "rules" else "", f"{key} {whole.service}")
+    return FactId(f"service.{kind}", whole.translator if kind == "rules" else "", f"{key} {whole.service}")
 
 
 def service_facts(scope: Scope) -> tuple[FactId, ...]:

@@ -15,6 +15,8 @@ from ._json import Json, NotCollected, as_list, as_mapping, family_of, objects
 from ._policy_members import endpoint_slices, protocol_name
 from ._policy_rules import Packet
 
+_Index = tuple[dict[str, list[Mapping[str, Json]]], dict[tuple[str, Json], tuple[Mapping[str, Json], Mapping[str, Json]]]]
+
 
 class Backend(t.NamedTuple):
     address: str
@@ -42,7 +44,7 @@ class ServicePort:
 
 def resolve_service(cluster: Cluster, packet: Packet) -> ServicePort | None:
     """The Service that the packet is addressed to; None if it is none. Errors: NotCollected."""
-    by_address, by_port = cluster.once("services by address and port", lambda: _indexed(cluster))
+    by_address, by_port = _index(cluster)
     services = by_address.get(packet.dst, [])
     for raw in services:
         for port in objects(as_mapping(raw.get("spec")).get("ports")):
@@ -66,7 +68,16 @@ def _name(raw: Mapping[str, Json]) -> str:
     return f"{metadata.get('namespace')}/{metadata.get('name')}"
 
 
-def _indexed(cluster: Cluster) -> tuple[dict[str, list[Mapping[str, Json]]], dict[tuple[str, Json], tuple[Mapping[str, Json], Mapping[str, Json]]]]:
+def of_node_port(cluster: Cluster, protocol: str, port: int) -> tuple[Mapping[str, Json], Mapping[str, Json]] | None:
+    """The Service with this port of the nodes, and the entry of that port. protocol: `tcp` or `udp`. Errors: NotCollected."""
+    return _index(cluster)[1].get((protocol_name(protocol.upper()), port))
+
+
+def _index(cluster: Cluster) -> _Index:
+    return cluster.once("services by address and port", lambda: _indexed(cluster))
+
+
+def _indexed(cluster: Cluster) -> _Index:
     by_address: dict[str, list[Mapping[str, Json]]] = {}
     by_port: dict[tuple[str, Json], tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
     for raw in cluster.section("services"):

@@ -38,8 +38,10 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        if self.kind in ("pod", "service"):
-            return ("svc " if self.kind == "service" else "") + f"{self.namespace}/{self.name}"
+        if self.kind == "service":
+            return f"svc {self.namespace}/{self.name}" + (f" on node/{self.node}" if self.node else "")
+        if self.kind == "pod":
+            return f"{self.namespace}/{self.name}"
         return f"node/{self.name}" if self.kind == "node" else self.address
 
     def to_json(self) -> dict[str, Json]:
@@ -77,7 +79,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Question:
-    """ways: of a question about a Service, the same source and one endpoint each."""
+    """ways: of a question about a Service, one endpoint each. entry: of one about a node's port, the way to that node, where the other ways begin."""
 
     source: Endpoint
     destination: Endpoint
@@ -85,16 +87,22 @@ class Question:
     port: int | None = None
     asked: Asked | None = None
     ways: tuple[Question, ...] = ()
+    entry: Question | None = None
 
     @property
     def pairs(self) -> tuple[Question, ...]:
         """What is walked hop by hop: the ways to the endpoints of a Service, else the question itself."""
-        return self.ways or (self,)
+        return (*([self.entry] if self.entry is not None else ()), *self.ways) or (self,)
 
     @property
     def lead(self) -> Question:
         """The pair between which marked packets are sent."""
         return self.pairs[0]
+
+    @property
+    def translator(self) -> str:
+        """Of a question about a Service: the node whose rules translate its address."""
+        return str(self.destination.node or self.source.node)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -117,13 +125,16 @@ class Question:
             "port": self.port,
             **({"service": self.asked.to_json()} if self.asked is not None else {}),
             **({"ways": [{"destination": way.destination.to_json(), "port": way.port} for way in self.ways]} if self.ways else {}),
+            **({"entry": self.entry.destination.to_json()} if self.entry is not None else {}),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Question:
         source, asked = Endpoint.from_json(raw["source"]), Asked.from_json(raw["service"]) if raw.get("service") else None
-        ways = tuple(cls(source, Endpoint.from_json(way["destination"]), raw["protocol"], way["port"]) for way in raw.get("ways") or ())
-        return cls(source, Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"], asked, ways)
+        entry = cls(source, Endpoint.from_json(raw["entry"]), "icmp") if raw.get("entry") else None
+        start = entry.destination if entry is not None else source
+        ways = tuple(cls(start, Endpoint.from_json(way["destination"]), raw["protocol"], way["port"]) for way in raw.get("ways") or ())
+        return cls(source, Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"], asked, ways, entry)
 
 
 NOBODY = Endpoint("", "address", "0.0.0.0")
@@ -290,7 +301,7 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
         raise BadQuestion(f"the question cannot be resolved to pods and nodes, because the Kubernetes API did not tell them: {exc.reason}") from exc
     if origin.kind == "address":
         raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
-    origin, target = _one_family(cluster, origin, target)
+    origin, target = one_family(cluster, origin, target)
     if origin.address == target.address:
         raise BadQuestion(f"source and destination are the same: {origin.label}")
     number = check_port(port)
@@ -302,7 +313,7 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
     return Question(origin, target, chosen, number)
 
 
-def _one_family(cluster: Cluster, origin: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
+def one_family(cluster: Cluster, origin: Endpoint, target: Endpoint) -> tuple[Endpoint, Endpoint]:
     """Both ends in the family of the end that was given as an address, else in the first one that both have (IPv4 before IPv6)."""
     ends = (origin, target)
     given = [family_of(end.address) for end in ends if parse_address(end.asked) is not None]

@@ -101,7 +101,8 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
             raise BadQuestion(f"{role} is missing: give a pod (namespace/name), a node (node/name) or an address, such as -e {role}=shop/web-0")
     options = _kube.options_of(arguments)
     ends = [str(arguments["source"]).strip(), str(arguments["destination"]).strip()]
-    document = _kube.read_cluster(options, None, narrow={"endpoints": ends}, timeout=float(arguments.get("timeout") or 20))
+    narrow = {"endpoints": ends, "node_ports": [arguments["port"]] if arguments.get("port") else []}
+    document = _kube.read_cluster(options, None, narrow=narrow, timeout=float(arguments.get("timeout") or 20))
     if _rebuild.needed(document):
         raise ApiSilent(document, {"source": ends[0], "destination": ends[1], **{name: arguments.get(name) for name in ("protocol", "port")}})
     return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))

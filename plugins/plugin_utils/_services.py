@@ -16,7 +16,7 @@ from ._cluster import Cluster, Pod
 from ._json import Json, NotCollected, as_list, as_mapping, family_of, in_family, objects, parse_address
 from ._policy_members import endpoint_slices, protocol_name
 from ._policy_rules import Packet
-from ._policy_services import Backend, ServicePort, resolve_service
+from ._policy_services import Backend, ServicePort, of_node_port, resolve_service
 from ._question import Asked, BadQuestion, Endpoint, Question, pod_endpoint, resolve_endpoint
 
 MOST_WAYS = 5  # endpoints whose way is looked at
@@ -62,7 +62,8 @@ def resolve(cluster: Cluster, source: str, destination: str, protocol: str | Non
         if named is None and name:
             return _about_name(cluster, source, destination.strip(), name, protocol, port)
         if named is None:
-            return _question.resolve(cluster, source, destination, protocol, port)
+            held = _node_port(cluster, destination, protocol, _question.check_port(port))
+            return _about_node_port(cluster, source, held) if held is not None else _question.resolve(cluster, source, destination, protocol, port)
         return _about(cluster, source, destination.strip(), named, protocol, port)
     except NotCollected as exc:
         if name:
@@ -103,9 +104,7 @@ def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], pr
     spec = as_mapping(raw.get("spec"))
     if spec.get("type") == "ExternalName":
         raise BadQuestion(f"destination: Service {key} is an ExternalName: DNS answers with {spec.get('externalName')}; ask for an address of it")
-    origin = resolve_endpoint(cluster, source, "source")
-    if origin.kind == "address":
-        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    origin = _origin(cluster, source)
     entry = _port(key, raw, protocol, _question.check_port(port), port_name)
     chosen, number = str(entry.get("protocol") or "TCP").lower(), int(entry["port"])
     given = str(parse_address(asked) or "")
@@ -118,17 +117,61 @@ def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], pr
     service = Endpoint(asked, "service", common or origin.address, None, namespace, name)
     backends = usable_backends(cluster, key, entry, common, chosen, origin)
     sampled = _sample(backends, origin.node)
-    ways = tuple(Question(origin, _end(cluster, backend), chosen, backend.port) for backend in sampled)
-    ways = tuple(way for way in ways if way.destination.address != origin.address) or ways
+    ways = _ways(cluster, origin, chosen, sampled)
     notes = _notes(cluster, key, raw, len(backends) - len(sampled))
     about = Asked(key, not common, tuple(notes), len(backends) - len(sampled), dns=_is_dns(raw) and number == DNS_PORT)
     return Question(origin, service, chosen, number, about, ways)
 
 
-def port_entry(raw: Mapping[str, Json], protocol: str, port: int | None) -> Mapping[str, Json]:
+def _origin(cluster: Cluster, source: str) -> Endpoint:
+    origin = resolve_endpoint(cluster, source, "source")
+    if origin.kind == "address":
+        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    return origin
+
+
+def _ways(cluster: Cluster, start: Endpoint, protocol: str, backends: Sequence[Backend]) -> tuple[Question, ...]:
+    """One for each endpoint; one to the start itself only where there is no other."""
+    ways = tuple(Question(start, _end(cluster, backend), protocol, backend.port) for backend in backends)
+    return tuple(way for way in ways if way.destination.address != start.address) or ways
+
+
+class _NodePort(t.NamedTuple):
+    node: Endpoint
+    protocol: str
+    port: int
+    raw: Mapping[str, Json]
+
+
+def _node_port(cluster: Cluster, destination: str, protocol: str | None, port: int | None) -> _NodePort | None:
+    """What a node and a port of it are, if that is a Service's NodePort. Errors: NotCollected; BadQuestion."""
+    if port is None or protocol == "icmp":
+        return None
+    chosen, held = next(((one, found) for one in ([protocol] if protocol else ["tcp", "udp"]) if (found := of_node_port(cluster, one, port))), ("", None))
+    if held is None:
+        return None
+    node = resolve_endpoint(cluster, destination, "destination")
+    return _NodePort(node, chosen, port, held[0]) if node.kind == "node" else None
+
+
+def _about_node_port(cluster: Cluster, source: str, held: _NodePort) -> Question:
+    key = _key(held.raw)
+    origin, node = _question.one_family(cluster, _origin(cluster, source), held.node)
+    found = service_port(cluster, node.address, held.protocol, held.port, origin)
+    backends = found.backends(origin.node) if found is not None else ()
+    sampled = _sample(backends, node.node)
+    inside = origin.node == node.node
+    ways = _ways(cluster, origin if inside else node, held.protocol, sampled)
+    about = Asked(key, False, tuple(_notes(cluster, key, held.raw, len(backends) - len(sampled))), len(backends) - len(sampled))
+    service = replace(node, kind="service", namespace=key.partition("/")[0], name=key.partition("/")[2])
+    return Question(origin, service, held.protocol, held.port, about, ways, None if inside else Question(origin, node, "icmp"))
+
+
+def port_entry(raw: Mapping[str, Json], whole: Question) -> Mapping[str, Json]:
     """The port of a Service that a question resolved to."""
+    number = "nodePort" if whole.destination.node else "port"
     ports = objects(as_mapping(raw.get("spec")).get("ports"))
-    return next((entry for entry in ports if (str(entry.get("protocol") or "TCP").lower(), entry.get("port")) == (protocol, port)), {})
+    return next((entry for entry in ports if (str(entry.get("protocol") or "TCP").lower(), entry.get(number)) == (whole.protocol, whole.port)), {})
 
 
 def usable_backends(cluster: Cluster, key: str, entry: Mapping[str, Json], address: str, protocol: str, origin: Endpoint) -> tuple[Backend, ...]:
@@ -207,12 +250,16 @@ def _notes(cluster: Cluster, key: str, raw: Mapping[str, Json], left_out: int) -
         yield "session affinity: one client address gets the same endpoint again, so one bad endpoint is all or nothing for it"
     for name, whom in (("internalTrafficPolicy", "pods of a node"), ("externalTrafficPolicy", "clients outside")):
         if spec.get(name) == "Local":
-            nodes = {backend.node for piece in endpoint_slices(cluster, key) for backend in _ready(piece)}
-            shown = ", ".join(sorted(str(node) for node in nodes if node)) or "no node"
+            shown = ", ".join(sorted({str(backend.node) for backend in ready_backends(cluster, key) if backend.node})) or "no node"
             yield f"{name} is Local: {whom} reach only endpoints of the entered node; {shown} has some"
 
 
-def _ready(piece: Mapping[str, Json]) -> t.Iterator[Backend]:
-    for endpoint in objects(piece.get("endpoints")):
-        if as_mapping(endpoint.get("conditions")).get("ready") is not False:
-            yield Backend("", 0, endpoint.get("nodeName"))
+def ready_backends(cluster: Cluster, key: str) -> tuple[Backend, ...]:
+    """All ready endpoints of a Service, whatever its traffic policies. Errors: NotCollected."""
+    return tuple(
+        Backend(str(address), 0, endpoint.get("nodeName"))
+        for piece in endpoint_slices(cluster, key)
+        for endpoint in objects(piece.get("endpoints"))
+        if as_mapping(endpoint.get("conditions")).get("ready") is not False
+        for address in as_list(endpoint.get("addresses"))[:1]
+    )

@@ -38,7 +38,7 @@ def _end(endpoint: Mapping[str, Json]) -> str:
     if endpoint.get("kind") == "pod":
         return f"{endpoint.get('namespace')}/{endpoint.get('name')} on {endpoint.get('node')}"
     if endpoint.get("kind") == "service":
-        return f"svc {endpoint.get('namespace')}/{endpoint.get('name')}"
+        return f"svc {endpoint.get('namespace')}/{endpoint.get('name')}" + (f" by its port on {endpoint['node']}" if endpoint.get("node") else "")
     return f"node {endpoint.get('name')}" if endpoint.get("kind") == "node" else str(endpoint.get("address"))
 
 

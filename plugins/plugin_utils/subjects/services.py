@@ -20,7 +20,7 @@ from .._packet_walk import Walked, Walks, Way, flow_of
 from .._path import answer_fact, hop_facts, listener_fact, service_fact
 from .._policy_members import endpoint_slices
 from .._question import Question, Scope
-from .._services import pods_selected, port_entry, service_port, services
+from .._services import pods_selected, port_entry, ready_backends, service_port, services
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,12 @@ def has_endpoints(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     whole, key = _whole(scope)
     if whole.ways:
         return None
+    elsewhere = sorted({str(backend.node) for backend in ready_backends(documents.cluster, key)})
+    if elsewhere and whole.asked is not None and not whole.asked.headless:
+        policy = "externalTrafficPolicy" if whole.destination.node else "internalTrafficPolicy"
+        evidence = f"Service {key}: {policy} is Local, and {whole.translator} has no ready endpoint; {', '.join(elsewhere[:SHOWN])} has some"
+        return Finding("service.endpoints.none", fact, [], evidence, ("Kubernetes API",), hint={"key": key, "elsewhere": elsewhere, "policy": policy,
+                       "node": whole.translator})  # fmt: skip
     pods = pods_selected(documents.cluster, key)
     selector = as_mapping(as_mapping(services(documents.cluster)[key].get("spec")).get("selector"))
     shown = ",".join(f"{name}={value}" for name, value in selector.items()) or "none"
@@ -102,7 +108,7 @@ def port_is_served(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
             raise NotApplicable("the pods do not say on which ports they listen")
         told = [f"the containers name the ports {_numbers(declared)}"]
     seen = len(witnesses) > 1
-    entry = port_entry(services(documents.cluster)[key], whole.protocol, whole.port)
+    entry = port_entry(services(documents.cluster)[key], whole)
     target = entry.get("targetPort", entry.get("port"))
     port = whole.ways[0].port
     evidence = f"Service {key}: {whole.service} goes to targetPort {target} ({port}); {told[0]}"
@@ -113,7 +119,7 @@ def port_is_served(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
 def _answered(documents: Documents, whole: Question) -> bool:
     """Whether an endpoint answered a connection to the port that the Service sends to."""
     ends = {(way.destination.address, way.port, whole.protocol) for way in whole.ways}
-    tried = _tries(documents, str(whole.source.node))
+    tried = [one for node in whole.nodes for one in _tries(documents, node)]
     return any((one.get("dst"), one.get("port"), one.get("protocol")) in ends and one.get("outcome") == "answered" for one in tried)
 
 
@@ -166,13 +172,13 @@ def node_translates(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     documents.node(fact.node).section("netfilter")
     _virtual_server(documents, fact.node)
     try:
-        found = _walks(documents).translated(flow_of(whole))
+        found = _walks(documents).translated(flow_of(whole), fact.node)
     except Unknown as exc:
         raise NotCollected(f"{fact.node}: what its rules make of {whole.destination.address} cannot be told: {exc}") from exc
     if not found:
         raise NotApplicable("its rules end the packet before they translate it")
     known = service_port(documents.cluster, whole.destination.address, whole.protocol, int(whole.port or 0), whole.source)
-    wanted = {(backend.address, backend.port) for backend in known.backends(fact.node)} if known is not None else set()
+    wanted = {(backend.address, backend.port) for backend in known.backends(whole.source.node)} if known is not None else set()
     plain = (whole.destination.address, whole.port)
     node, sources = fact.node, (f"netfilter {fact.node}", "Kubernetes API")
     what = f"{whole.destination.address}:{whole.port}/{whole.protocol}"
@@ -203,7 +209,7 @@ def _refusal(documents: Documents, whole: Question) -> str:
     """The rule by which kube-proxy ends what it knows no endpoint for."""
     result = _walked(documents, whole)
     way = result.way
-    if way is None or not way.filtered or way.ends_at != whole.source.node or way.phase not in REQUESTS:
+    if way is None or not way.filtered or way.ends_at != whole.translator or way.phase not in REQUESTS:
         return ""
     found = blame(way.steps)
     return found.line if found.owner == "kube-proxy" else ""
@@ -218,15 +224,16 @@ def _pairs(ends: t.Sequence[tuple[str, int | None]]) -> str:
 def way_through(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """The same endpoint by the Service's address: policies of its node see the packet as it was translated."""
     whole, key = _whole(scope)
-    documents.node(fact.node).section("netfilter")
-    _virtual_server(documents, fact.node)
+    for node in dict.fromkeys((fact.node, whole.translator)):
+        documents.node(node).section("netfilter")
+        _virtual_server(documents, node)
     result = _walked(documents, whole)
     end = (fact.value["address"], fact.value["port"])
     ends = {id(way): (way.backend, (way.packet.dst, way.packet.dport)) for way in result.ways if way.packet is not None}
     untranslated = (whole.destination.address, whole.port)
     mine = [way for way in result.ways if end in ends.get(id(way), ()) or (way.filtered and untranslated in ends.get(id(way), ()))]
-    if not mine and end not in _walks(documents).translated(flow_of(whole)):
-        raise NotApplicable(f"the rules of {fact.node} do not lead to {end[0]}:{end[1]}")
+    if not mine and end not in _walks(documents).translated(flow_of(whole), whole.translator):
+        raise NotApplicable(f"the rules of {whole.translator} do not lead to {end[0]}:{end[1]}")
     if not mine:
         raise NotCollected(f"{fact.node}: the way through {whole.destination.address} to {end[0]}:{end[1]} was not walked: {result.reason}")
     if any(way.verdict == "works" for way in mine):
@@ -242,7 +249,8 @@ def way_through(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
         evidence = f"through {whole.destination.address} the source {whole.source.address} becomes {way.packet.src} ({by}); {evidence}"
     sources = (f"netfilter {fact.node}", f"netfilter {way.ends_at}")
     return Finding("service.source.hidden" if hidden else "service.way.dropped", fact, found.line, evidence, sources,
-                   hint={"blame": found, "key": key, "source": way.packet.src, "by": by, "ends_at": way.ends_at})  # fmt: skip
+                   hint={"blame": found, "key": key, "source": way.packet.src, "by": by, "ends_at": way.ends_at,
+                         "hides": whole.translator, "node_port": whole.destination.node is not None})  # fmt: skip
 
 
 def _masquerade(way: Way) -> str:
@@ -298,6 +306,10 @@ def _state(pod: Pod, raw: t.Mapping[str, t.Any]) -> str:
 def no_endpoints(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     cluster = diagnosis.documents.cluster
     for finding in findings:
+        key = finding.hint["key"]
+        if "elsewhere" in finding.hint:
+            yield _no_local_endpoint(finding)
+            continue
         key, pods, selector = finding.hint["key"], finding.hint["pods"], finding.hint["selector"]
         raw = {_key(pod): pod for pod in cluster.section("pods")}
         if pods:
@@ -312,6 +324,17 @@ def no_endpoints(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Caus
         yield Cause("service_without_endpoints", None, "", summary, [finding], objects=[f"Service {key}"],
                     why=["kube-proxy refuses connections to such a Service at once.", *why],
                     remedies=[Remedy("advise_endpoints", "R0", advice, "", object=f"Service {key}")])  # fmt: skip
+
+
+def _no_local_endpoint(finding: Finding) -> Cause:
+    key, policy = finding.hint["key"], finding.hint["policy"]
+    node = finding.hint["node"]
+    shown = ", ".join(finding.hint["elsewhere"][:SHOWN])
+    summary = f"{node} sends Service {key} only to endpoints of its own ({policy}: Local), and has none."
+    advice = f"go through a node that has an endpoint ({shown}), set {policy} of Service {key} to Cluster, or run a pod of it on {node}"
+    return Cause("service_without_local_endpoint", None, node, summary, [finding], objects=[f"Service {key}"],
+                 why=[f"It has ready endpoints on {shown}."],
+                 remedies=[Remedy("advise_traffic_policy", "R0", advice, "", node=node, object=f"Service {key}")])  # fmt: skip
 
 
 @cause(roots=("service.port.unserved",))
@@ -356,14 +379,18 @@ def _proxy_pod(cluster: Cluster, node: str) -> list[str]:
 @cause(roots=("service.source.hidden",))
 def hidden_source(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     first, found = findings[0], findings[0].hint["blame"]
-    node, key = first.fact.node, first.hint["key"]
+    node, key = first.hint["hides"], first.hint["key"]
     named = f" ({', '.join(found.policies)})" if found.policies else ""
     summary = f"{node} hides the source of what goes to Service {key} behind {first.hint['source']}, which the policy there does not allow{named}."
     why = ["Without the Service the same packet is let through."]
+    what = f"kube-proxy on {node}"
     advice = "let kube-proxy keep the source: masqueradeAll false, and clusterCIDR the network of all pods; or take out the rule that is not kube-proxy's"
-    yield Cause("snat_hides_source_from_policy", "F13", node, summary, findings, objects=[*found.policies, f"kube-proxy on {node}"],
+    if first.hint["node_port"]:
+        why, what = ["A port of a node hides who asks, unless externalTrafficPolicy is Local."], f"Service {key}"
+        advice = f"set externalTrafficPolicy of {what} to Local and ask a node that has an endpoint, or let the policy allow the nodes' addresses"
+    yield Cause("snat_hides_source_from_policy", "F13", node, summary, findings, objects=[*found.policies, what],
                 why=[f"The rule is {first.hint['by']}.", *why] if first.hint["by"] else why,
-                remedies=[Remedy("advise_masquerade", "R0", advice, "", node=node, object=f"kube-proxy on {node}")])  # fmt: skip
+                remedies=[Remedy("advise_masquerade", "R0", advice, "", node=node, object=what)])  # fmt: skip
 
 
 @cause(roots=("service.way.dropped",))

@@ -97,6 +97,38 @@ def test_what_decides_who_answers_is_noticed():
     )
 
 
+BY_PORT = {"type": "NodePort", "ports": [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]}
+TWO = (("10.253.2.7", "k8s02"), ("10.253.1.9", "k8s01"))
+
+
+def by_node_port(node, ends=TWO, source="shop/web-0", port=30080, **spec):
+    return ask(small_services.service(ends=ends, **BY_PORT, **spec), destination=node, source=source, port=port)
+
+
+@pytest.mark.parametrize("destination", ["node/k8s02", "10.2.7.202"])
+def test_the_port_of_another_node_begins_with_the_way_to_it(destination):
+    question = by_node_port(destination)
+    assert (question.destination.kind, question.destination.node, question.port, question.asked.key) == ("service", "k8s02", 30080, "shop/api")
+    assert question.entry.destination.label == "node/k8s02" and question.translator == "k8s02"
+    assert {way.source.label for way in question.ways} == {"node/k8s02"} and {way.port for way in question.ways} == {8080}
+    assert question.pairs == (question.entry, *question.ways)
+    assert Question.from_json(json.loads(json.dumps(question.to_json()))) == question
+
+
+def test_the_port_of_its_own_node_begins_at_the_source():
+    question = by_node_port("node/k8s01")
+    assert question.entry is None and {way.source.label for way in question.ways} == {"shop/web-0"}
+
+
+def test_a_local_external_traffic_policy_leaves_the_endpoints_of_other_nodes_out():
+    assert [way.destination.node for way in by_node_port("node/k8s02", externalTrafficPolicy="Local").ways] == ["k8s02"]
+    assert by_node_port("node/k8s02", ends=TWO[1:], externalTrafficPolicy="Local").ways == ()
+
+
+def test_another_port_of_a_node_is_no_service():
+    assert (by_node_port("node/k8s02", port=30081).asked, by_node_port("shop/api-0", port=30080).asked) == (None, None)
+
+
 def test_an_internal_traffic_policy_leaves_the_endpoints_of_other_nodes_out():
     assert ask(small_services.service(internalTrafficPolicy="Local")).ways == ()
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import resolve
 from ansible_collections.podnet.doctor.tests.unit import small
 from ansible_collections.podnet.doctor.tests.unit.small_services import listens
 
@@ -48,3 +51,12 @@ def test_a_closed_port_is_named_though_packets_cross(change, told):
 def test_what_answered_is_open_whoever_listens():
     diagnosis = small.diagnose({"probes": [small.probe("forward", True), small.probe("reverse", True)]}, k8s02=listens(15006))
     assert not diagnosis.findings and diagnosis.outcome == "healthy"
+
+
+@pytest.mark.parametrize(("reset_at", "named"), [("node:k8s02", ["port_not_listened"]), ("node:k8s01", [])])
+def test_a_node_that_refuses_its_port_is_named(reset_at, named):
+    tried = {**small.probe("forward", True), "protocol": "tcp", "answers_question": True, "sent": 3, "refused": 3, "replied": 0, "reset_at": reset_at}
+    found = small.documents()
+    question = resolve(found.cluster, "shop/web-0", "node/k8s02", None, 31999)
+    diagnosis = Diagnosis(question, Documents(found.cluster, found.nodes, Evidence({"probes": [tried]})))
+    assert small.named(diagnosis) == named

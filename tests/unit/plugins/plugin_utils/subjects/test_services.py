@@ -179,3 +179,43 @@ def test_recorded_services(name):
     recorded.unpacked(name)
     row = captures.judge(name)
     assert row["right"] and not row["unexplained"], row
+
+
+# ------------------------------------------------------------------ a port of a node
+
+NODE_PORT = ["-A KUBE-SERVICES -p tcp -m tcp --dport 30080 -m addrtype --dst-type LOCAL -j KUBE-SVC-API"]
+
+
+def by_node_port(*there, ends=(("10.253.2.7", "k8s02"),), **spec):
+    """shop/web-0 on k8s01 asks the port of k8s02. there: changes of k8s02."""
+    ports = [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]
+    cluster = small_services.service(ends=ends, type="NodePort", ports=ports, **spec)
+    found = small.documents(cluster=cluster, k8s01=rules(END, more=NODE_PORT), k8s02=small.together(rules(END, more=NODE_PORT), *there))
+    question = resolve(found.cluster, "shop/web-0", "node/k8s02", None, 30080)
+    return Diagnosis(question, Documents(found.cluster, found.nodes, Evidence()))
+
+
+def test_the_rules_of_the_entered_node_translate():
+    diagnosis = by_node_port()
+    assert not diagnosis.findings and judged(diagnosis, "rules").outcome == "ok"
+    assert next(fact for fact in diagnosis.judged if fact.kind == "service.rules").node == "k8s02"
+
+
+def test_the_entered_node_without_rules_is_named():
+    diagnosis = by_node_port(rules(END))
+    assert small.named(diagnosis) == ["kube_proxy_rules_missing"] and diagnosis.causes[0].node == "k8s02"
+
+
+def test_a_node_without_a_local_endpoint_is_named():
+    diagnosis = by_node_port(ends=(("10.253.1.9", "k8s01"),), externalTrafficPolicy="Local")
+    assert small.named(diagnosis) == ["service_without_local_endpoint"] and diagnosis.causes[0].node == "k8s02"
+    assert diagnosis.causes[0].why == ["It has ready endpoints on k8s01."]
+    report = diagnosis.report(version="test")
+    assert report["pairs"] == [] and report["question"]["entry"]["node"] == "k8s02"
+    assert "by its port on k8s02" in _text.screen(report)[0]
+
+
+def test_a_pod_of_a_node_without_a_local_endpoint_is_told_of_the_internal_policy():
+    diagnosis = diagnose(cluster=[small_services.service(ends=(("10.253.2.7", "k8s02"),), internalTrafficPolicy="Local")])
+    assert small.named(diagnosis) == ["service_without_local_endpoint"]
+    assert "internalTrafficPolicy: Local" in diagnosis.causes[0].summary and diagnosis.causes[0].node == "k8s01"
