@@ -114,3 +114,28 @@ def _named(step: Step, chain: str) -> Iterator[str]:
         yield from found
     elif (calico_chain(chain) or "").startswith(("cali-pi-", "cali-po-")):
         yield chain
+
+
+def untracked_by(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The policy that keeps the packet out of connection tracking (doNotTrack); () where none does.
+
+    Source: Felix's raw table marks what such a policy allows, and a rule after it says NOTRACK, also for what the node forwards.
+    """
+    at = next((number for number, step in enumerate(steps) if "notrack" in step.line.lower()), None)
+    if at is None:
+        return ()
+    for step in reversed(steps[:at]):
+        named = tuple(policies_in(step.rule.comment)) if step.rule is not None and step.base is steps[at].base else ()
+        if named:
+            return named
+    return ()
+
+
+def misreads_status(steps: Sequence[Step]) -> bool:
+    """Whether a translated packet met a rule of Felix for those that are not: `ct status != dnat` compares the whole status word, of which DNAT is one bit."""
+    translated = False
+    for step in steps:
+        translated = translated or "dnat to" in step.line
+        if translated and "ct status != dnat" in step.line and calico_chain(step.chain) is not None:
+            return True
+    return False

@@ -217,13 +217,8 @@ def node_in(base: pathlib.Path, node_name: str) -> dict[str, Json]:
     document["netfilter"] = netfilter(where)
     document["fdb"] = _iproute.fdb(read_json(where / "bridge-fdb.json", []))
     document["bird"] = {"ipv4": _daemon(where / "bird"), "ipv6": _daemon(where / "bird6")}
-    commands = text(where / "ps.txt")
-    document["calico"] = {
-        "felix": {"running": bool(re.search(r"calico-node -felix|calico component felix", commands))},
-        "confd": {"running": bool(re.search(r"calico-node -confd|calico component confd", commands))},
-        "bird": {"running": bool(re.search(r"\bbird -R", commands))},
-        "bird6": {"running": bool(re.search(r"\bbird6 -R", commands))},
-    }
+    if (where / "ps.txt").exists():
+        document["calico"] = _processes(text(where / "ps.txt"))
     document["flannel"] = _flannel_section(where)
     objects = read_json(base / "api" / "pods.json", {"items": []})["items"]
     document["conntrack"] = conntrack(where, sorted({held["ip"] for pod in objects for held in pod["status"].get("podIPs") or ()}))
@@ -241,6 +236,15 @@ def node_in(base: pathlib.Path, node_name: str) -> dict[str, Json]:
     if any((base / "pods").glob("*/dns.txt")):
         document["dns"] = names_asked(base, node_name)
     return document
+
+
+def _processes(commands: str) -> dict[str, Json]:
+    return {
+        "felix": {"running": bool(re.search(r"calico-node -felix|calico component felix", commands))},
+        "confd": {"running": bool(re.search(r"calico-node -confd|calico component confd", commands))},
+        "bird": {"running": bool(re.search(r"\bbird -R", commands))},
+        "bird6": {"running": bool(re.search(r"\bbird6 -R", commands))},
+    }
 
 
 def names_asked(base: pathlib.Path, node_name: str) -> list[dict[str, Json]]:

@@ -13,7 +13,7 @@ from .._documents import Documents
 from .._fib import LOCAL_TABLE, MAIN_TABLE
 from .._graph import Fact, Finding
 from .._json import NotCollected
-from .._packet_blame import Blame, blame, calico_chain
+from .._packet_blame import Blame, blame, calico_chain, untracked_by
 from .._packet_walk import Way, walk_question
 from .._policy import Verdict, asked_flow, worst
 from .._question import Question, Scope
@@ -64,7 +64,8 @@ def _dropped(fact: Fact, documents: Documents, question: Question, way: Way) -> 
     if wanted is not None and check_id in ("policy.denied", "policy.lags", "hostendpoint.denied"):
         sources += ("api",)
     evidence = f"{fact.node}: {found.line}, in {found.where}"
-    return Finding(check_id, fact, found.line, evidence, sources, hint={"blame": found, "verdict": way.verdict, "wanted": wanted, "phase": way.phase})
+    return Finding(check_id, fact, found.line, evidence, sources, hint={"blame": found, "verdict": way.verdict, "wanted": wanted, "phase": way.phase,
+                                                                      "untracked": untracked_by(way.steps)})  # fmt: skip
 
 
 def _calico_elsewhere(documents: Documents, node: str, found: Blame) -> bool:
@@ -179,9 +180,13 @@ def unknown_interface(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
 @cause(roots=("netfilter.invalid.dropped",))
 def invalid_dropped(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding, found, flow in _each(findings):
-        node = finding.fact.node
+        node, policies = finding.fact.node, finding.hint["untracked"]
+        why = ["The request came untracked (doNotTrack policy) or by another way."]
+        advice = "let request and answer take the same way, or make the doNotTrack policy cover both"
+        if policies:
+            named = ", ".join(policies)
+            why = [f"{named} keeps the request out of connection tracking (doNotTrack), also where the node forwards it: its answer is INVALID."]
+            advice = f"let the rules of {named} name the nodes' own addresses, so that they leave alone what goes to pods"
         yield Cause("ct_invalid_drop", "F57", node, f"{node} drops the packet from {flow} as INVALID: it has seen no connection that it belongs to.",
-                    [finding], objects=[found.rule],
-                    why=[f"The rule is in {found.where}.", "The request came untracked (doNotTrack policy) or by another way."],
-                    remedies=[Remedy("advise_invalid", "R0", "let request and answer take the same way, or make the doNotTrack policy cover both", "",
-                                     node=node, object=found.rule)])  # fmt: skip
+                    [finding], objects=[*policies, found.rule], why=[f"The rule is in {found.where}.", *why],
+                    remedies=[Remedy("advise_invalid", "R0", advice, "", node=node, object=policies[0] if policies else found.rule)])  # fmt: skip

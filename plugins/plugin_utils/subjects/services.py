@@ -15,7 +15,7 @@ from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, as_mapping, objects
 from .._listeners import listening, served
 from .._netfilter_rules import Unknown
-from .._packet_blame import blame
+from .._packet_blame import blame, misreads_status
 from .._packet_walk import Walked, Walks, Way, flow_of
 from .._path import answer_fact, hop_facts, listener_fact, service_fact
 from .._policy_members import endpoint_slices
@@ -250,7 +250,7 @@ def way_through(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     sources = (f"netfilter {fact.node}", f"netfilter {way.ends_at}")
     return Finding("service.source.hidden" if hidden else "service.way.dropped", fact, found.line, evidence, sources,
                    hint={"blame": found, "key": key, "source": way.packet.src, "by": by, "ends_at": way.ends_at,
-                         "hides": whole.translator, "node_port": whole.destination.node is not None})  # fmt: skip
+                         "misread": misreads_status(way.steps), "hides": whole.translator, "node_port": whole.destination.node is not None})  # fmt: skip
 
 
 def _masquerade(way: Way) -> str:
@@ -398,6 +398,20 @@ def dropped_on_the_way(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
     for finding in findings:
         found, key = finding.hint["blame"], finding.hint["key"]
         node = str(finding.hint["ends_at"])
+        if finding.hint["misread"]:
+            yield _misread(finding, node)
+            continue
         advice = Remedy("advise_foreign_rule", "R0", f"on {node}, take out, or accept before: {found.rule}", "", node=node, object=found.rule)
         yield Cause("filter_drops", None, node, f"{node} drops what goes through Service {key}, and only that: {found.line}", [finding],
                     objects=[found.rule], why=[f"It is in {found.where}."], remedies=[advice])  # fmt: skip
+
+
+def _misread(finding: Finding, node: str) -> Cause:
+    """Felix, felix/nftables/match_builder.go NotConntrackStatus (v3.32): nft compares the whole word."""
+    found, key = finding.hint["blame"], finding.hint["key"]
+    summary = f"{node} holds what goes through Service {key} to its own pods against a HostEndpoint that it never passes."
+    advice = f"allow it in a policy that selects the HostEndpoint of {node}, or run Felix in iptables mode, until Felix compares the one bit"
+    return Cause("hostendpoint_meets_service", None, node, summary, [finding], objects=[found.step.chain],
+                 why=["In nftables mode Felix writes `ct status != dnat`, true for translated packets, too: nft compares the whole status, not the bit.",
+                      f"The rule that ends it is in {found.where}."],
+                 remedies=[Remedy("advise_hostendpoint", "R0", advice, "", node=node, object=found.step.chain)])  # fmt: skip
