@@ -62,8 +62,8 @@ def _nft(enter: list[str], text: str) -> None:
 
 
 @contextmanager
-def dropped(lab: Lab, place: str, what: str, source: str, destination: str) -> Iterator[None]:
-    """While it lasts, what of the flow from one pod to the other comes to the place does not leave it."""
+def dropped(lab: Lab, place: str, what: str, source: str, destination: str, chance: str = "") -> Iterator[None]:
+    """While it lasts, what of the flow from one pod to the other comes to the place does not leave it. chance: a match of nft that says which of it."""
     one, other = lab.pod(source), lab.pod(destination)
     begin = OUTER[carried(lab, source, destination)] if place in IN_TUNNEL else 0
     rules = _rules(begin, what, one.address, other.address)
@@ -80,7 +80,7 @@ def dropped(lab: Lab, place: str, what: str, source: str, destination: str) -> I
         hooks = {"output": rules[near], "input": rules[not near]} if place.endswith("tunnel") else {"forward": [*rules[True], *rules[False]]}
     for family in families:
         chains = [
-            f"chain {hook} {{ type filter hook {hook} priority 0; " + " ".join(f"{match} drop;" for match in matches) + " }"
+            f"chain {hook} {{ type filter hook {hook} priority 0; " + " ".join(f"{match} {chance} drop;" for match in matches) + " }"
             for hook, matches in hooks.items() if matches
         ]  # fmt: skip
         _nft(enter, f"table {family} {TABLE} {{\n" + "\n".join(chains) + "\n}\n")

@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab import drops, modes  # noqa: E402
+from lab import drops, flaky, modes  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
-from lab.faults import find  # noqa: E402
+from lab.faults import find, services  # noqa: E402
 from tests import matrix  # noqa: E402
 
 SOURCE, DESTINATION = "shop/web-2", "shop/web-0"  # crosses the subnets, where there are two
@@ -47,12 +47,21 @@ FAULTS = {
 NOWHERE = "nowhere"
 
 
+WATCH = 8  # seconds
+BACKEND, SERVICE = "kube_proxy_rules_stale.iptables", "svc/shop/api"
+
+
 class Asked(t.NamedTuple):
-    """One row: a place and what is dropped there, or a fault of the lab; neither in a healthy lab."""
+    """One row: a place and what is dropped there, a fault of the lab, or what works now and then; nothing of it in a healthy lab."""
 
     place: str = ""
     what: str = ""
     fault: str = ""
+    watched: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.fault or self.place or "healthy"
 
 
 @dataclass
@@ -106,10 +115,27 @@ def measured(report: dict[str, t.Any]) -> tuple[str, str]:
     return (lost["what"], lost["hop"]) if lost else ("nothing", NOWHERE)
 
 
+def judge_watch(asked: Asked, mode: str, report: dict[str, t.Any], expected: str) -> Row:
+    """What the watch saw: all of it, or the hop that some of it did not pass, or the backend that never answers."""
+    watch = report["watch"]
+    lost, flows = watch["echoes"]["lost"], watch["flows"]
+    silent = [one["address"] for one in flows["destinations"] if not one["answered"]]
+    found = ", ".join([*(one["hop"] for one in lost), *silent]) or NOWHERE
+    row = Row(asked.name, "now and then" if asked.name != "healthy" else "", mode, "forward", expected, found, found == expected)
+    outcome, finding = report["verdict"]["outcome"], any(one["check"] == "probe.partly.lost" for one in report["findings"])
+    if expected == NOWHERE:
+        counts = {hop["packets"] for hop in watch["echoes"]["hops"] + watch["echoes"]["back"]}
+        row.right = row.right and outcome == "healthy" and not finding and counts == {watch["echoes"]["sent"]} and not flows["failing"]
+    else:
+        row.right = row.right and outcome == "broken" and finding
+    row.note = "" if row.right else f"{outcome}; {report['verdict']['summary']}; {watch['echoes']['sent']} sent; lost: {lost}; flows: {flows}"
+    return row
+
+
 def judge(asked: Asked, mode: str, report: dict[str, t.Any]) -> Row:
     wanted, found = expected(asked), measured(report)
     outcome = report["verdict"]["outcome"]
-    row = Row(asked.fault or asked.place or "healthy", asked.what, mode, "forward", " at ".join(wanted), " at ".join(found), wanted == found)
+    row = Row(asked.name, asked.what, mode, "forward", " at ".join(wanted), " at ".join(found), wanted == found)
     if not (asked.place or asked.fault):
         counts = {(probe["sent"], hop["packets"]) for probe in report["probes"] for hop in probe["hops"] + probe["back"]}
         row.right = row.right and outcome == "healthy" and all(sent == packets for sent, packets in counts)
@@ -123,15 +149,27 @@ def judge(asked: Asked, mode: str, report: dict[str, t.Any]) -> Row:
 
 
 @contextlib.contextmanager
-def broken(lab: Lab, asked: Asked) -> Iterator[None]:
-    if asked.fault:
+def broken(lab: Lab, asked: Asked) -> Iterator[str]:
+    """Yields what a watch must find."""
+    if asked.place in flaky.KINDS:
+        with flaky.flaky(lab, asked.place, SOURCE, DESTINATION) as hop:
+            yield hop
+    elif asked.fault:
         with matrix.broken(lab, [find(asked.fault)]):
-            yield
+            yield services.GONE
     elif asked.place:
         with drops.dropped(lab, asked.place, asked.what, SOURCE, DESTINATION):
-            yield
+            yield NOWHERE
     else:
-        yield
+        yield NOWHERE
+
+
+def measure(lab: Lab, name: str, asked: Asked, folder: pathlib.Path, expected: str) -> Row:
+    """One diagnosis."""
+    if not asked.watched:
+        return judge(asked, lab.mode, matrix.diagnose(name, (SOURCE, DESTINATION, 8080), folder))
+    question = (SOURCE, SERVICE, 80) if asked.fault else (SOURCE, DESTINATION, 8080)
+    return judge_watch(asked, lab.mode, matrix.diagnose(name, question, folder, "-e", f"watch={WATCH}"), expected)
 
 
 def rows_of(lab: Lab, cover: int | None, times: int) -> list[Asked]:
@@ -141,6 +179,8 @@ def rows_of(lab: Lab, cover: int | None, times: int) -> list[Asked]:
         whats = ("requests",) if place == "source pod" else ("requests", "replies", "both")
         chosen = whats if cover is None else (whats[(number + cover) % len(whats)],)
         found += [Asked(place, what) for what in chosen]
+    if cover in (None, 0):
+        found += [Asked(watched=True), *(Asked(kind, watched=True) for kind in flaky.KINDS), Asked(fault=BACKEND, watched=True)]
     if cover is None:
         found += [Asked(fault=name) for name in FAULTS if not find(name).why_not(lab.mode) and find(name).question[:2] == (SOURCE, DESTINATION)]
     return found
@@ -156,12 +196,12 @@ def run_mode(mode: str, cover: int | None, times: int) -> list[Row]:
         for asked in rows_of(lab, cover, times):
             for _attempt in range(2):  # a machine that stood still for seconds is no wrong measurement
                 try:
-                    with broken(lab, asked):
+                    with broken(lab, asked) as wanted:
                         started = time.monotonic()
-                        row = judge(asked, mode, matrix.diagnose(name, (SOURCE, DESTINATION, 8080), folder))
+                        row = measure(lab, name, asked, folder, wanted)
                         row.seconds = round(time.monotonic() - started, 2)
                 except Exception as error:  # noqa: BLE001 - one row's trouble is that row's
-                    row = Row(asked.fault or asked.place, asked.what, mode, "forward", " at ".join(expected(asked)), "", False, 0.0, f"{error}")
+                    row = Row(asked.name, asked.what, mode, "forward", "" if asked.watched else " at ".join(expected(asked)), "", False, 0.0, f"{error}")
                 show(row)
                 if row.right:
                     break

@@ -90,7 +90,7 @@ class Row:
     attempts: int = 1  # 2: wrong at the first try
 
 
-def diagnose(lab: str, question: Question | None, folder: pathlib.Path) -> dict[str, t.Any]:
+def diagnose(lab: str, question: Question | None, folder: pathlib.Path, *arguments: str) -> dict[str, t.Any]:
     """One run of the playbook, and its report."""
     state = ROOT / "build" / "lab" / lab
     for old in folder.glob("*.json"):
@@ -98,7 +98,7 @@ def diagnose(lab: str, question: Question | None, folder: pathlib.Path) -> dict[
     pair = ["-e", f"source={question[0]}", "-e", f"destination={question[1]}:{question[2]}"] if question is not None else []
     command = [
         str(pathlib.Path(sys.executable).parent / "ansible-playbook"), f"podnet.doctor.{'diagnose' if pair else 'audit'}", "-i", str(state / "inventory.yml"),
-        *pair, "-e", f"podnet_report_dir={folder}",
+        *pair, "-e", f"podnet_report_dir={folder}", *arguments,
     ]  # fmt: skip
     environment = {
         **os.environ, "KUBECONFIG": str(state / "kubeconfig"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),

@@ -30,6 +30,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "log": {"type": "bool", "default": False},
     "audit": {"type": "bool", "default": False},
     "probe": {"type": "bool", "default": True},
+    "watch": {"type": "float", "default": 0},
     "timeout": {"type": "float", "default": 20.0},
 }
 
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
             cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(cluster, question, hosts) if arguments["probe"] else {},
+            probes=_evidence.probes(cluster, question, hosts, arguments["watch"]) if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )
@@ -105,7 +106,7 @@ class ActionModule(ActionBase):
         text = f"the Kubernetes API at {server} is silent: {printable(silent.error)}; going on with the {len(hosts)} hosts of the play alone"
         self._display.display(f"WARNING     {text}", color="yellow")
         return {
-            "question": None, "audit": silent.given is None, "given": silent.given, "probe": arguments["probe"],
+            "question": None, "audit": silent.given is None, "given": silent.given, "probe": arguments["probe"], "watch": arguments["watch"],
             "api": {"server": server, "error": silent.error}, "cluster_file": _kept(silent.document), "nodes": hosts, "hosts": list(ask),
             "ask": ask if silent.given is not None else {}, "asked": self._files(ask) if silent.given is None else None, "probes": {}, "not_in_inventory": {},
         }  # fmt: skip

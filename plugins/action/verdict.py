@@ -58,7 +58,8 @@ class ActionModule(ActionBase):
                 wanted, probes = diagnosis.wanted(), asked.get("probes") or {}
                 if asked.get("given") and not _run.asked_twice(variables, hosts):
                     wanted = first_wave(diagnosis.documents.cluster, diagnosis.question)
-                    probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts) if asked.get("probe") else {}
+                    watch = float(asked.get("watch") or 0)
+                    probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch) if asked.get("probe") else {}
                 ask = _run.ask(wanted, hosts)
                 return {**result, "ask": ask, "hosts": list(ask), "probes": probes, "outcome": diagnosis.outcome}
             waves = _run.waves(variables, hosts) if asked else []

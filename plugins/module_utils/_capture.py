@@ -29,7 +29,8 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netns import _enter
 ETH_P_ALL = 0x0003
 SO_TIMESTAMPNS = 35
 WAYS = {3: "by", 4: "out"}  # PACKET_OTHERHOST: meant for another machine, and dropped by this one; PACKET_OUTGOING
-MOST_SIGHTS = 512
+MOST_SIGHTS = 2048
+MOST_ANSWER = 1 << 24  # bytes
 MOST_WORDS = 4  # different addresses or texts that are kept of one sight
 PR_SET_NAME = 15
 _TIMESTAMP = struct.Struct("@ll")
@@ -99,11 +100,13 @@ class Record:
         if kept is None:
             if len(self._sights) >= MOST_SIGHTS:
                 return
-            kept = self._sights[sight] = {"numbers": {}, "repeated": 0, "ttl": seen.ttl, "sources": [], "destinations": [], "texts": []}
+            kept = self._sights[sight] = {"numbers": {}, "repeated": 0, "ttl": seen.ttl, "sources": [], "destinations": [], "texts": [], "of": {}}
         if seen.number in kept["numbers"]:
             kept["repeated"] += 1
             return
         kept["numbers"][seen.number] = round(seconds, 6)
+        if seen.port:
+            kept["of"][seen.number] = seen.destination
         for name, word in (("sources", seen.source), ("destinations", seen.destination), ("texts", seen.text)):
             if word and word not in kept[name] and len(kept[name]) < MOST_WORDS:
                 kept[name].append(word)
@@ -111,7 +114,11 @@ class Record:
     def result(self) -> list[dict[str, t.Any]]:
         """One entry for each sight."""
         own = {"where": self.place.where, **({} if self.place.pod is None else {"pod": self.place.pod})}
-        return [{**own, **sight._asdict(), **kept, "numbers": sorted(kept["numbers"].items())} for sight, kept in self._sights.items()]
+        told = []
+        for sight, kept in self._sights.items():
+            differ = len(set(kept["of"].values())) > 1
+            told.append({**own, **sight._asdict(), **kept, "numbers": sorted(kept["numbers"].items()), "of": sorted(kept["of"].items()) if differ else []})
+        return told
 
 
 def name(probe: str) -> str:
@@ -258,7 +265,7 @@ def collect(probe: str, timeout: float) -> dict[str, t.Any]:
         connection.settimeout(timeout)
         connection.connect(name(probe))
         data = b""
-        while len(data) < 1 << 20:
+        while len(data) < MOST_ANSWER:
             piece = connection.recv(1 << 16)
             if not piece:
                 break

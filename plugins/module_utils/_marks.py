@@ -15,8 +15,10 @@ import typing as t
 ID = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 MAGIC = b"podnet.doctor"
 MOST = 32  # packets of a train
-FLOWS = 8  # a power of two
+FLOWS = 16  # a power of two
+WATCHING = range(8, 16)  # the flows whose ports are tried again and again by a watch
 FULL_SIZE = 256  # the sequence numbers of echoes of full size begin here
+WATCHED, MOST_WATCHED = 4096, 2048  # those of a watch
 FIRST_PORT, LAST_PORT = 33000, 60700
 FIRST_SEGMENT, SEGMENTS = 1000, 200  # below what anybody asks for: the smallest MTU of IPv6 leaves 1220
 

@@ -15,11 +15,13 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.module_utils import _icmp
 from ansible_collections.podnet.doctor.plugins.module_utils._address import from_bytes
 from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import DEPTH, VXLAN_HEADERS
-from ansible_collections.podnet.doctor.plugins.module_utils._marks import FULL_SIZE, Marks
+from ansible_collections.podnet.doctor.plugins.module_utils._marks import FULL_SIZE, MOST_WATCHED, WATCHED, Marks
 
 SYN, RST, ACK = 0x02, 0x04, 0x10
 ICMP, IPIP, TCP, UDP, IPV6_IN, ICMP6 = 1, 4, 6, 17, 41, 58
 MSS_OPTION = 2
+# of echoes: the first sequence number, and how many there are (0: as many as a train has)
+TRAINS = (("watch", WATCHED, MOST_WATCHED), ("full", FULL_SIZE, 0), ("icmp", 0, 0))
 _TCP = struct.Struct("!HHIIBB")
 
 
@@ -112,8 +114,9 @@ def _marked(found: Header, marks: Marks, quoted: bool) -> Seen | None:
         flow = marks.flow_of(message.identifier) if message is not None else None
         if message is None or flow is None or not (quoted or message.payload.startswith(marks.payload)):
             return None
-        train, number = ("full", message.sequence - FULL_SIZE) if message.sequence >= FULL_SIZE else ("icmp", message.sequence)
-        return Seen(train, message.kind, flow, number, found.source, found.destination, found.ttl) if number < marks.length else None
+        train, first, most = next(one for one in TRAINS if message.sequence >= one[1])
+        number = message.sequence - first
+        return Seen(train, message.kind, flow, number, found.source, found.destination, found.ttl) if number < (most or marks.length) else None
     if found.protocol not in (TCP, UDP):
         return None
     said = (_tcp if found.protocol == TCP else _udp)(found.inner, marks, quoted)

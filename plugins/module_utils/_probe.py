@@ -13,6 +13,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import time
 import typing as t
 
@@ -132,7 +133,7 @@ def _receive(
             errors.append(message.text)
 
 
-def _query(marks: Marks, number: int) -> bytes:
+def query(marks: Marks, number: int) -> bytes:
     """A question for a name that nobody has, which bears the mark."""
     name = bytes([len(marks.payload)]) + marks.payload + b"\x07invalid\0"
     return (marks.identifier + number).to_bytes(2, "big") + bytes([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name + bytes([0, 1, 0, 1])
@@ -153,7 +154,7 @@ def udp(dst: str, port: int, source: str | None, marks: Marks, timeout: float, f
             try:
                 connection.bind((source or ("::" if family == socket.AF_INET6 else "0.0.0.0"), own_port))
                 connection.connect((dst, port))
-                connection.send(_query(marks, number) if port == DNS_PORT else marks.payload)
+                connection.send(query(marks, number) if port == DNS_PORT else marks.payload)
             except OSError as error:
                 waiting.pop(connection.fileno())
                 connection.close()
@@ -181,12 +182,16 @@ def udp(dst: str, port: int, source: str | None, marks: Marks, timeout: float, f
     return _result("udp", sent, times, errors, port=port, refused=refused)
 
 
-def _open(dst: str, port: int, source: str | None, own_port: int, segment: int) -> socket.socket:
+def open_tcp(dst: str, port: int, source: str | None, own_port: int, segment: int, again: bool = False) -> socket.socket:
+    """A connect that has begun. again: from a port that was used a moment ago; it is reset when it is closed, and nothing of it stays."""
     family = socket.AF_INET6 if ":" in dst else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+        if again:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.bind((source or ("::" if family == socket.AF_INET6 else "0.0.0.0"), own_port))
         connection.connect((dst, port))
     except BlockingIOError:
@@ -207,7 +212,7 @@ def tcp(dst: str, port: int, source: str | None, marks: Marks, timeout: float, f
     try:
         for own_port in marks.ports_of(flow):
             try:
-                connection = _open(dst, port, source, own_port, marks.segment)
+                connection = open_tcp(dst, port, source, own_port, marks.segment)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:  # someone uses this source port: one packet less
                     continue

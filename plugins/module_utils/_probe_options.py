@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _links, _marks, _probe, _sandboxes
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _links, _marks, _probe, _sandboxes, _watch
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
@@ -38,6 +38,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
     "full_size": {"type": "bool", "default": False},
     "source": {"type": "str"},
+    "watch": {"type": "float", "default": 0},
+    "offset": {"type": "float", "default": 0},
+    "service": {"type": "str"},
+    "service_port": {"type": "int"},
     "count": {"type": "int", "default": 3},
     "wait": {"type": "float", "default": 2},
     **COMMON,
@@ -80,6 +84,28 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
     return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
 
 
+def _trains(options: dict[str, t.Any], dst: str, source: str | None, marks: _marks.Marks, wait: float) -> list[Running]:
+    """The trains of a probe, which run."""
+    to, port = (dst, source, marks, wait, options["flow"]), options["port"]
+    trains = [Running("icmp", lambda: _probe.icmp(*to))]
+    if options["full_size"]:
+        trains.append(Running("full size", lambda: _probe.full_size(*to)))
+    if port:
+        train = {"tcp": _probe.tcp, "udp": _probe.udp}[options["protocol"]]
+        trains.append(Running(options["protocol"], lambda: train(dst, port, *to[1:])))
+    return trains
+
+
+def _watch_trains(options: dict[str, t.Any], dst: str, source: str | None, marks: _marks.Marks, wait: float) -> list[Running]:
+    """Those of a watch."""
+    seconds, offset, port, protocol = options["watch"], options["offset"], options["port"], options["protocol"]
+    to, to_port = str(canonical(options["service"] or "") or dst), options["service_port"] or port
+    trains = [Running("icmp", lambda: _watch.echoes(dst, source, marks, options["flow"], seconds, _watch.echoes_in(offset)))]
+    if port and (protocol == "tcp" or port == _probe.DNS_PORT):
+        trains.append(Running(protocol, lambda: _watch.flows(to, to_port, protocol, source, marks, seconds, _watch.turns_in(offset))))
+    return trains
+
+
 def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
     options = module.params
     dst, source = canonical(options["dst"]), canonical(options["source"]) if options["source"] else None
@@ -91,26 +117,20 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
         if _named(options["pod"] or {}):
             load_pyroute2(module)
             path = _sandboxes.path_of(_sandbox(Places(deadline), options["pod"]))
-        flow = options["flow"]
+        trains = _watch_trains if options["watch"] else _trains
 
         def send() -> list[dict[str, t.Any]]:
             """All trains at once, so that silence is waited for once."""
-            to, port = (str(dst), source, marks, wait, flow), options["port"]
-            trains = [Running("icmp", lambda: _probe.icmp(*to))]
-            if options["full_size"]:
-                trains.append(Running("full size", lambda: _probe.full_size(*to)))
-            if port:
-                train = {"tcp": _probe.tcp, "udp": _probe.udp}[options["protocol"]]
-                trains.append(Running(options["protocol"], lambda: train(str(dst), port, *to[1:])))
             fired = []
-            for running in trains:
+            for running in trains(options, str(dst), source, marks, wait):
                 running.wait(deadline.remaining())
                 if running.error is not None:
                     raise running.error
                 fired.append(running.result())
             return fired
 
-        return {"fired": send() if path is None else inside(path, send, deadline)}
+        fired = send() if path is None else inside(path, send, deadline)
+        return {"watched" if options["watch"] else "fired": fired}
     except Exception as error:  # noqa: BLE001 - a probe that could not be sent is an answer
         return {"fired": [], "reason": sentence(error)}
 
@@ -153,6 +173,8 @@ def run(module: AnsibleModule) -> None:
     deadline = Deadline(options["timeout"])
     if not 0 <= options["flow"] < _marks.FLOWS:
         module.fail_json(msg=f"flow: {options['flow']} is not between 0 and {_marks.FLOWS - 1}")
+    if not 0 <= options["watch"] <= _watch.LONGEST:
+        module.fail_json(msg=f"watch: {options['watch']:g} is not between 0 and {_watch.LONGEST:g} seconds; repeat it with offset")
     ports = options["vxlan_ports"]
     if len(ports) > MOST_PORTS or not all(0 < port < 65536 for port in ports):
         module.fail_json(msg=f"vxlan_ports: {ports} are not at most {MOST_PORTS} port numbers")

@@ -80,7 +80,7 @@ options:
     default: [4789, 8472]
   flow:
     description:
-      - With O(phase=fire), which of the 8 flows of this probe to send, from 0. Each has marks of its own, so that one capture can
+      - With O(phase=fire), which of the 16 flows of this probe to send, from 0. Each has marks of its own, so that one capture can
         watch both directions.
     type: int
     default: 0
@@ -110,6 +110,22 @@ options:
   source:
     description: With O(phase=fire), the source address. The default is the one that the kernel chooses.
     type: str
+  watch:
+    description:
+      - With O(phase=fire), for how many seconds to repeat a light train instead, at most 30 a call. Five echoes a second, and, with O(port),
+        three connects a second (with O(protocol=udp), DNS questions to port 53 and nothing else), from the same 24 source ports in turn.
+    type: float
+    default: 0
+  offset:
+    description: With O(watch), how many seconds of the watch earlier calls have had; what is sent is numbered on from there.
+    type: float
+    default: 0
+  service:
+    description: With O(watch), an address to connect to instead of O(dst), such as that of a Service. Echoes go to O(dst).
+    type: str
+  service_port:
+    description: The port of O(service). The default is O(port).
+    type: int
   count:
     description: The number of packets of each protocol. The same in all three phases. At most 32.
     type: int
@@ -226,6 +242,59 @@ fired:
   sample:
     - {"protocol": "icmp", "sent": 3, "replied": 3, "errors": [], "rtt": {"min": 0.00012, "max": 0.0004}}
     - {"protocol": "tcp", "sent": 3, "replied": 0, "refused": 3, "errors": ["Connection refused"], "error": "Connection refused", "port": 8080}
+watched:
+  description: What was sent and what was answered meanwhile.
+  returned: O(phase=fire) and O(watch)
+  type: list
+  elements: dict
+  contains:
+    protocol:
+      description: V(icmp), V(tcp) or V(udp).
+      type: str
+    sent:
+      description: How many packets or connects were sent.
+      type: int
+    replied:
+      description: How many were answered.
+      type: int
+    first:
+      description: The number of the first echo.
+      type: int
+      returned: of echoes
+    times:
+      description: Of each answered echo its number, when it was sent, in seconds since the call began, and how many seconds its answer took.
+      type: list
+      elements: list
+      returned: of echoes
+    twice:
+      description: How many answers came again.
+      type: int
+      returned: of echoes
+    errors:
+      description: What the kernel or ICMP messages said.
+      type: list
+      elements: str
+      returned: of echoes
+    error:
+      description: Why nothing could be sent.
+      type: str
+      returned: of echoes, and it applies
+    address:
+      description: Where connects went to.
+      type: str
+      returned: of connects
+    port:
+      description: The port that they went to.
+      type: int
+      returned: of connects
+    flows:
+      description: Of each source port how often it was tried, answered and refused.
+      type: list
+      elements: list
+      returned: of connects
+  sample:
+    - {"protocol": "icmp", "first": 0, "sent": 2, "replied": 1, "errors": [], "twice": 0, "times": [[0, 0.0, 0.0003]]}
+    - {"protocol": "tcp", "address": "10.244.1.7", "port": 8080, "sent": 1, "replied": 1, "flows": [[40345, 1, 1, 0]]}
 captured:
   description: Whether there was a capture to collect from.
   returned: O(phase=collect)
@@ -280,13 +349,17 @@ seen:
       description: Its destination addresses, at most four.
       type: list
       elements: str
+    of:
+      description: Of each different packet its number and its destination address, where they differ.
+      type: list
+      elements: list
     texts:
       description: What the ICMP errors say, at most four.
       type: list
       elements: str
   sample:
     - {"where": "host", "ifname": "eth0", "way": "in", "encapsulation": "ipip", "flow": 0, "train": "icmp", "kind": "request", "numbers": [[0, 1.2]],
-       "repeated": 0, "ttl": 63, "sources": ["10.244.0.2"], "destinations": ["10.244.1.7"], "texts": []}
+       "repeated": 0, "ttl": 63, "sources": ["10.244.0.2"], "destinations": ["10.244.1.7"], "texts": [], "of": []}
 carrier_changes:
   description: How often the carriers of the host's links to O(pods) have come and gone since they were made.
   returned: O(phase=arm) and O(phase=collect)

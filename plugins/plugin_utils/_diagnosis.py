@@ -30,7 +30,7 @@ from ._topology import BGP_PORT, families, peer_addresses
 SCHEMA = "podnet.doctor/report/1"
 # that these were not looked at is the rule: they say nothing of what was meant to be seen
 # the packet's way rests on them at no certain hop
-ALWAYS = ("probe", "probe.full_size", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer",
+ALWAYS = ("probe", "probe.full_size", "probe.watch", "pod.listener", "service.endpoints", "service.port", "service.rules", "service.way", "service.answer",
           "dns.answer", "dns.name")
 UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
@@ -418,6 +418,8 @@ class Diagnosis:
             "wanted": [entry.to_json() for entry in self.wanted()],
             "probes": [dict(probe) for probe in self.documents.evidence.probes],
         }
+        if self.documents.evidence.watch is not None:
+            body["watch"] = dict(self.documents.evidence.watch)
         if self.question.asked is not None:
             body["pairs"] = [self._pair_json(way, path) for way, path in zip(self.question.pairs, self.paths) if way in self.question.ways]
         if self.documents.cluster.rebuilt:

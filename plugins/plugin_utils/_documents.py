@@ -234,6 +234,12 @@ class Evidence:
         found = [{key: value for key, value in probe.items() if isinstance(value, PROBE.get(key, object))} for probe in probes]
         return [{**probe, **{name: objects(probe.get(name)) for name in ("hops", "back")}} for probe in found]
 
+    @property
+    def watch(self) -> Mapping[str, Json] | None:
+        """What a watch saw; None where nothing was watched for a while."""
+        told = as_mapping(self.document).get("watch")
+        return told if isinstance(told, Mapping) and told else None
+
     def arrived(self, direction: str) -> bool | None:
         """Whether the asked traffic was seen to cross in this direction; None where that was not, or could not be, watched.
 

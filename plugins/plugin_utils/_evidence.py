@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from . import _watched
 from ._answers import why_nothing
 from ._carrying import both_ways
 from ._cluster import Cluster
@@ -24,8 +25,9 @@ from ._question import Endpoint, Question
 Json = t.Any
 SCHEMA = "podnet.doctor/evidence/1"
 LIMIT_SECONDS = 90  # an armed capture ends by itself after this
+OVERHEAD_SECONDS = 5  # of each call of a watch
 PHASES = ("arm", "fire", "collect")
-REGISTERED = {"arm": "diagnose_armed", "fire": "diagnose_fired", "collect": "diagnose_seen"}
+REGISTERED = {"arm": "diagnose_armed", "fire": "diagnose_fired", "watch": "diagnose_watched", "collect": "diagnose_seen"}
 VXLAN_PORTS = (4789, 8472)  # Calico's and flannel's own
 FLOWS = {"forward": 0, "reverse": 1}
 ANSWERS = ("reply", "reset")
@@ -54,29 +56,39 @@ def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
     return list(dict.fromkeys([*asked, *VXLAN_PORTS]))
 
 
-def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, dict[str, list[dict[str, Json]]]]:
-    """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them."""
+def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0) -> dict[str, dict[str, list[dict[str, Json]]]]:
+    """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them.
+
+    watch: for how many seconds the source sends a light train after that.
+    """
     result: dict[str, dict[str, list[dict[str, Json]]]] = {}
-    question = question.lead
+    asked, question = question, question.lead
+    slices = _watched.slices(watch)
     if question.destination.kind == "service":  # which has no endpoint
         return result
 
     def add(node: str | None, phase: str, arguments: dict[str, Json]) -> None:
         host = hosts.get(node or "")
         if host is not None:
-            result.setdefault(host, {name: [] for name in PHASES})[phase].append(arguments)
+            result.setdefault(host, {name: [] for name in PHASES}).setdefault(phase, []).append(arguments)
 
     if question.source.node not in hosts:  # an answer without its question proves nothing
         return {}
     name, ports = secrets.token_hex(16), _vxlan_ports(cluster, question)
     for node in question.nodes:
         pods = [_pod(end) for end in _pods_on(node, question)]
-        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": LIMIT_SECONDS, "vxlan_ports": ports})
+        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": LIMIT_SECONDS + watch + OVERHEAD_SECONDS * len(slices), "vxlan_ports": ports})
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     for direction, near, far in directions(question):
         port = question.port if direction == "forward" and question.protocol in TRANSPORTS else None
         add(near.node, "fire", {"id": name, "direction": direction, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address, "port": port,
                                 "protocol": question.protocol if port else "tcp", "source": near.address if near.kind == "pod" else None})  # fmt: skip
+    near, far = question.source, question.destination
+    service = {"service": asked.destination.address, "service_port": asked.port} if asked.destination.kind == "service" and asked.ways else {}
+    for offset, seconds in slices:
+        add(near.node, "watch", {"id": name, "direction": "forward", "flow": FLOWS["forward"], "pod": _pod(near), "dst": far.address,
+                                 "port": question.port if question.protocol in TRANSPORTS else None, "protocol": question.protocol if question.port else "tcp",
+                                 "source": near.address if near.kind == "pod" else None, "offset": offset, "watch": seconds, **service})  # fmt: skip
     return result
 
 
@@ -106,6 +118,7 @@ class Registered:
     fired: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     armed: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     collected: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    watched: list[Mapping[str, Json]] = field(default_factory=list)  # of each call of a watch, in their order
 
 
 def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
@@ -114,6 +127,8 @@ def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question,
     for node, phase, direction, entry in _results(variables, hosts):
         if phase == "fire":
             found.fired[direction] = entry
+        elif phase == "watch":
+            found.watched.append(entry)
         else:
             (found.armed if phase == "arm" else found.collected)[node] = entry
     if not found.fired:
@@ -133,15 +148,29 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
         fired = found.fired.get(direction)
         if fired is None:
             continue
-        watched = {node: _watched(node, question, found, fired, ways) for node in question.nodes}
+        watched = {node: _watched_at(node, question, found, fired, ways) for node in question.nodes}
         probe = Probe(question, direction, near, far, ways[direction], ways["forward" if direction == "reverse" else "reverse"], watched)
         trouble = _trouble(fired, near)
         for train in objects(fired.get("fired")) or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
             entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found)})
-    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries}
+    found_watch = _watch(question, found, ways)
+    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **({"watch": found_watch} if found_watch else {})}
 
 
-def _watched(
+def _watch(question: Question, found: Registered, ways: Mapping[str, Sequence[Hop]]) -> dict[str, Json] | None:
+    """What a watch from the source saw, and at which hops."""
+    if not found.watched:
+        return None
+    watched = {node: _watched_at(node, question, found, found.watched[0], ways) for node in question.nodes}
+    flow = FLOWS["forward"]
+
+    def at(direction: str, kinds: Sequence[str], of: int, train: str) -> list[dict[str, Json]]:
+        return trace(ways[direction], watched, kinds, of, train, keep=True)
+
+    return _watched.entry(found.watched, watched, lambda direction, kinds, of=flow, train="watch": at(direction, kinds, of, train))
+
+
+def _watched_at(
     node: str, question: Question, found: Registered, fired: Mapping[str, Json], ways: Mapping[str, Sequence[Hop]]
 ) -> Watched:  # fmt: skip
     armed, collected = found.armed.get(node, {}), found.collected.get(node, {})

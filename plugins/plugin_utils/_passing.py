@@ -144,8 +144,10 @@ def numbers(sights: Sequence[Mapping[str, Json]]) -> dict[int, float]:
     return found
 
 
-def trace(hops: Sequence[Hop], watched: Mapping[str, Watched], kinds: Sequence[str], flow: int, train: str) -> list[dict[str, Json]]:
-    """What of a train passed each hop. packets: null where that could not be watched."""
+def trace(
+    hops: Sequence[Hop], watched: Mapping[str, Watched], kinds: Sequence[str], flow: int, train: str, keep: bool = False
+) -> list[dict[str, Json]]:  # fmt: skip
+    """What of a train passed each hop. packets: null where that could not be watched. keep: with `seen`, when each number was."""
     found: list[dict[str, Json]] = []
     earlier: dict[str, dict[int, float]] = {}
     for hop, point in zip(hops, passing(hops)):
@@ -162,6 +164,8 @@ def trace(hops: Sequence[Hop], watched: Mapping[str, Watched], kinds: Sequence[s
         sights = here.at(point, kinds, flow, train)
         times = numbers(sights)
         entry["packets"] = len(times)
+        if keep:
+            entry["seen"] = times
         if sights:
             entry["device"] = str(sights[0].get("ifname"))
             entry.update(_told(sights))

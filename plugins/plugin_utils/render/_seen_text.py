@@ -21,6 +21,28 @@ def texts(report: Mapping[str, Json]) -> list[str]:
     return [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
 
 
+def watched(report: Mapping[str, Json]) -> list[str]:
+    """What a watch saw."""
+    watch = report.get("watch") or {}
+    echoes, flows = watch.get("echoes"), watch.get("flows")
+    if not echoes:
+        return []
+    rtt = echoes.get("rtt")
+    took = f", {1000 * rtt['min']:.1f} / {1000 * rtt['median']:.1f} / {1000 * rtt['max']:.1f} ms" if rtt else ""
+    lines = [f"{watch['seconds']:g} s: {echoes['replied']} of {echoes['sent']} echoes answered{took}"]
+    lines += [f"{one['packets']} of {one['of']} {one['what']} never passed {one['hop']}, last seen at {one['after'] or 'the sender'}" for one in echoes["lost"]]
+    long = [f"{one['from']:g}-{one['to']:g} s" for one in echoes["stretches"] if one["packets"] > 2]
+    lines += [f"without an answer at {', '.join(long[:6])}"] if long else []
+    lines += [f"the latency changed at {one['at']:g} s from {1000 * one['before']:.1f} to {1000 * one['after']:.1f} ms" for one in echoes["steps"][:2]]
+    lines += [f"{echoes[name]} {text}" for name, text in (("duplicates", "answers came twice"), ("reordered", "echoes came out of order")) if echoes[name]]
+    if flows:
+        bad = f", not: source ports {', '.join(str(one['port']) for one in flows['failing'][:8])}" if flows["failing"] else ""
+        good = flows["flows"] - len(flows["failing"])
+        lines.append(f"{good} of {flows['flows']} flows to {flows['address']}:{flows['port']} always answered{bad}")
+        lines += [f"{one['answered']} of {one['flows']} flows led to {one['address']} answered" for one in flows["destinations"]] * bool(flows["failing"])
+    return lines
+
+
 def _text(probe: Mapping[str, Json]) -> str:
     arrived, sent, hops = probe.get("arrived"), probe.get("sent"), _entries(probe, "hops")
     missed = probe.get("lost") if isinstance(probe.get("lost"), Mapping) else None

@@ -79,8 +79,9 @@ def full_size_crosses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     pair = scope.question.lead
     for direction, near, far in (("forward", pair.source, pair.destination), ("reverse", pair.destination, pair.source)):
         ways = [f"{near.address}>{far.address}", f"{far.address}>{near.address}"]  # an echo comes back in the size that it had
-        needs = tuple(FactId("mtu.way", str(node), way) for node, way in zip((far.node, near.node), ways) if node)
-        yield Fact("probe.full_size", near.node or "", direction, value="seen at the far end", needs=needs)
+        needs = [FactId("mtu.way", str(node), way) for node, way in zip((far.node, near.node), ways) if node]
+        needs += [FactId("probe.watch", end.node or "", way) for end, way in ((pair.source, "forward"), (pair.destination, "reverse"))]
+        yield Fact("probe.full_size", near.node or "", direction, value="seen at the far end", needs=tuple(needs))
 
 
 @check("probe.full_size.lost", fact="probe.full_size")

@@ -118,7 +118,7 @@ def test_from_the_node_itself(run: t.Any, network: support.Network) -> None:
         ({"phase": "fire", "id": "0123456789abcdef"}, "phase is fire but all of the following are missing: dst"),
         ({"phase": "collect", "id": "../../x"}, "id: '../../x' is not a random id"),
         ({"phase": "collect", "id": "0123456789abcdef", "count": 99}, "count: 99 is not between 1 and 32"),
-        ({"phase": "collect", "id": "0123456789abcdef", "flow": 8}, "flow: 8 is not between 0 and 7"),
+        ({"phase": "collect", "id": "0123456789abcdef", "flow": 16}, "flow: 16 is not between 0 and 15"),
         ({"phase": "arm", "id": "0123456789abcdef", "vxlan_ports": [70000]}, "vxlan_ports: [70000] are not at most 8 port numbers"),
         ({"phase": "fire", "id": "0123456789abcdef", "dst": "web-0"}, "dst and source must be addresses, not 'web-0'"),
     ],
