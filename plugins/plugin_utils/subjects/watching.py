@@ -14,7 +14,7 @@ from .._confront import agreement_fact
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable, Severity
 from .._json import Json, NotCollected, as_mapping, objects
-from .._path import walk
+from .._path import answer_fact, service_fact, walk
 from .._question import Scope
 from .._watched import PACE, lossy
 
@@ -40,6 +40,8 @@ def watched_way(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for direction, hops, origin in (("forward", path.forward, pair.source), ("reverse", path.reverse, pair.destination)):
         needs = [fact for hop in hops for fact in hop.facts] + [agreement_fact(origin.node, direction)]
         needs += [watch_fact(pair.source.node)] if direction == "reverse" and origin.node != pair.source.node else []
+        if direction == "forward" and scope.whole is not None and scope.whole.asked is not None and not scope.whole.asked.headless:
+            needs += [service_fact("rules", scope.whole), answer_fact(scope.whole)]
         yield Fact("probe.watch", origin.node or "", direction, value="no packet lost", needs=tuple(needs))
 
 
