@@ -28,14 +28,15 @@ COREFILE = """.:53 {
 """
 
 
-def ask(pid: int, server: str, name: str, timeout: float = 1.0) -> int | None:
-    """The rcode of the answer that a process gets for an IPv4 address, by UDP; None if there is none."""
+def ask(pid: int, server: str, name: str, timeout: float = 1.0, port: int = 0) -> int | None:
+    """The rcode of the answer that a process gets for an IPv4 address, by UDP from a port of its own; None if there is none."""
     labels = b"".join(bytes([len(label)]) + label for label in name.encode("ascii").split(b"."))
     with kernel.in_netns(f"/proc/{pid}/ns/net"):
         connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with connection:
         connection.settimeout(timeout)
         try:
+            connection.bind(("", port))
             connection.connect((server, 53))
             connection.send(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + labels + b"\x00\x00\x01\x00\x01")
             return connection.recv(4096)[3] & 0xF

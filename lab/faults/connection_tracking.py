@@ -6,10 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab import dns, kube_proxy
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.faults import FELIX, fault
+from lab.faults import EVERY, FELIX, fault
+from lab.faults.dns import CONTROL
 from lab.faults.policy import enforced
+from lab.faults.services import GONE
+from lab.plan import DNS_ADDRESS
+from lab.processes import wait_for
 
 NODE = "k8s01"
 LIMIT = Path("/proc/sys/net/netfilter/nf_conntrack_max")  # one for the whole kernel, while each network namespace counts by itself
@@ -36,3 +41,22 @@ def full(lab: Lab) -> Iterator[None]:
             raise LabError(f"{count} of {limit} connections were made; conntrack: {done.stderr.strip()[-300:]}")
         yield
         lab.run(NODE, "conntrack", "-D", "-p", "udp", "-s", "198.18.0.0/16", check=False)
+
+
+CLIENT, PORT = "shop/web-0", 40053  # a program that never changes its port
+
+
+@fault("stale_conntrack_udp", number="F56", node=NODE, breaks="conntrack.stale", modes=EVERY, question=(CLIENT, "svc/kube-system/kube-dns", 53), works=None)
+def stale_udp(lab: Lab) -> Iterator[None]:
+    """A UDP client keeps its port, and k8s01 tracks its flow to an endpoint of DNS that is gone."""
+    address = lab.pod(CLIENT).addresses[0]
+    tell = ("-p", "udp", "-s", address, "-d", DNS_ADDRESS, "--sport", str(PORT), "--dport", "53")
+    with kube_proxy.running(lab):
+        lab.run(NODE, "conntrack", "-D", *tell, check=False)
+        reply = ("-r", GONE, "-q", address, "--reply-port-src", "53", "--reply-port-dst", str(PORT))
+        lab.run(NODE, "conntrack", "-I", *tell, *reply, "-t", "600")
+        wait_for(lambda: dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL, port=PORT) is None, "the client that keeps its port gets no answer", 10)
+        if dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL) is None:
+            raise LabError("another port of the client gets no answer, either")
+        yield
+        lab.run(NODE, "conntrack", "-D", *tell, check=False)

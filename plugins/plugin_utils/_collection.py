@@ -51,13 +51,21 @@ def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> lis
     """The nodes on the path. probe: whether packets may be sent; then a Service and its endpoints are knocked at from the source."""
     scope = Scope(question, question.nodes)
     subset = full(cluster) if question.port is None else (*full(cluster), "listeners")
-    wave = [Wanted(node, subset, "on the path", flows(cluster, scope, node), pods(scope, node)) for node in question.nodes]
+    wave = [Wanted(node, subset, "on the path", [*flows(cluster, scope, node), *_to_service(question, node)], pods(scope, node)) for node in question.nodes]
     for wanted in wave:
         if probe and question.asked is not None:
             wanted.reachability = _knocks(question, wanted.node)
             if wanted.node == question.source.node:
                 wanted.dns = _names(question)
     return wave
+
+
+def _to_service(question: Question, node: str) -> list[dict[str, Json]]:
+    """The packet from a pod to the address of a Service, as its node sees it before it translates."""
+    source = question.source
+    if question.asked is None or question.asked.headless or source.kind != "pod" or source.node != node:
+        return []
+    return [{"dst": question.destination.address, "src": source.address, "iif": source.ifname}]
 
 
 def _names(question: Question) -> list[dict[str, Json]]:
