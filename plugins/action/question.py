@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
         except (BadQuestion, NotCollected, _kube.KubeError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
         cluster = Cluster(document)
-        hosts = _inventory.match(cluster, _run.inventory(variables))
+        hosts = _inventory.match(cluster, _run.of_play(variables, self._task))
         wave = first_wave(cluster, question, arguments["probe"])
         result.update(
             question=question.to_json(),
@@ -85,7 +85,7 @@ class ActionModule(ActionBase):
     def _audit(self, document: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """What to ask of every node."""
         cluster = Cluster(document)
-        hosts = _inventory.match(cluster, _run.inventory(variables))
+        hosts = _inventory.match(cluster, _run.of_play(variables, self._task))
         scope = _audit.scope_of(cluster)
         wave = audit_wave(cluster, scope)
         pods: dict[str, list[t.Any]] = {node: [] for node in cluster.nodes}

@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
             if not any(asked.get(name) for name in ("question", "audit")):
                 raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
             cluster = Cluster(_run.read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1"))
-            silent = _run.silent(variables, asked["nodes"], _run.asked_nodes(asked, cluster))
+            silent = _run.silent(variables, asked["nodes"], _run.asked_nodes(asked, cluster), _run.stored_answers(asked))
             heard = _indirect.hear(cluster, silent, _kube.options_of(arguments), arguments["exec"], arguments["timeout"])
         except (BadQuestion, NotCollected, _kube.KubeError) as exc:
             return {**result, "failed": True, "msg": str(exc)}

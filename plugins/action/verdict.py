@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
                     probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch) if asked.get("probe") else {}
                 ask = _run.ask(wanted, hosts)
                 return {**result, "ask": ask, "hosts": list(ask), "probes": probes, "outcome": diagnosis.outcome}
-            waves = _run.waves(variables, hosts) if asked else []
+            waves = _run.waves(variables, hosts, _run.stored_answers(asked)) if asked else []
             report = diagnosis.report(collected, version=VERSION, waves=waves)
             report["user_checks"] = run_checks(arguments["checks"], diagnosis.documents, report)
             if asked and not asked.get("api"):

@@ -10,20 +10,12 @@ from collections.abc import Callable
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _compare
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Plain dicts and lists of what may be lazy containers of ansible-core."""
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): _plain(value[key]) for key in value}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+from ansible_collections.podnet.doctor.plugins.plugin_utils._plain import plain
 
 
 def _guarded(name: str, call: Callable[..., t.Any], *arguments: t.Any) -> t.Any:
     try:
-        return call(*(_plain(argument) for argument in arguments))
+        return call(*(plain(argument) for argument in arguments))
     except ValueError as exc:
         raise AnsibleFilterError(f"podnet.doctor.{name}: {exc}") from exc
 

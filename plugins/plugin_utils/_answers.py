@@ -31,6 +31,8 @@ def why_nothing(result: Mapping[str, Json] | None) -> str:
     """One phrase that follows the name of the node: `k8s07 is unreachable (...)`."""
     if result is None:
         return "was not asked by this run (--limit, serial, or a stopped play)"
+    if result.get("stored") is False:
+        return str(result.get("why"))
     message = _short(result.get("msg") or result.get("module_stderr") or "")
     said = [line for name in ("module_stderr", "module_stdout", "msg") for line in str(result.get(name) or "").splitlines()]
     lower = " ".join(said).lower()
@@ -54,7 +56,7 @@ def _bare(message: str) -> str:
 
 def node_facts(node: str, result: Mapping[str, Json] | None) -> NodeFacts:
     """What one host's registered node_info result says. Never raises: a broken answer is a reason, too."""
-    if result is None or result.get("failed") or result.get("unreachable") or result.get("skipped"):
+    if result is None or result.get("failed") or result.get("unreachable") or result.get("skipped") or result.get("stored") is False:
         return NodeFacts(node, None, why_nothing(result))
     document = result.get("node")
     try:

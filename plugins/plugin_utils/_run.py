@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..module_utils import _compact, _kube
-from . import _evidence, _log_line, _rebuild, _tables
+from . import _evidence, _log_line, _rebuild, _store, _tables
 from ._answers import node_facts
 from ._catalogue import catalogue
 from ._cluster import Cluster
@@ -27,14 +27,19 @@ INDIRECT = "diagnose_silent"
 ANSWERS = ("diagnose_node", "diagnose_node_again", "diagnose_node_third")  # of each wave
 
 
-def refuse_free_strategy(task: t.Any) -> str | None:
-    """Hosts must move through the tasks together, or a verdict would be given before all answers are there."""
+def play_of(task: t.Any) -> t.Any:
+    """The play that a task stands in."""
     parent = getattr(task, "_parent", None)
     play = None
     while parent is not None and play is None:
         play = getattr(parent, "_play", None)
         parent = getattr(parent, "_parent", None)
-    strategy = str(getattr(play, "strategy", "") or "linear")
+    return play
+
+
+def refuse_free_strategy(task: t.Any) -> str | None:
+    """Hosts must move through the tasks together, or a verdict would be given before all answers are there."""
+    strategy = str(getattr(play_of(task), "strategy", "") or "linear")
     if strategy.rpartition(".")[2] in ("linear", "debug"):
         return None
     return f"this play runs with strategy {strategy}, in which hosts do not wait for each other; use strategy: linear for podnet.doctor"
@@ -72,6 +77,15 @@ def ask_whole(arguments: Mapping[str, Json]) -> dict[str, Json]:
     if _rebuild.needed(document):
         raise ApiSilent(document)
     return document
+
+
+def of_play(variables: Mapping[str, t.Any], task: t.Any) -> Iterator[tuple[str, Mapping[str, t.Any]]]:
+    """The inventory; where the play is for some groups of it, these alone: the others may be another cluster's, with nodes of the same names."""
+    play = play_of(task)
+    groups = variables.get("groups") or {}
+    patterns = [play.hosts] if isinstance(getattr(play, "hosts", None), str) else list(getattr(play, "hosts", None) or [])
+    mine = {str(host) for pattern in patterns for host in groups[pattern]} if patterns and all(pattern in groups for pattern in patterns) else None
+    return ((host, known) for host, known in inventory(variables) if mine is None or host in mine)
 
 
 def every_host(variables: Mapping[str, t.Any]) -> dict[str, str]:
@@ -156,17 +170,26 @@ def no_nodes(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> list[s
     return [str(host) for host in variables.get("ansible_play_hosts_all") or [] if str(host) not in known]
 
 
-def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: str | None = None) -> dict[str, NodeFacts]:
+def stored_answers(asked: Mapping[str, Json]) -> _store.Stored | None:
+    """The first answers, where they were given in runs before this one."""
+    told = asked.get("stored")
+    return _store.Stored(str(told["folder"]), str(told["since"])) if isinstance(told, Mapping) else None
+
+
+def answers(
+    variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: str | None = None, stored: _store.Stored | None = None
+) -> dict[str, NodeFacts]:
     """Node -> its facts, from the results that were registered on its host. Reads them raw: nothing from a node is ever templated."""
     hostvars = variables["hostvars"]
     result: dict[str, NodeFacts] = {}
     expander = _compact.Expander()
     for node, host in hosts.items():
         raw = hostvars.raw_get(host)
+        first, rows = stored.answer(node) if stored is not None else (raw.get(ANSWERS[0]), None)
         for name in ANSWERS:
-            answer = raw.get(name)
+            answer = first if name == ANSWERS[0] else raw.get(name)
             if isinstance(answer, Mapping) and not answer.get("skipped"):
-                facts = _whole(node_facts(node, answer), folder, host, expander)
+                facts = _whole(node_facts(node, answer), folder, host, expander, rows)
                 before = result.get(node)
                 if before is None or before.document is None:
                     result[node] = facts
@@ -175,11 +198,13 @@ def answers(variables: Mapping[str, t.Any], hosts: Mapping[str, str], folder: st
     return result
 
 
-def silent(variables: Mapping[str, t.Any], hosts: Mapping[str, str], nodes: Iterable[str]) -> list[str]:
+def silent(variables: Mapping[str, t.Any], hosts: Mapping[str, str], nodes: Iterable[str], stored: _store.Stored | None = None) -> list[str]:
     """The nodes that were asked and gave no answer, and those that the inventory lacks. Who is left out by --limit or serial is not asked."""
     result = []
     for node in nodes:
-        answer = variables["hostvars"].raw_get(hosts[node]).get(ANSWERS[0]) if node in hosts else {"failed": True}
+        answer: Json = {"failed": True}
+        if node in hosts:
+            answer = stored.answer(node)[0] if stored is not None else variables["hostvars"].raw_get(hosts[node]).get(ANSWERS[0])
         if isinstance(answer, Mapping) and (answer.get("failed") or answer.get("unreachable")):
             result.append(node)
     return result
@@ -212,12 +237,12 @@ def _indirectly(node: str, facts: NodeFacts, told: Mapping[str, Json]) -> NodeFa
     return NodeFacts(node, {**document, "via": {**as_mapping(document.get("via")), "because": facts.reason}})
 
 
-def _whole(facts: NodeFacts, folder: str | None, host: str, expander: _compact.Expander) -> NodeFacts:
+def _whole(facts: NodeFacts, folder: str | None, host: str, expander: _compact.Expander, rows: Mapping[str, Json] | None) -> NodeFacts:
     """An answer that was given by the rows of tables, with these rows in it."""
     if facts.document is None or "expected" not in facts.document:
         return facts
     try:
-        return NodeFacts(facts.name, _compact.expand(facts.document, _tables.read(str(folder), host), expander))
+        return NodeFacts(facts.name, _compact.expand(facts.document, _tables.read(str(folder), host) if rows is None else rows, expander))
     except (OSError, ValueError, KeyError) as exc:
         return NodeFacts(facts.name, None, f"gave an answer that cannot be read: {exc}")
 
@@ -228,13 +253,16 @@ def _later(before: Mapping[str, Json], after: Mapping[str, Json]) -> dict[str, J
     return {**before, **after, **({"reachability": tests} if tests else {})}
 
 
-def waves(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> list[int]:
+def waves(variables: Mapping[str, t.Any], hosts: Mapping[str, str], stored: _store.Stored | None = None) -> list[int]:
     """How many tasks the nodes were given: in each wave of questions, and, where packets were sent, for these."""
     counts = dict.fromkeys((*ANSWERS, "probes"), 0)
-    for host in hosts.values():
+    for node, host in hosts.items():
         raw = variables["hostvars"].raw_get(host)
         for name in ANSWERS:
             answer = raw.get(name)
+            if stored is not None and name == ANSWERS[0]:
+                answer = stored.answer(node)[0]
+                answer = None if answer.get("stored") is False else answer
             counts[name] += isinstance(answer, Mapping) and not answer.get("skipped")
     counts["probes"] = _evidence.sent_to(variables, hosts)
     return [counts[name] for name in (*ANSWERS, "probes")]
@@ -295,10 +323,13 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple
     hosts = {str(node): str(host) for node, host in asked["nodes"].items()}
     if asked.get("api"):
         document, hosts = _alone(document, hosts, variables, asked.get("asked"))
+    stored = stored_answers(asked)
+    if stored is not None:
+        document = _store.as_collected(document, {node: stored.answer(node)[1] for node in hosts})
     cluster = Cluster(document)
     question = _question(asked, cluster)
     evidence = _evidence.gather(variables, cluster, question, hosts) if question != AUDIT else None
-    found = answers(variables, hosts, asked.get("asked"))
+    found = answers(variables, hosts, asked.get("asked"), stored)
     nodes: dict[str, NodeFacts] = {}
     core = question.nodes if question != AUDIT else _names(cluster)
     missing = not_matched(core, hosts)

@@ -71,9 +71,15 @@ def of_node(pods: Iterable[Endpoint]) -> dict[str, Rows]:
 
 def read(folder: str, host: str) -> dict[str, Rows]:
     """What was written for a host. Errors: OSError, ValueError, KeyError."""
-    found: dict[str, Rows] = {}
-    for name in (SHARED, file_of(host)):
-        with open(os.path.join(folder, name), encoding="utf-8") as stream:
-            document: Mapping[str, Mapping[str, Rows]] = json.load(stream)
-        found.update(document["tables"])
-    return found
+    return {**_part(folder, SHARED), **own(folder, host)}
+
+
+def own(folder: str, host: str) -> dict[str, Rows]:
+    """The rows of the host alone. Errors: as of read."""
+    return _part(folder, file_of(host))
+
+
+def _part(folder: str, name: str) -> dict[str, Rows]:
+    with open(os.path.join(folder, name), encoding="utf-8") as stream:
+        document: Mapping[str, Mapping[str, Rows]] = json.load(stream)
+    return dict(document["tables"])

@@ -27,8 +27,9 @@ def say(text: str) -> None:
 class Running:
     """Takes its lab down at the end of the `with`."""
 
-    def __init__(self, purpose: str, mode: str) -> None:
+    def __init__(self, purpose: str, mode: str, nodes: int = 3) -> None:
         self.name, self.mode = f"{purpose}{os.getpid() % 10000}", mode
+        self.nodes = nodes
         self.up = False
 
     def __enter__(self) -> Running:
@@ -57,7 +58,7 @@ class Running:
                 say(f"the last test left its lab broken, so there is a new one: {error}")
                 self.take_down()
         for attempt in (1, 2):
-            done = self._lab("up", "--mode", self.mode, "--nodes", "3")
+            done = self._lab("up", "--mode", self.mode, "--nodes", str(self.nodes))
             self.up = done.returncode == 0
             if self.up:
                 break

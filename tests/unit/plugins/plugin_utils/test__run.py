@@ -57,6 +57,14 @@ def test_the_inventory_is_read_raw():
     assert list(_run.inventory({"hostvars": HostVars(), "groups": {}})) == []
 
 
+@pytest.mark.parametrize(("pattern", "hosts"), [("all", "abc"), ("west", "bc"), (["west"], "bc"), ("a,west", "abc"), (["east", "west"], "abc"), ([], "abc")])
+def test_a_play_for_a_group_knows_the_hosts_of_that_group(pattern, hosts):
+    task = SimpleNamespace(_parent=SimpleNamespace(_play=SimpleNamespace(hosts=pattern)))
+    groups = {"all": ["a", "b", "c"], "east": ["a"], "west": ["b", "c"]}
+    variables = {"hostvars": HostVars(a={}, b={}, c={}), "groups": groups}
+    assert [host for host, _known in _run.of_play(variables, task)] == list(hosts)
+
+
 # ------------------------------------------------------------------------------ the question
 
 
