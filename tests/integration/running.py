@@ -43,6 +43,11 @@ class Running:
     def _lab(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "lab", *words, "--name", self.name], cwd=ROOT, capture_output=True, text=True, check=False)
 
+    def breaks(self, fault: str) -> None:
+        """A fault that lasts as long as the lab."""
+        done = self._lab("fault", fault)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def take_down(self) -> None:
         """What a test broke for good goes away; the next one gets a new lab."""
         self._lab("down")
