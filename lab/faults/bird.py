@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
 
+from lab.api.client import CALICO
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults import BGP, BIRD_ROUTES, MESH, REFLECTORS, Modes, fault
@@ -87,23 +89,73 @@ def port_blocked(lab: Lab) -> Iterator[None]:
     ]
     for rule in rules:
         lab.run("k8s02", "iptables", "-I", *rule)
-    # persist keeps the routes of a BIRD that is stopped; a session that is disabled withdraws them
-    own = _sessions(lab, "k8s02")
-    for name in own:
-        lab.bird("k8s02", f"disable {name}")
-    for other in lab.nodes:
-        for name in _sessions(lab, other.name, "k8s02"):
-            lab.bird(other.name, f"restart {name}")
-    for name in own:
-        lab.bird("k8s02", f"enable {name}")
+    _begin_anew(lab, "k8s02")
     wait_for(lambda: _session_lost(lab, "k8s02"), "the sessions are dead", 20)
     wait_for(lambda: not _block_known(lab, "k8s02"), "the peers have withdrawn the block", 20)
     yield
     for rule in rules:
         lab.run("k8s02", "iptables", "-D", *rule, check=False)
+    _restart_sessions(lab)
+
+
+def _begin_anew(lab: Lab, node: str) -> None:
+    """Every session of a node ends and is tried again. persist keeps the routes of a BIRD that is stopped; a session that is disabled withdraws them."""
+    own = _sessions(lab, node)
+    for name in own:
+        lab.bird(node, f"disable {name}")
+    for other in lab.nodes:
+        for name in _sessions(lab, other.name, node):
+            lab.bird(other.name, f"restart {name}")
+    for name in own:
+        lab.bird(node, f"enable {name}")
+
+
+def _restart_sessions(lab: Lab) -> None:
     for other in lab.nodes:
         for name in _sessions(lab, other.name):
             lab.bird(other.name, f"restart {name}")
+
+
+FAILSAFE = (22, 68, 2379, 2380, 5473, 6443, 6666, 6667)  # Felix's default without 179
+
+
+def _host_endpoint(failsafe: str) -> list[str]:
+    """Felix's rules for a HostEndpoint of eth0 that no policy selects, in the form of iptables-restore (felix/rules/endpoints.go)."""
+    lines = ["*filter"]
+    for way, end, hook, match in (("from", "fh", "INPUT", "-i"), ("to", "th", "OUTPUT", "-o")):
+        lines += [
+            f":cali-{way}-host-endpoint - [0:0]", f":cali-{end}-eth0 - [0:0]",
+            f"-I {hook} -j cali-{way}-host-endpoint",
+            f"-A cali-{way}-host-endpoint {match} eth0 -g cali-{end}-eth0",
+            f"-A cali-{end}-eth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            f"-A cali-{end}-eth0 -m conntrack --ctstate INVALID -j DROP",
+            f"-A cali-{end}-eth0 -p tcp -m multiport --dports {failsafe} -j ACCEPT",
+            f'-A cali-{end}-eth0 -m comment --comment "Drop if no profiles matched" -j DROP',
+        ]  # fmt: skip
+    return [*lines, "COMMIT", ""]
+
+
+@fault("hostendpoint_blocks_infra", number="F58", node="k8s02", breaks="netfilter.bgp", modes=BGP, question=("shop/web-1", "shop/web-0", 8080), only_bgp=True)
+def host_endpoint(lab: Lab) -> Iterator[None]:
+    """k8s02 has a HostEndpoint that no policy selects, and port 179 is not among the failsafe ports: BGP is dropped when a session begins anew."""
+    ports = [*FAILSAFE, lab.description.port]
+    address = lab.node("k8s02").address
+    body = {"apiVersion": CALICO, "kind": "HostEndpoint", "metadata": {"name": "k8s02-eth0"},
+            "spec": {"node": "k8s02", "interfaceName": "eth0", "expectedIPs": [address]}}  # fmt: skip
+    lab.client.create("hostendpoints", body)
+    rules = "\n".join(_host_endpoint(",".join(map(str, ports))))
+    subprocess.run([*lab.enter("k8s02"), "iptables-restore", "-w", "--noflush"], input=rules, text=True, check=True, capture_output=True)
+    _begin_anew(lab, "k8s02")
+    wait_for(lambda: _session_lost(lab, "k8s02"), "the sessions are dead", 20)
+    wait_for(lambda: not _block_known(lab, "k8s02"), "the peers have withdrawn the block", 20)
+    yield
+    for way, end, hook in (("from", "fh", "INPUT"), ("to", "th", "OUTPUT")):
+        lab.run("k8s02", "iptables", "-w", "-D", hook, "-j", f"cali-{way}-host-endpoint", check=False)
+        for command in ("-F", "-X"):
+            for chain in (f"cali-{way}-host-endpoint", f"cali-{end}-eth0"):
+                lab.run("k8s02", "iptables", "-w", command, chain, check=False)
+    lab.client.delete("hostendpoints", "k8s02-eth0")
+    _restart_sessions(lab)
 
 
 @fault(
@@ -126,9 +178,7 @@ def one_side(lab: Lab) -> Iterator[None]:
     yield
     for rule in rules:
         lab.run("k8s02", "iptables", "-D", *rule, check=False)
-    for other in lab.nodes:
-        for name in _sessions(lab, other.name):
-            lab.bird(other.name, f"restart {name}")
+    _restart_sessions(lab)
 
 
 @fault(

@@ -116,6 +116,12 @@ def _named(step: Step, chain: str) -> Iterator[str]:
         yield chain
 
 
+def of_host_endpoint(step: Step) -> bool:
+    """Whether a rule that ends a packet to or from the node itself is a HostEndpoint's: in its own chains, or in a policy's."""
+    chain = calico_chain(step.chain) or ""
+    return bool(_HOST_ENDPOINT.match(chain) or (_POLICY_CHAIN.match(chain) and step.base.hook in ("input", "output")))
+
+
 def untracked_by(steps: Sequence[Step]) -> tuple[str, ...]:
     """The policy that keeps the packet out of connection tracking (doNotTrack); () where none does.
 

@@ -18,6 +18,7 @@ from .._firewall import Direction, end_of, outer, segment
 from .._graph import Fact, FactId, Finding, Severity
 from .._json import NotCollected, family_of, tagged
 from .._netfilter_rules import Packet, Step
+from .._packet_blame import of_host_endpoint
 from .._question import Scope
 from .._remedies import dead_felix, restart_calico_node
 from .._topology import BGP_PORT, bgp_peers, families, peer_addresses, uses_bird
@@ -74,7 +75,8 @@ def _blocked(check_id: str, fact: Fact, hits: list[Step], severity: Severity) ->
     evidence = f"{fact.node}: {_line(first)}" + (f", and {len(more)} more" if more else "")
     where = f"{first.base.backend}, table {first.base.table}, chain {first.chain}"
     return Finding(check_id, fact, [hit.line for hit in hits], evidence, (f"netfilter {fact.node}",), severity=severity,
-                   hint={"counted": any(hit.packets for hit in hits), "rules": [_line(hit) for hit in hits], "where": where})  # fmt: skip
+                   hint={"counted": any(hit.packets for hit in hits), "rules": [_line(hit) for hit in hits], "where": where, "chain": first.chain,
+                         "host_endpoint": of_host_endpoint(first)})  # fmt: skip
 
 
 @expects("netfilter.tunnel")
@@ -125,6 +127,9 @@ def tunnel_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
                 remedies=restart_calico_node(diagnosis.documents, node, f"{node} takes {what} from {wanted['from']}"),
             )  # fmt: skip
             continue
+        if mine[0].hint["host_endpoint"]:
+            yield _host_endpoint(node, f"{what} between {wanted['from']} and {wanted['to']}", mine, [f"It is in {mine[0].hint['where']}: {shown}."])
+            continue
         name, number = ("tunnel_blocked_ipip", "F03") if wanted["kind"] == "ipip" else ("tunnel_blocked_vxlan", "F04")
         ends = f"{wanted['from']} and {wanted['to']}"
         yield Cause(
@@ -132,6 +137,14 @@ def tunnel_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
             why=[f"It is in {mine[0].hint['where']}."],
             remedies=[Remedy("advise_tunnel", "R0", f"on {node}, take out, or accept {what} of the other nodes before: {rule}", "", node=node, object=rule)],
         )  # fmt: skip
+
+
+def _host_endpoint(node: str, what: str, findings: list[Finding], why: list[str]) -> Cause:
+    chain = findings[0].hint["chain"]
+    advice = f"allow {what} in a GlobalNetworkPolicy that selects the HostEndpoint of {node}, or put its port back among Felix's failsafe ports"
+    return Cause("hostendpoint_blocks_infra", "F58", node, f"The HostEndpoint of {node} does not let {what} pass.", findings, objects=[chain],
+                 why=[*why, "What no policy of a HostEndpoint allows is dropped, except the failsafe ports (FelixConfiguration, failsafeInboundHostPorts)."],
+                 remedies=[Remedy("advise_hostendpoint", "R0", advice, "", node=node, object=chain)])  # fmt: skip
 
 
 def _line(hit: Step) -> str:
@@ -148,6 +161,9 @@ def bgp_filtered(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Caus
         others = sorted({finding.fact.value["peer"] for finding in mine})
         shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         why = [f"It is in {mine[0].hint['where']}." + (f" So do: {'; '.join(rules[1:])}." if rules[1:] else "")]
+        if mine[0].hint["host_endpoint"]:
+            yield _host_endpoint(node, f"TCP port {BGP_PORT} (BGP) between it and {shown}", mine, why)
+            continue
         late = [] if any(finding.hint["counted"] for finding in mine) else ["No packet was counted yet: a session that stands ends when it restarts."]
         yield Cause(
             "bgp_tcp179_blocked", "F02", node, f"{node} itself drops TCP port 179 between it and {shown}: {rules[0]}", mine,

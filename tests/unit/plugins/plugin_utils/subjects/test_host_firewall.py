@@ -116,3 +116,11 @@ def test_without_a_tunnel_nothing_is_carried():
     from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.subjects.test_path import no_tunnel
 
     assert not [fact for fact in small.diagnose(cluster=no_tunnel).facts if fact.kind == "netfilter.tunnel"]
+
+
+def test_a_host_endpoint_that_ends_bgp_or_the_tunnel_is_named_as_such():
+    chains = ("-A INPUT -j cali-from-host-endpoint", "-A cali-from-host-endpoint -i eth0 -j cali-fh-eth0")
+    end = '-A cali-fh-eth0 -m comment --comment "Drop if no profiles matched" -j DROP'
+    (cause,) = small.diagnose(k8s02=filters(*chains, end), k8s01=dead_session).causes[:1]
+    assert (cause.id, cause.fault, cause.node) == ("hostendpoint_blocks_infra", "F58", "k8s02") and cause.objects == ["cali-fh-eth0"]
+    assert {found.id for found in small.diagnose(k8s02=filters(*chains, end)).causes} == {"hostendpoint_blocks_infra"}
