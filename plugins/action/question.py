@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "audit": {"type": "bool", "default": False},
     "probe": {"type": "bool", "default": True},
     "watch": {"type": "float", "default": 0},
+    "pcap": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 20.0},
 }
 
@@ -76,7 +77,7 @@ class ActionModule(ActionBase):
             cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(cluster, question, hosts, arguments["watch"]) if arguments["probe"] else {},
+            probes=_evidence.probes(cluster, question, hosts, arguments["watch"], arguments["pcap"]) if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )
@@ -106,7 +107,7 @@ class ActionModule(ActionBase):
         text = f"the Kubernetes API at {server} is silent: {printable(silent.error)}; going on with the {len(hosts)} hosts of the play alone"
         self._display.display(f"WARNING     {text}", color="yellow")
         return {
-            "question": None, "audit": silent.given is None, "given": silent.given, "probe": arguments["probe"], "watch": arguments["watch"],
+            "question": None, "audit": silent.given is None, "given": silent.given, **{name: arguments[name] for name in ("probe", "watch", "pcap")},
             "api": {"server": server, "error": silent.error}, "cluster_file": _kept(silent.document), "nodes": hosts, "hosts": list(ask),
             "ask": ask if silent.given is not None else {}, "asked": self._files(ask) if silent.given is None else None, "probes": {}, "not_in_inventory": {},
         }  # fmt: skip

@@ -8,9 +8,10 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _run, _since
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _pcapng, _run, _since
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
@@ -29,6 +30,14 @@ ARGUMENTS: dict[str, t.Any] = {
     "quiet": {"type": "bool", "default": False},
     "checks": {"type": "list", "elements": "dict", "default": []},
 }
+
+
+def _packets(diagnosis: Diagnosis, variables: dict[str, t.Any], hosts: dict[str, str]) -> bytes | None:
+    """What the captures kept as a file for Wireshark; None where they kept nothing."""
+    if not hosts or diagnosis.scope.audit:
+        return None
+    kept = _evidence.packets(variables, diagnosis.documents.cluster, diagnosis.question, hosts)
+    return _pcapng.written(kept, f"podnet.doctor {VERSION}") if kept else None
 
 
 class ActionModule(ActionBase):
@@ -58,8 +67,8 @@ class ActionModule(ActionBase):
                 wanted, probes = diagnosis.wanted(), asked.get("probes") or {}
                 if asked.get("given") and not _run.asked_twice(variables, hosts):
                     wanted = first_wave(diagnosis.documents.cluster, diagnosis.question)
-                    watch = float(asked.get("watch") or 0)
-                    probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch) if asked.get("probe") else {}
+                    sent = (float(asked.get("watch") or 0), bool(asked.get("pcap")))
+                    probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, *sent) if asked.get("probe") else {}
                 ask = _run.ask(wanted, hosts)
                 return {**result, "ask": ask, "hosts": list(ask), "probes": probes, "outcome": diagnosis.outcome}
             waves = _run.waves(variables, hosts, _run.stored_answers(asked)) if asked else []
@@ -69,9 +78,12 @@ class ActionModule(ActionBase):
                 report["no_nodes"] = _run.no_nodes(variables, hosts)
             if arguments["baseline"]:
                 report["since"] = _since.since(arguments["baseline"], report, diagnosis.documents)
+            captured = _packets(diagnosis, variables, hosts)
             if arguments["bundle"]:
-                _bundle.save(arguments["bundle"], diagnosis, report)
+                _bundle.save(arguments["bundle"], diagnosis, report, captured)
             path = _files.write(report, arguments["report_dir"], report["id"])
+            if captured is not None:
+                result["packets_path"] = _files.write_bytes(captured, arguments["report_dir"], f"{report['id']}.pcapng")
         except (BadQuestion, UserCheckError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
         except OSError as exc:
@@ -87,7 +99,8 @@ class ActionModule(ActionBase):
             node_tasks=report["node_tasks"],
         )
         if not arguments["quiet"] and not _run.batches_follow(variables):
-            show(result, _text.screen(report, path), self._display)
+            lines = _text.screen(report, path)
+            show(result, lines + _text.labelled("PACKETS", [result["packets_path"]] if "packets_path" in result else []), self._display)
         if arguments["fail_on"] == "finding" and (verdict["outcome"] != "healthy" or report["findings"]):
             result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")
         return result

@@ -11,6 +11,7 @@ bears the probe's marks. This module util is PRIVATE to the collection. Its inte
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import os
@@ -31,6 +32,7 @@ SO_TIMESTAMPNS = 35
 WAYS = {3: "by", 4: "out"}  # PACKET_OTHERHOST: meant for another machine, and dropped by this one; PACKET_OUTGOING
 MOST_SIGHTS = 2048
 MOST_ANSWER = 1 << 24  # bytes
+MOST_KEPT = 1 << 20  # bytes of packets that one capture keeps
 MOST_WORDS = 4  # different addresses or texts that are kept of one sight
 PR_SET_NAME = 15
 _TIMESTAMP = struct.Struct("@ll")
@@ -134,6 +136,22 @@ def _listener(probe: str) -> socket.socket:
     return made
 
 
+class Kept:
+    """The packets themselves, as far as there is room for them."""
+
+    def __init__(self) -> None:
+        self.packets: list[list[t.Any]] = []
+        self.size = self.left_out = 0
+
+    def add(self, place: Place, ifname: str, way: str, at: float, data: bytes, note: str) -> None:
+        """Keep one."""
+        if self.size + len(data) > MOST_KEPT:
+            self.left_out += 1
+            return
+        self.size += len(data)
+        self.packets.append([place.where, place.pod, ifname, way, at, base64.b64encode(data).decode("ascii"), note])
+
+
 class Listener(t.NamedTuple):
     """A socket, and what it has heard."""
 
@@ -142,6 +160,7 @@ class Listener(t.NamedTuple):
     begun: float
     marks: Marks
     vxlan_ports: t.Sequence[int]
+    kept: Kept | None = None
 
     def drain(self) -> None:
         """Take what has come."""
@@ -156,7 +175,11 @@ class Listener(t.NamedTuple):
             if seen is not None and address[0] != "lo":
                 stamp = next((value for _level, kind, value in ancillary if kind == SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size), None)
                 whole, rest = _TIMESTAMP.unpack_from(stamp) if stamp is not None else (time.time(), 0)
-                self.record.add(seen, str(address[0]), WAYS.get(address[2], "in"), whole - self.begun + rest / 1e9)
+                way = WAYS.get(address[2], "in")
+                self.record.add(seen, str(address[0]), way, whole - self.begun + rest / 1e9)
+                if self.kept is not None:
+                    note = f"{seen.train} {seen.kind} {seen.number}, flow {seen.flow}"
+                    self.kept.add(self.record.place, str(address[0]), way, whole + rest / 1e9, data, note)
 
 
 def _is_root(peer: socket.socket) -> bool:
@@ -164,7 +187,7 @@ def _is_root(peer: socket.socket) -> bool:
     return bool(uid in (0, os.geteuid()))
 
 
-def _serve(door: socket.socket, listeners: list[Listener], end: float) -> None:
+def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kept | None) -> None:
     """Listen until someone collects, or until the end."""
     poll = select.poll()
     poll.register(door, select.POLLIN)
@@ -184,19 +207,25 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float) -> None:
             for listener in listeners:
                 listener.drain()
             peer.settimeout(5)
-            answer = {"pid": os.getpid(), "seen": [entry for listener in listeners for entry in listener.record.result()]}
+            answer: dict[str, t.Any] = {"pid": os.getpid(), "seen": [entry for listener in listeners for entry in listener.record.result()]}
+            if kept is not None:
+                answer.update(packets=kept.packets, left_out=kept.left_out)
             peer.sendall(json.dumps(answer).encode("utf-8"))
             return
 
 
 class Order(t.NamedTuple):
-    """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most."""
+    """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
+
+    keep: the packets, too, not only where they were seen.
+    """
 
     probe: str
     places: t.Sequence[Place]
     marks: Marks
     vxlan_ports: t.Sequence[int]
     limit: float
+    keep: bool = False
 
 
 def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
@@ -206,12 +235,13 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
     end, begun = time.monotonic() + order.limit, float(int(time.time()))
     door = _listener(order.probe)
     listeners: list[Listener] = []
+    kept = Kept() if order.keep else None
     for place in sorted(order.places, key=lambda one: one.path is not None):  # the own namespace first: there is no way back
         if place.path is not None:
             _enter(place.path)
-        listeners.append(Listener(packet_socket(order.marks, order.vxlan_ports), Record(place), begun, order.marks, order.vxlan_ports))
+        listeners.append(Listener(packet_socket(order.marks, order.vxlan_ports), Record(place), begun, order.marks, order.vxlan_ports, kept))
     tell("armed")
-    _serve(door, listeners, end)
+    _serve(door, listeners, end, kept)
 
 
 def arm(order: Order) -> str | None:

@@ -33,6 +33,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "vxlan_ports": {"type": "list", "elements": "int", "default": [4789, 8472]},
     "flow": {"type": "int", "default": 0},
     "limit": {"type": "float", "default": 60},
+    "keep": {"type": "bool", "default": False},
     "dst": {"type": "str"},
     "port": {"type": "int"},
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
@@ -78,7 +79,7 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
             captures.append({"where": "pod", "pod": position, "ifname": sandbox.get("ifname")})
         except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
             missing.append({"pod": position, "reason": sentence(error)})
-    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit))
+    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"]))
     if refused is not None:
         return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
     return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
@@ -138,7 +139,8 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
 def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
     changes = _links_told(module, deadline)
     try:
-        return {"captured": True, "seen": _capture.collect(module.params["id"], deadline.remaining())["seen"], **changes}
+        told = _capture.collect(module.params["id"], deadline.remaining())
+        return {"captured": True, **{name: told[name] for name in ("seen", "packets", "left_out") if name in told}, **changes}
     except ConnectionRefusedError:
         reason = "no capture with this id listens on this node: it was not armed, or it has reached its limit"
     except (OSError, ValueError) as error:

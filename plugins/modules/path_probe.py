@@ -88,6 +88,10 @@ options:
     description: With O(phase=arm), the number of seconds after which the capture ends by itself. At most 600.
     type: float
     default: 60
+  keep:
+    description: With O(phase=arm), whether to keep the packets themselves, too, at most 512 bytes of each and 1 MiB of all.
+    type: bool
+    default: false
   dst:
     description: With O(phase=fire), the address to send to.
     type: str
@@ -360,6 +364,19 @@ seen:
   sample:
     - {"where": "host", "ifname": "eth0", "way": "in", "encapsulation": "ipip", "flow": 0, "train": "icmp", "kind": "request", "numbers": [[0, 1.2]],
        "repeated": 0, "ttl": 63, "sources": ["10.244.0.2"], "destinations": ["10.244.1.7"], "texts": [], "of": []}
+packets:
+  description:
+    - The packets, in the order in which they came. Of each, V(pod) or V(host); the position of the pod in O(pods); the link; the way; the time, in
+      seconds since 1970; its first bytes from the outermost IP header on, in Base64; what it is.
+  returned: O(phase=collect), and the capture was armed with O(keep)
+  type: list
+  elements: list
+  sample: [["host", null, "eth0", "in", 1795312800.25, "RQAAHA==", "icmp request 0, flow 0"]]
+left_out:
+  description: How many packets there was no room for.
+  returned: O(phase=collect), and the capture was armed with O(keep)
+  type: int
+  sample: 0
 carrier_changes:
   description: How often the carriers of the host's links to O(pods) have come and gone since they were made.
   returned: O(phase=arm) and O(phase=collect)

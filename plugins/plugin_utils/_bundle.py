@@ -23,8 +23,8 @@ from ._question import BadQuestion, Question
 MOST_BYTES = 256 * 1024 * 1024  # of one document; a bundle comes from elsewhere
 
 
-def save(path: str, diagnosis: Diagnosis, report: Mapping[str, Json]) -> None:
-    """A zip file: question.json, cluster.json, nodes/<name>.json, evidence.json, report.json. Readable by its owner only. Errors: OSError."""
+def save(path: str, diagnosis: Diagnosis, report: Mapping[str, Json], packets: bytes | None = None) -> None:
+    """A zip file: question.json, cluster.json, nodes/<name>.json, evidence.json, report.json, packets.pcapng. Readable by its owner only. Errors: OSError."""
     target = pathlib.Path(path).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".bundle-")
@@ -42,6 +42,8 @@ def save(path: str, diagnosis: Diagnosis, report: Mapping[str, Json]) -> None:
         with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, part in parts.items():
                 archive.writestr(name, json.dumps(part, separators=(",", ":")))
+            if packets is not None:
+                archive.writestr("packets.pcapng", packets)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import itertools
 import secrets
@@ -13,12 +14,12 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import _watched
+from . import _pcapng, _watched
 from ._answers import why_nothing
 from ._carrying import both_ways
 from ._cluster import Cluster
 from ._json import NotCollected, as_list, as_mapping, objects
-from ._passing import Watched, lost, numbers, rewritten, trace
+from ._passing import NIC, Watched, lost, numbers, passing, rewritten, trace
 from ._path import Hop, walk
 from ._question import Endpoint, Question
 
@@ -56,7 +57,7 @@ def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
     return list(dict.fromkeys([*asked, *VXLAN_PORTS]))
 
 
-def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0) -> dict[str, dict[str, list[dict[str, Json]]]]:
+def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0, keep: bool = False) -> dict[str, dict[str, list[dict[str, Json]]]]:
     """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them.
 
     watch: for how many seconds the source sends a light train after that.
@@ -77,7 +78,8 @@ def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch
     name, ports = secrets.token_hex(16), _vxlan_ports(cluster, question)
     for node in question.nodes:
         pods = [_pod(end) for end in _pods_on(node, question)]
-        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": LIMIT_SECONDS + watch + OVERHEAD_SECONDS * len(slices), "vxlan_ports": ports})
+        limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
+        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep})
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     for direction, near, far in directions(question):
         port = question.port if direction == "forward" and question.protocol in TRANSPORTS else None
@@ -135,6 +137,33 @@ def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question,
         return None
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return document(cluster, question.lead, found, now)
+
+
+def packets(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> list[_pcapng.Packet]:
+    """The packets that the captures have kept, each with the hop that it has passed where it was seen."""
+    question = question.lead
+    try:
+        path = walk(cluster, question)
+        named = {(point.node, point.role if point.role in ("pod", NIC) else point.device): hop.id
+                 for way in (path.reverse, path.forward) for hop, point in zip(way, passing(way)) if point is not None}  # fmt: skip
+    except NotCollected:
+        named = {}
+    found = []
+    for node, phase, _direction, entry in _results(variables, hosts):
+        pods = [end.label for end in _pods_on(node, question)]
+        for one in as_list(entry.get("packets")) if phase == "collect" else ():
+            if not (isinstance(one, list) and len(one) == 7 and isinstance(one[4], (int, float))):
+                continue
+            inside = pods[one[1]] if one[0] == "pod" and isinstance(one[1], int) and 0 <= one[1] < len(pods) else ""
+            hop = (f"pod:{inside}" if inside else named.get((node, str(one[2])))) or named.get((node, NIC)) or ""
+            link = f"{inside or node} {one[2]}"
+            try:
+                data = base64.b64decode(str(one[5]), validate=True)[: _pcapng.SNAP]
+            except ValueError:
+                continue
+            at = float(one[4]) if 0 <= one[4] < _pcapng.LATEST else 0.0
+            found.append(_pcapng.Packet(link, f"{one[2]} of {inside or node}, hop {hop}", str(one[3]), at, data, f"{one[6]}; {hop} {one[3]}"))
+    return found
 
 
 def document(cluster: Cluster, question: Question, found: Registered, collected_at: str) -> dict[str, Json]:

@@ -20,15 +20,19 @@ def file_of(host: str) -> str:
 
 
 def write(document: t.Any, folder: str, name: str) -> str:
-    """Write folder/name.json whole or not at all, readable by its owner only: it tells names and addresses of a cluster. Returns its path. Errors: OSError."""
+    """Write folder/name.json, as write_bytes does."""
+    return write_bytes(f"{json.dumps(document, indent=1)}\n".encode(), folder, f"{name}.json")
+
+
+def write_bytes(content: bytes, folder: str, name: str) -> str:
+    """Write folder/name whole or not at all, readable by its owner only: it tells names and addresses of a cluster. Returns its path. Errors: OSError."""
     directory = pathlib.Path(folder).expanduser()
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / f"{name}.json"
+    target = directory / name
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=1)
-            stream.write("\n")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
