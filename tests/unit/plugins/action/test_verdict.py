@@ -102,7 +102,7 @@ def test_the_report_is_whole_or_not_there(run, tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_files.json, "dump", full)
+    monkeypatch.setattr(_files.os, "replace", full)
     result, _lines = run()
     assert result["msg"].endswith("No space left on device")
     assert list((tmp_path / "reports").iterdir()) == []

@@ -34,7 +34,7 @@ def test_what_was_there_stays_if_writing_fails(tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_files.json, "dump", full)
+    monkeypatch.setattr(_files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         _files.write({"new": True}, str(tmp_path), "x")
     monkeypatch.undo()
