@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
+import socket
+import struct
 from collections.abc import Iterator
 
+from lab import kernel
 from lab.cluster import Lab
 from lab.faults import DIRECT, EVERY, FLANNEL_VXLAN, IPIP, VXLAN, Modes, fault
 from lab.faults.steps import asking, cut_off, switch_drops
@@ -38,6 +43,32 @@ def ipip_dropped(lab: Lab) -> Iterator[None]:
 def vxlan_dropped(lab: Lab) -> Iterator[None]:
     """A firewall of k8s01 drops the UDP port of VXLAN."""
     yield from _dropped(lab, "-p", "udp", "--dport", str(_port(lab)))
+
+
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
+WRONG = 0xBEEF
+
+
+def _leave_checksums_to_the_driver(lab: Lab, pod: str, on: bool) -> None:
+    """`ethtool -K eth0 tx on` or `off` inside of a pod."""
+    with kernel.in_netns(f"/proc/{lab.pod_pid(pod)}/ns/net"):
+        door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    value = array.array("B", struct.pack("=II", ETHTOOL_STXCSUM, on))
+    with door:
+        fcntl.ioctl(door, SIOCETHTOOL, struct.pack("16sP", b"eth0", value.buffer_info()[0]).ljust(40, b"\0"))
+
+
+@fault("vxlan_checksum_offload", number="F05", breaks="tunnel.checksum.wrong", node="k8s03", modes=VXLAN, question=QUESTION)
+def wrong_checksums(lab: Lab) -> Iterator[None]:
+    """What leaves k8s03 through vxlan.calico has wrong TCP checksums. A rule writes them, since no NIC here computes any; so the pod computes its own."""
+    _leave_checksums_to_the_driver(lab, SOURCE, False)
+    rule = f'oifname "vxlan.calico" tcp checksum set {WRONG}'
+    lab.run("k8s03", "nft", "add table ip nic; add chain ip nic out { type filter hook postrouting priority 300; }")
+    lab.run("k8s03", "nft", f"add rule ip nic out {rule}")
+    cut_off(lab, SOURCE, DESTINATION)
+    yield
+    lab.run("k8s03", "nft", "delete table ip nic", check=False)
+    _leave_checksums_to_the_driver(lab, SOURCE, True)
 
 
 def _lost(lab: Lab, match: str) -> Iterator[None]:

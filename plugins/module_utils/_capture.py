@@ -23,6 +23,7 @@ import time
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _capture_filter, _packets
+from ansible_collections.podnet.doctor.plugins.module_utils._counters import ChecksumErrors
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._marks import Marks
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import _enter
@@ -161,6 +162,7 @@ class Listener(t.NamedTuple):
     marks: Marks
     vxlan_ports: t.Sequence[int]
     kept: Kept | None = None
+    errors: ChecksumErrors | None = None
 
     def drain(self) -> None:
         """Take what has come."""
@@ -208,6 +210,9 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kep
                 listener.drain()
             peer.settimeout(5)
             answer: dict[str, t.Any] = {"pid": os.getpid(), "seen": [entry for listener in listeners for entry in listener.record.result()]}
+            answer["checksum_errors"] = [
+                {"where": one.record.place.where, "pod": one.record.place.pod, **one.errors.since()} for one in listeners if one.errors is not None
+            ]
             if kept is not None:
                 answer.update(packets=kept.packets, left_out=kept.left_out)
             peer.sendall(json.dumps(answer).encode("utf-8"))
@@ -228,6 +233,13 @@ class Order(t.NamedTuple):
     keep: bool = False
 
 
+def _checksum_errors() -> ChecksumErrors | None:
+    try:
+        return ChecksumErrors()
+    except OSError:
+        return None
+
+
 def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
     """The whole life of the capturing process."""
     ctypes.CDLL(None).prctl(PR_SET_NAME, b"podnet-capture", 0, 0, 0)
@@ -239,7 +251,8 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
     for place in sorted(order.places, key=lambda one: one.path is not None):  # the own namespace first: there is no way back
         if place.path is not None:
             _enter(place.path)
-        listeners.append(Listener(packet_socket(order.marks, order.vxlan_ports), Record(place), begun, order.marks, order.vxlan_ports, kept))
+        opened = packet_socket(order.marks, order.vxlan_ports)
+        listeners.append(Listener(opened, Record(place), begun, order.marks, order.vxlan_ports, kept, _checksum_errors()))
     tell("armed")
     _serve(door, listeners, end, kept)
 

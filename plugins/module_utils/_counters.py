@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import typing as t
@@ -67,6 +68,23 @@ def read() -> dict[str, t.Any]:
     result["nf_conntrack"] = {name: int(text) for name, text in conntrack.items() if text and text.strip().isdigit()} or None
     result["arp_cache"] = arp_cache(read_file(f"{NET}/stat/arp_cache") or "")
     return result
+
+
+class ChecksumErrors:
+    """How many segments and datagrams the network namespace of the calling thread throws away because their checksum is wrong, from now on."""
+
+    def __init__(self) -> None:
+        self._file = os.open(f"{NET}/snmp", os.O_RDONLY | os.O_CLOEXEC)  # it stays bound to this namespace
+        self._before = self._read()
+
+    def _read(self) -> dict[str, int]:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        found = pairs(os.read(self._file, 1 << 16).decode("ascii", "replace"), ("Tcp", "Udp"))
+        return {title.lower(): numbers["InCsumErrors"] for title, numbers in found.items() if "InCsumErrors" in numbers}
+
+    def since(self) -> dict[str, int]:
+        """``{"tcp": 3, "udp": 0}``."""
+        return {name: number - self._before.get(name, 0) for name, number in self._read().items()}
 
 
 def _address(text: str) -> str | None:

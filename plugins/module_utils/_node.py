@@ -27,6 +27,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _lookups,
     _neighbours,
     _netfilter,
+    _offload,
     _reachability,
     _routes,
     _sandboxes,
@@ -224,7 +225,7 @@ class Collector(Places):
         }
         in_turn: dict[str, Section] = {
             "identity": identity,
-            "links": self._links,
+            "links": lambda: _offload.mark_tunnels(self._links()),
             "addresses": lambda: self._kernel(lambda kernel: _links.addresses(kernel, self._index())),
             "routes": self._routes,
             "rules": lambda: self._kernel(_links.rules),

@@ -140,7 +140,7 @@ def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline)
     changes = _links_told(module, deadline)
     try:
         told = _capture.collect(module.params["id"], deadline.remaining())
-        return {"captured": True, **{name: told[name] for name in ("seen", "packets", "left_out") if name in told}, **changes}
+        return {"captured": True, **{name: told[name] for name in ("seen", "packets", "left_out", "checksum_errors") if name in told}, **changes}
     except ConnectionRefusedError:
         reason = "no capture with this id listens on this node: it was not armed, or it has reached its limit"
     except (OSError, ValueError) as error:

@@ -377,6 +377,25 @@ left_out:
   returned: O(phase=collect), and the capture was armed with O(keep)
   type: int
   sample: 0
+checksum_errors:
+  description: How many packets each place that was listened in has thrown away meanwhile, because their checksum was wrong.
+  returned: O(phase=collect), and there was a capture
+  type: list
+  elements: dict
+  contains:
+    where:
+      description: V(pod) or V(host).
+      type: str
+    pod:
+      description: The position of the pod in O(pods).
+      type: int
+    tcp:
+      description: Of TCP.
+      type: int
+    udp:
+      description: Of UDP.
+      type: int
+  sample: [{"where": "host", "pod": null, "tcp": 0, "udp": 0}, {"where": "pod", "pod": 0, "tcp": 3, "udp": 0}]
 carrier_changes:
   description: How often the carriers of the host's links to O(pods) have come and gone since they were made.
   returned: O(phase=arm) and O(phase=collect)

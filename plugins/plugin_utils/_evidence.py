@@ -181,7 +181,7 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
         probe = Probe(question, direction, near, far, ways[direction], ways["forward" if direction == "reverse" else "reverse"], watched)
         trouble = _trouble(fired, near)
         for train in objects(fired.get("fired")) or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
-            entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found)})
+            entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found), **_checksums(question, far, found)})
     found_watch = _watch(question, found, ways)
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **({"watch": found_watch} if found_watch else {})}
 
@@ -239,6 +239,20 @@ def _flapped(far: Endpoint, found: Registered) -> dict[str, Json]:
     if not isinstance(before, int) or not isinstance(after, int) or after <= before:
         return {}
     return {"flapped": {"node": far.node, "ifname": far.ifname, "changes": after - before}}
+
+
+def _checksums(question: Question, far: Endpoint, found: Registered) -> dict[str, Json]:
+    """What the far pod, and its node, threw away for a wrong checksum while the capture listened."""
+    pods = [end.label for end in _pods_on(str(far.node), question)]
+    result: dict[str, int] = {}
+    for one in objects(found.collected.get(str(far.node), {}).get("checksum_errors")):
+        pod = one.get("pod")
+        own = isinstance(pod, int) and pods[pod : pod + 1] == [far.label]
+        for name in ("tcp", "udp"):
+            number = one.get(name)
+            if isinstance(number, int) and number > 0 and (own or one.get("where") == "host"):
+                result[name if own else f"node_{name}"] = number
+    return {"checksum_errors": result} if result else {}
 
 
 def _trouble_at(node: str, result: Mapping[str, Json]) -> str:

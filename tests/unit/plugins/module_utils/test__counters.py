@@ -63,3 +63,18 @@ def test_recorded(captures: t.Callable[..., t.Any]) -> None:
     folder = captures("bgp-noencap-healthy")
     for path in folder.glob("bgp-noencap-healthy/nodes/*/proc-net-snmp.txt"):
         assert _counters.pairs(path.read_text())["Ip"]["Forwarding"] == 1
+
+
+def test_wrong_checksums_are_counted_from_the_beginning_on(monkeypatch, tmp_path) -> None:
+    def write(tcp: int) -> None:
+        (tmp_path / "snmp").write_text(f"Tcp: InErrs InCsumErrors\nTcp: 9 {tcp}\nUdp: InErrors InCsumErrors\nUdp: 1 4\n")
+
+    monkeypatch.setattr(_counters, "NET", str(tmp_path))
+    write(20)
+    errors = _counters.ChecksumErrors()
+    write(23)
+    assert errors.since() == {"tcp": 3, "udp": 0}
+
+
+def test_wrong_checksums_of_the_real_kernel() -> None:
+    assert set(_counters.ChecksumErrors().since()) == {"tcp", "udp"}
