@@ -32,8 +32,11 @@ ARGUMENTS: dict[str, t.Any] = {
     "probe": {"type": "bool", "default": True},
     "watch": {"type": "float", "default": 0},
     "pcap": {"type": "bool", "default": False},
+    "grid": {"type": "str", "default": "auto", "choices": ["auto", "true", "false"]},
     "timeout": {"type": "float", "default": 20.0},
 }
+
+SENDING = ("probe", "watch", "pcap", "grid")  # what the verdict must know of what is sent
 
 
 def _kept(document: t.Any) -> str:
@@ -74,10 +77,11 @@ class ActionModule(ActionBase):
         wave = first_wave(cluster, question, arguments["probe"])
         result.update(
             question=question.to_json(),
+            sending={name: arguments[name] for name in SENDING},
             cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(cluster, question, hosts, arguments["watch"], arguments["pcap"]) if arguments["probe"] else {},
+            probes=_evidence.probes(cluster, question, hosts, arguments["watch"], arguments["pcap"], arguments["grid"] == "true") if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )
@@ -107,9 +111,10 @@ class ActionModule(ActionBase):
         text = f"the Kubernetes API at {server} is silent: {printable(silent.error)}; going on with the {len(hosts)} hosts of the play alone"
         self._display.display(f"WARNING     {text}", color="yellow")
         return {
-            "question": None, "audit": silent.given is None, "given": silent.given, **{name: arguments[name] for name in ("probe", "watch", "pcap")},
+            "question": None, "audit": silent.given is None, "given": silent.given, "probes": {},
             "api": {"server": server, "error": silent.error}, "cluster_file": _kept(silent.document), "nodes": hosts, "hosts": list(ask),
-            "ask": ask if silent.given is not None else {}, "asked": self._files(ask) if silent.given is None else None, "probes": {}, "not_in_inventory": {},
+            "ask": ask if silent.given is not None else {}, "asked": self._files(ask) if silent.given is None else None, "not_in_inventory": {},
+            "sending": {name: arguments[name] for name in SENDING},
         }  # fmt: skip
 
     @staticmethod

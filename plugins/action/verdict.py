@@ -12,6 +12,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evi
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import as_mapping
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
@@ -30,6 +31,16 @@ ARGUMENTS: dict[str, t.Any] = {
     "quiet": {"type": "bool", "default": False},
     "checks": {"type": "list", "elements": "dict", "default": []},
 }
+
+
+def _probes(asked: dict[str, t.Any], diagnosis: Diagnosis, hosts: dict[str, str]) -> dict[str, t.Any]:
+    """What to send, where that was not told with the question: the grid, too, where what was read is broken."""
+    sending = as_mapping(asked.get("sending"))
+    if not sending.get("probe"):
+        return {}
+    grid = sending.get("grid") == "true" or (sending.get("grid") == "auto" and diagnosis.outcome == "broken")
+    watch, keep = float(sending.get("watch") or 0), bool(sending.get("pcap"))
+    return _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch, keep, grid)
 
 
 def _packets(diagnosis: Diagnosis, variables: dict[str, t.Any], hosts: dict[str, str]) -> bytes | None:
@@ -67,8 +78,9 @@ class ActionModule(ActionBase):
                 wanted, probes = diagnosis.wanted(), asked.get("probes") or {}
                 if asked.get("given") and not _run.asked_twice(variables, hosts):
                     wanted = first_wave(diagnosis.documents.cluster, diagnosis.question)
-                    sent = (float(asked.get("watch") or 0), bool(asked.get("pcap")))
-                    probes = _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, *sent) if asked.get("probe") else {}
+                    probes = _probes(asked, diagnosis, hosts)
+                elif probes and as_mapping(asked.get("sending")).get("grid") == "auto" and diagnosis.outcome == "broken":
+                    probes = _probes(asked, diagnosis, hosts)
                 ask = _run.ask(wanted, hosts)
                 return {**result, "ask": ask, "hosts": list(ask), "probes": probes, "outcome": diagnosis.outcome}
             waves = _run.waves(variables, hosts, _run.stored_answers(asked)) if asked else []

@@ -9,10 +9,12 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
+import functools
 import os
+import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _links, _marks, _probe, _sandboxes, _watch
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _sandboxes, _watch
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
@@ -25,6 +27,16 @@ if t.TYPE_CHECKING:  # pragma: no cover
 
 LONGEST_LIMIT = 600
 MOST_PORTS = 8
+MOST_CELLS = 16
+CELLS: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "inside": {"type": "bool", "default": False},
+    "dst": {"type": "str", "required": True},
+    "protocol": {"type": "str", "choices": ["icmp", "tcp", "udp", "dns"], "default": "icmp"},
+    "port": {"type": "int"},
+    "flow": {"type": "int", "default": 0},
+    "question": {"type": "str"},
+}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "phase": {"type": "str", "choices": ["arm", "fire", "collect"], "required": True},
     "id": {"type": "str", "required": True},
@@ -41,6 +53,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "source": {"type": "str"},
     "watch": {"type": "float", "default": 0},
     "offset": {"type": "float", "default": 0},
+    "cells": {"type": "list", "elements": "dict", "default": [], "options": CELLS},
     "service": {"type": "str"},
     "service_port": {"type": "int"},
     "count": {"type": "int", "default": 3},
@@ -97,6 +110,39 @@ def _trains(options: dict[str, t.Any], dst: str, source: str | None, marks: _mar
     return trains
 
 
+def _cell(cell: dict[str, t.Any], marks: _marks.Marks, wait: float) -> dict[str, t.Any]:
+    """One cell of a grid, measured in the calling thread's namespace."""
+    dst = str(canonical(cell["dst"]) or "")
+    if not dst:
+        return {"name": cell["name"], "sent": 0, "replied": 0, "error": f"{cell['dst']!r} is no address"}
+    if cell["protocol"] == "dns":
+        said = _dns.ask(dst, "udp", cell["question"] or "", _dns.AAAA if ":" in dst else _dns.A, time.monotonic() + wait)
+        told = {name: said[name] for name in ("rcode", "addresses", "error") if said.get(name)}
+        return {"name": cell["name"], "sent": 1, "replied": int(said["outcome"] == "answered"), "refused": int(said["outcome"] == "refused"), **told}
+    to = (None, marks, wait, cell["flow"])
+    if cell["protocol"] == "icmp" or not cell["port"]:
+        result = _probe.icmp(dst, *to)
+    else:
+        result = {"tcp": _probe.tcp, "udp": _probe.udp}[cell["protocol"]](dst, cell["port"], *to)
+    return {"name": cell["name"], **{name: result[name] for name in ("sent", "replied", "refused", "error") if name in result}}
+
+
+def _cells(options: dict[str, t.Any], inside_of: bool, marks: _marks.Marks, wait: float) -> list[Running]:
+    """The cells that are measured from here, which run. inside_of: those of the pod, else those of the node."""
+    mine = [cell for cell in options["cells"][:MOST_CELLS] if cell["inside"] is inside_of]
+    return [Running(cell["name"], functools.partial(_cell, cell, marks, wait)) for cell in mine]
+
+
+def _ended(running: list[Running], deadline: Deadline) -> list[dict[str, t.Any]]:
+    """Their results; a cell that could not be measured says why."""
+    found = []
+    for one in running:
+        one.wait(deadline.remaining())
+        told = one.result()
+        found.append(told if "name" in told else {"name": one.name, "sent": 0, "replied": 0, **told})
+    return found
+
+
 def _watch_trains(options: dict[str, t.Any], dst: str, source: str | None, marks: _marks.Marks, wait: float) -> list[Running]:
     """Those of a watch."""
     seconds, offset, port, protocol = options["watch"], options["offset"], options["port"], options["protocol"]
@@ -122,16 +168,19 @@ def _fire(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dic
 
         def send() -> list[dict[str, t.Any]]:
             """All trains at once, so that silence is waited for once."""
-            fired = []
+            fired, own = [], _cells(options, True, marks, wait)
             for running in trains(options, str(dst), source, marks, wait):
                 running.wait(deadline.remaining())
                 if running.error is not None:
                     raise running.error
                 fired.append(running.result())
+            cells.extend(_ended(own, deadline))
             return fired
 
+        beside, cells = _cells(options, False, marks, wait), list[dict[str, t.Any]]()
         fired = send() if path is None else inside(path, send, deadline)
-        return {"watched" if options["watch"] else "fired": fired}
+        cells.extend(_ended(beside, deadline))
+        return {"watched" if options["watch"] else "fired": fired, **({"cells": cells} if options["cells"] else {})}
     except Exception as error:  # noqa: BLE001 - a probe that could not be sent is an answer
         return {"fired": [], "reason": sentence(error)}
 

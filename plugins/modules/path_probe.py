@@ -124,6 +124,40 @@ options:
     description: With O(watch), how many seconds of the watch earlier calls have had; what is sent is numbered on from there.
     type: float
     default: 0
+  cells:
+    description:
+      - With O(phase=fire), what else to try at the same time, at most 16 cells of a grid.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: A name for the result.
+        type: str
+        required: true
+      inside:
+        description: Whether to send from inside of O(pod), or else from the node itself.
+        type: bool
+        default: false
+      dst:
+        description: The address to send to.
+        type: str
+        required: true
+      protocol:
+        description: How. V(dns) asks the server O(cells[].dst) for O(cells[].question).
+        type: str
+        choices: [icmp, tcp, udp, dns]
+        default: icmp
+      port:
+        description: The port, of TCP and UDP.
+        type: int
+      flow:
+        description: Which of the 16 flows of this probe to use.
+        type: int
+        default: 0
+      question:
+        description: The name to ask for.
+        type: str
   service:
     description: With O(watch), an address to connect to instead of O(dst), such as that of a Service. Echoes go to O(dst).
     type: str
@@ -299,6 +333,39 @@ watched:
   sample:
     - {"protocol": "icmp", "first": 0, "sent": 2, "replied": 1, "errors": [], "twice": 0, "times": [[0, 0.0, 0.0003]]}
     - {"protocol": "tcp", "address": "10.244.1.7", "port": 8080, "sent": 1, "replied": 1, "flows": [[40345, 1, 1, 0]]}
+cells:
+  description: What came of each cell.
+  returned: O(phase=fire) and O(cells)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    sent:
+      description: How many packets or questions were sent.
+      type: int
+    replied:
+      description: How many were answered.
+      type: int
+    refused:
+      description: How many were refused.
+      type: int
+      returned: it applies
+    rcode:
+      description: What a DNS server said.
+      type: str
+      returned: a DNS server answered
+    addresses:
+      description: The addresses that it told.
+      type: list
+      elements: str
+      returned: a DNS server told some
+    error:
+      description: The first error.
+      type: str
+      returned: there was one
+  sample: [{"name": "node-pod", "sent": 3, "replied": 3}]
 captured:
   description: Whether there was a capture to collect from.
   returned: O(phase=collect)

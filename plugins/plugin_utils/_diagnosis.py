@@ -21,7 +21,7 @@ from ._confront import confront
 from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents, Evidence
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
-from ._json import NOT_ASKED, Json, NotCollected, as_mapping, objects
+from ._json import NOT_ASKED, Json, NotCollected, as_list, as_mapping, objects
 from ._path import Hop, Path, answer_fact, settle, walk
 from ._policy import policy_forbids
 from ._question import Question, Scope
@@ -224,6 +224,8 @@ class Diagnosis:
         sources: set[str] = set()
         for finding in [*cause.roots, *self.explained_by(cause)]:
             sources.update(finding.sources)
+        if cause.node in as_list(self.documents.evidence.grid.get("nodes")):
+            sources.add("grid")
         unread = any(
             self.explanation.unread_above.get(root.fact.id) or self.documents.node(root.fact.node).via for root in cause.roots
         )
@@ -420,6 +422,8 @@ class Diagnosis:
         }
         if self.documents.evidence.watch is not None:
             body["watch"] = dict(self.documents.evidence.watch)
+        if self.documents.evidence.grid:
+            body["grid"] = dict(self.documents.evidence.grid)
         if self.question.asked is not None:
             body["pairs"] = [self._pair_json(way, path) for way, path in zip(self.question.pairs, self.paths) if way in self.question.ways]
         if self.documents.cluster.rebuilt:

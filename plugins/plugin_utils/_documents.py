@@ -240,6 +240,12 @@ class Evidence:
         told = as_mapping(self.document).get("watch")
         return told if isinstance(told, Mapping) and told else None
 
+    @property
+    def grid(self) -> Mapping[str, Json]:
+        """The grid of who reaches whom, and what it says; empty where it was not tried."""
+        told = as_mapping(self.document).get("grid")
+        return told if isinstance(told, Mapping) else {}
+
     def arrived(self, direction: str) -> bool | None:
         """Whether the asked traffic was seen to cross in this direction; None where that was not, or could not be, watched.
 

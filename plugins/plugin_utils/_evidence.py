@@ -14,7 +14,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import _pcapng, _watched
+from . import _grid, _pcapng, _watched
 from ._answers import why_nothing
 from ._carrying import both_ways
 from ._cluster import Cluster
@@ -57,7 +57,9 @@ def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
     return list(dict.fromkeys([*asked, *VXLAN_PORTS]))
 
 
-def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0, keep: bool = False) -> dict[str, dict[str, list[dict[str, Json]]]]:
+def probes(
+    cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0, keep: bool = False, grid: bool = False
+) -> dict[str, dict[str, list[dict[str, Json]]]]:
     """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them.
 
     watch: for how many seconds the source sends a light train after that.
@@ -81,10 +83,13 @@ def probes(cluster: Cluster, question: Question, hosts: Mapping[str, str], watch
         limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
         add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep})
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
+    tried = _grid.cells(cluster, asked) if grid else []
     for direction, near, far in directions(question):
         port = question.port if direction == "forward" and question.protocol in TRANSPORTS else None
-        add(near.node, "fire", {"id": name, "direction": direction, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address, "port": port,
-                                "protocol": question.protocol if port else "tcp", "source": near.address if near.kind == "pod" else None})  # fmt: skip
+        mine = [cell.arguments for cell in tried if cell.sender == near.node and (direction == "forward") is (cell.name != _grid.FAR_TO_POD)]
+        add(near.node, "fire", {"id": name, "direction": direction, "cells": mine, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address,
+                                "port": port, "protocol": question.protocol if port else "tcp",
+                                "source": near.address if near.kind == "pod" else None})  # fmt: skip
     near, far = question.source, question.destination
     service = {"service": asked.destination.address, "service_port": asked.port} if asked.destination.kind == "service" and asked.ways else {}
     for offset, seconds in slices:
@@ -121,6 +126,7 @@ class Registered:
     armed: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     collected: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     watched: list[Mapping[str, Json]] = field(default_factory=list)  # of each call of a watch, in their order
+    whole: Question | None = None  # where it is about a Service
 
 
 def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
@@ -136,6 +142,7 @@ def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question,
     if not found.fired:
         return None
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found.whole = question
     return document(cluster, question.lead, found, now)
 
 
@@ -183,7 +190,45 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
         for train in objects(fired.get("fired")) or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
             entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found), **_checksums(question, far, found)})
     found_watch = _watch(question, found, ways)
-    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **({"watch": found_watch} if found_watch else {})}
+    grid = _gridded(cluster, question, found, ways, entries)
+    more = {name: part for name, part in (("watch", found_watch), ("grid", grid)) if part}
+    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **more}
+
+
+def _gridded(
+    cluster: Cluster, question: Question, found: Registered, ways: Mapping[str, Sequence[Hop]], entries: Sequence[Mapping[str, Json]]
+) -> dict[str, Json]:  # fmt: skip
+    """The grid, where it was sent, and what it says."""
+    told = {str(cell.get("name")): cell for fired in found.fired.values() for cell in objects(fired.get("cells"))}
+    if not told:
+        return {}
+    asked = next((entry for entry in entries if entry["direction"] == "forward" and entry["answers_question"] and not entry.get("size")), None)
+    cells: list[dict[str, Json]] = []
+    for cell in _grid.cells(cluster, found.whole or question):
+        fired = found.fired.get("reverse" if cell.name == _grid.FAR_TO_POD else "forward", {})
+        arrived = None
+        if cell.seen_in is not None and cell.seen_in[0] in question.nodes and told.get(cell.name, {}).get("sent"):
+            arrived = _arrived_cell(cell, _watched_at(cell.seen_in[0], question, found, fired, ways))
+        cells.append(_grid.measured(cell, told.get(cell.name), arrived, str(fired.get("reason") or "")))
+    if asked is not None:
+        answer = {"sent": asked["sent"], "replied": asked["replied"], "refused": asked["refused"], "error": asked.get("error") or asked.get("reason")}
+        pods = _grid.Cell(_grid.PODS, question.source.label, question.destination.label, "", {"protocol": asked["protocol"], "port": question.port})
+        cells.insert(0, _grid.measured(pods, answer, asked["arrived"], ""))
+    said = _grid.pattern(cells, str(question.source.node), str(question.destination.node))
+    return {"cells": cells, "pattern": said.text, "nodes": list(said.nodes)}
+
+
+def _arrived_cell(cell: _grid.Cell, there: Watched) -> bool | None:
+    """Whether a cell's packets were captured at their end; None where nobody could look."""
+    _node, pod = cell.seen_in or ("", "")
+    if there.reason or (pod and there.missing(pod)):
+        return None
+    mine = [
+        sight for sight in there.sights
+        if (sight.get("flow"), sight.get("kind"), sight.get("way")) == (_grid.FLOWS[cell.name], "request", "in")
+        and (there.pod_of(sight) == pod if pod else sight.get("where") == "host")
+    ]  # fmt: skip
+    return bool(numbers(mine))
 
 
 def _watch(question: Question, found: Registered, ways: Mapping[str, Sequence[Hop]]) -> dict[str, Json] | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from .._grid import lines
+
 Json = t.Any
 
 
@@ -19,6 +21,12 @@ def texts(report: Mapping[str, Json]) -> list[str]:
         kind, port = str(probe.get("protocol")), (probe.get("destination") or {}).get("port")
         told.setdefault((str(probe.get("direction")), _text(probe)), []).append(f"{kind}{f'/{port}' if port and kind != 'icmp' else ''}{_size(probe)}")
     return [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+
+
+def grid(report: Mapping[str, Json]) -> list[str]:
+    """Who reaches whom, and what that says."""
+    told = report.get("grid") or {}
+    return lines(told.get("cells") or []) + ([str(told["pattern"])] if told.get("pattern") else [])
 
 
 def watched(report: Mapping[str, Json]) -> list[str]:

@@ -137,7 +137,7 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
     texts = _seen_text.texts(report)
     if not texts and report["question"] is not None:
         texts = ["no packets were sent: what is said here was read, and is unproven"]
-    return (labelled("SEEN", texts) if texts else []) + labelled("WATCHED", _seen_text.watched(report))
+    return (labelled("SEEN", texts) if texts else []) + labelled("WATCHED", _seen_text.watched(report)) + labelled("GRID", _seen_text.grid(report))
 
 
 def since_lines(report: Mapping[str, Json]) -> list[str]:
