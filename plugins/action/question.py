@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "port": {"type": "raw"},
     "log": {"type": "bool", "default": False},
     "audit": {"type": "bool", "default": False},
+    "flow": {"type": "str"},
     "probe": {"type": "bool", "default": True},
     "watch": {"type": "float", "default": 0},
     "pcap": {"type": "bool", "default": False},

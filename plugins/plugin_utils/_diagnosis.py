@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from . import _audit
+from . import _audit, _old_flow
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._confront import confront
@@ -422,6 +422,8 @@ class Diagnosis:
         }
         if self.documents.evidence.watch is not None:
             body["watch"] = dict(self.documents.evidence.watch)
+        if self.question.flow:
+            body["flow"] = _old_flow.look_up(self.documents, self.question)
         if self.documents.evidence.grid:
             body["grid"] = dict(self.documents.evidence.grid)
         if self.question.asked is not None:

@@ -88,6 +88,7 @@ class Question:
     asked: Asked | None = None
     ways: tuple[Question, ...] = ()
     entry: Question | None = None
+    flow: str = ""  # a connection that is there already
 
     @property
     def pairs(self) -> tuple[Question, ...]:
@@ -126,6 +127,7 @@ class Question:
             **({"service": self.asked.to_json()} if self.asked is not None else {}),
             **({"ways": [{"destination": way.destination.to_json(), "port": way.port} for way in self.ways]} if self.ways else {}),
             **({"entry": self.entry.destination.to_json()} if self.entry is not None else {}),
+            **({"flow": self.flow} if self.flow else {}),
         }
 
     @classmethod
@@ -134,7 +136,7 @@ class Question:
         entry = cls(source, Endpoint.from_json(raw["entry"]), "icmp") if raw.get("entry") else None
         start = entry.destination if entry is not None else source
         ways = tuple(cls(start, Endpoint.from_json(way["destination"]), raw["protocol"], way["port"]) for way in raw.get("ways") or ())
-        return cls(source, Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"], asked, ways, entry)
+        return cls(source, Endpoint.from_json(raw["destination"]), raw["protocol"], raw["port"], asked, ways, entry, str(raw.get("flow") or ""))
 
 
 NOBODY = Endpoint("", "address", "0.0.0.0")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from ..module_utils import _compact, _kube
-from . import _evidence, _log_line, _rebuild, _store, _tables
+from . import _evidence, _log_line, _old_flow, _rebuild, _store, _tables
 from ._answers import node_facts
 from ._catalogue import catalogue
 from ._cluster import Cluster
@@ -109,6 +110,10 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
         if str(arguments.get("port") or port) != port:
             raise BadQuestion(f"the destination says port {port}, but port says {arguments['port']}; give one of them")
         arguments.update(port=port, protocol=arguments.get("protocol") or protocol)
+    named = _old_flow.parse(str(arguments["flow"])) if arguments.get("flow") else None
+    if named is not None:
+        own = {"source": named.src, "destination": named.dst, "protocol": named.protocol, "port": str(named.dport)}
+        arguments = {**arguments, **{name: arguments.get(name) or value for name, value in own.items()}}
     check_port(arguments.get("port"))
     for role in ("source", "destination"):
         if not str(arguments.get(role) or "").strip():
@@ -119,7 +124,8 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
     document = _kube.read_cluster(options, None, narrow=narrow, timeout=float(arguments.get("timeout") or 20))
     if _rebuild.needed(document):
         raise ApiSilent(document, {"source": ends[0], "destination": ends[1], **{name: arguments.get(name) for name in ("protocol", "port")}})
-    return document, resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))
+    question = resolve(Cluster(document), ends[0], ends[1], arguments.get("protocol"), arguments.get("port"))
+    return document, replace(question, flow=named.text if named is not None else "")
 
 
 def of_log(arguments: Mapping[str, Json], variables: Mapping[str, t.Any]) -> dict[str, Json]:

@@ -10,6 +10,7 @@ import textwrap
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from .. import _old_flow
 from . import _audit_text, _seen_text
 from ._phrases import count, explained, listed
 
@@ -137,7 +138,9 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
     texts = _seen_text.texts(report)
     if not texts and report["question"] is not None:
         texts = ["no packets were sent: what is said here was read, and is unproven"]
-    return (labelled("SEEN", texts) if texts else []) + labelled("WATCHED", _seen_text.watched(report)) + labelled("GRID", _seen_text.grid(report))
+    lines = labelled("SEEN", texts) if texts else []
+    lines += labelled("WATCHED", _seen_text.watched(report)) + labelled("GRID", _seen_text.grid(report))
+    return lines + labelled("FLOW", _old_flow.lines(report))
 
 
 def since_lines(report: Mapping[str, Json]) -> list[str]:
