@@ -66,6 +66,8 @@ PAIRS = [
     ("tunnel_device_missing_or_down", "pod_side_broken", BACK),
     ("felix_owned_route_missing", VETH, FORWARD),
     ("pod_side_broken", f"{SYSCTL}.ip_forward", BACK),
+    ("policy_denies.ingress", f"{SYSCTL}.proxy_arp", ("shop/web-2", "shop/web-0", 8080)),  # a rule here, a route there
+    ("forward_reject_between_calico_rules.rule", VETH, ("shop/web-1", "shop/web-0", 8080)),
 ]
 Question = tuple[str, str, int]
 Asked = tuple[list[Fault], Question | None]  # None: an audit, which names no pair

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
-from .._cluster import Cluster
+from .._cluster import Block, Cluster, Pool
 from .._dataplane import typha_service
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
@@ -130,6 +130,34 @@ def new_pods_fail(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
                                     f"see whether {node} reaches the API server (its own firewall, kube-proxy, the route)"),
             "cni.failed": ("cni_failed", None, "its CNI plugin fails", f"kubectl -n {pod.partition('/')[0]} describe pod {pod.partition('/')[2]}"),
         }[finding.check]  # fmt: skip
+        limit = _limit(diagnosis.documents.cluster, node) if finding.check == "cni.no_address" else ""
+        if limit:
+            name, fault, what = "strict_affinity_or_block_limit", "F64", limit
+            advice = "calicoctl ipam show --show-blocks; switch strictAffinity off, raise maxBlocksPerHost (IPAMConfig), or add a pool"
         yield Cause(name, fault, node, f"New pods on {node} are not set up: {what}.", [finding], objects=[pod],
                     why=[f"The CNI plugin says: {finding.actual}", "Pods that run already are not concerned."],
                     remedies=[Remedy("advise_cni", "R0", advice, "", node=node)])  # fmt: skip
+
+
+def _limit(cluster: Cluster, node: str) -> str:
+    """Why the node may not take addresses that are free (IPAMConfig, calico.md 4.1); "" where none is, or the API does not tell."""
+    try:
+        specs = [as_mapping(raw.get("spec")) for raw in cluster.section("ipamconfigs")]
+        if not specs:
+            return ""
+        own = [block for block in cluster.blocks if block.node == node]
+        most, pools = specs[0].get("maxBlocksPerHost"), [pool for pool in cluster.pools if not pool.disabled]
+        free = sum(pool.cidr.num_addresses - sum(len(block.allocated) for block in cluster.blocks if _inside(block, pool)) for pool in pools)
+    except NotCollected:
+        return ""
+    if free <= 0:
+        return ""
+    if isinstance(most, int) and 0 < most <= len(own):
+        return f"it has {len(own)} blocks of addresses, and maxBlocksPerHost is {most}, so it may take no more, though {free} addresses are free"
+    if specs[0].get("strictAffinity") is True:
+        return f"strictAffinity lets it take addresses only from blocks of its own, its {len(own)} are full, and {free} addresses are free elsewhere"
+    return ""
+
+
+def _inside(block: Block, pool: Pool) -> bool:
+    return block.cidr.version == pool.cidr.version and block.cidr.subnet_of(pool.cidr)  # type: ignore[arg-type]

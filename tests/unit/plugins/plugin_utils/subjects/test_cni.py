@@ -89,3 +89,23 @@ def test_with_typha_and_a_living_felix_it_points_there():
 @pytest.mark.parametrize(("change", "outcome"), [(lambda d: None, "not_applicable"), (small.lost("netfilter"), "not_checked")])
 def test_without_rules_of_felix_nothing_is_said(change, outcome):
     assert small.verdict(small.diagnose(k8s01=change), "endpoint.programmed", "k8s01", "shop/web-0").outcome == outcome
+
+
+FULL = "failed (add): Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: [10.253.0.0/16]"
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault", "words"),
+    [
+        ({"strictAffinity": True}, "F64", "strictAffinity"),
+        ({"strictAffinity": False, "maxBlocksPerHost": 1}, "F64", "maxBlocksPerHost is 1"),
+        ({"strictAffinity": False, "maxBlocksPerHost": 4}, "F63", "no pool"),
+        ({}, "F63", "no pool"),
+    ],
+)
+def test_addresses_that_are_free_and_not_for_this_node(spec, fault, words):
+    def change(cluster):
+        cluster["ipamconfigs"] = [{"metadata": {"name": "default"}, "spec": spec}]
+
+    (found,) = small.diagnose(cluster=small.together(failed(FULL), change)).causes
+    assert found.fault == fault and words in found.summary
