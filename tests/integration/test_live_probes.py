@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What else a run with packets tells: the grid, a connection that is there already, a file for Wireshark; and ends that no probe can be sent from or seen at."""
+"""What else a run with packets tells: the grid, a connection that is there already, a file for Wireshark, a watch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ SOURCE, DESTINATION, PORT = "shop/web-2", "shop/web-0", 8080
 
 
 @pytest.fixture
-def connection(lab):
+def tracking(lab):
+    """Rules that count, so that the kernels of both nodes track connections."""
+    rule = ["FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED"]
+    nodes = [lab.pod(pod).node for pod in (SOURCE, DESTINATION)]
+    for node in nodes:
+        lab.run(node, "iptables", "-I", *rule)
+    yield
+    for node in nodes:
+        lab.run(node, "iptables", "-D", *rule)
+
+
+@pytest.fixture
+def connection(lab, tracking):
     """A connection from one pod to the other, of which both nodes have seen packets both ways."""
     with kernel.in_netns(f"/proc/{lab.pod_pid(SOURCE)}/ns/net"):
         made = socket.socket(socket.AF_INET)
