@@ -162,7 +162,10 @@ def netfilter_info(module: AnsibleModule) -> None:
         found: dict[str, t.Any] = {"chains": [], "rules": [], "nft": [table for table in tables if "name" in table]}
         sets = section["ipsets"] if isinstance(section["ipsets"], list) else []
         found["ipsets"] = [entry for entry in sets if options["family"] in (None, entry["family"])]
-        unread = [section["ipsets"]] if isinstance(section["ipsets"], dict) else []
+        servers = section.get("ipvs", [])
+        found["ipvs"] = [server for server in servers if options["family"] in (None, "inet6" if ":" in server["address"] else "inet")] if isinstance(
+            servers, list) else []
+        unread = [part for part in (section["ipsets"], servers) if isinstance(part, dict)]
         found["errors"] = [entry["error"] for entry in (*section["iptables"], *tables, *unread) if "error" in entry]
         for entry in section["iptables"]:
             for name, table in _iptables.parse(entry.get("text", "")).tables.items():

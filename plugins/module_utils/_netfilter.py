@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _ipset
+from ansible_collections.podnet.doctor.plugins.module_utils import _ipset, _ipvs
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Netlink, attributes
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import read_file, read_if_there
@@ -230,4 +230,13 @@ def read(deadline: Deadline, addresses: t.Sequence[str] = ()) -> dict[str, t.Any
         if program("iptables", "nft"):
             saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
         nft = _nft(saved, deadline, addresses)
-    return {"iptables": saved, "nft": nft, "ipsets": _sets(saved, deadline, addresses)}
+    return {"iptables": saved, "nft": nft, "ipsets": _sets(saved, deadline, addresses), **_virtual_servers(addresses)}
+
+
+def _virtual_servers(addresses: t.Sequence[str]) -> dict[str, t.Any]:
+    """``ipvs``, where the kernel has it loaded."""
+    try:
+        found = _ipvs.read(addresses)
+    except OSError as error:
+        return {"ipvs": {"error": sentence(error)}}
+    return {} if found is None else {"ipvs": found}

@@ -138,6 +138,14 @@ ipsets:
   elements: dict
   sample:
     - {"name": "cali40this-host", "type": "hash:ip", "family": "inet", "members": ["10.2.7.201", "127.0.0.1"]}
+ipvs:
+  description: The virtual servers of IPVS with their real servers, empty where the kernel has no ip_vs loaded. Virtual servers by mark are left out.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {"protocol": "tcp", "address": "10.96.0.1", "port": 443, "scheduler": "rr", "persistent": false,
+       "servers": [{"address": "10.2.7.201", "port": 6443, "forward": "Masq", "weight": 1, "active": 3, "inactive": 0}]}
 errors:
   description: What could not be read, one sentence each.
   returned: success

@@ -158,10 +158,32 @@ def _walked(documents: Documents, whole: Question) -> Walked:
     return documents.cluster.once(f"walk {sorted(documents.nodes)} {flow}", lambda: _walks(documents).walk(flow))
 
 
-def _virtual_server(documents: Documents, node: str) -> None:
-    """Errors: NotCollected, where kube-proxy translates with IPVS, whose tables no rule shows."""
-    if "kube-ipvs0" in documents.node(node).links:
+def _virtual_servers(documents: Documents, node: str) -> list[t.Mapping[str, t.Any]] | None:
+    """Where kube-proxy translates with IPVS, its virtual servers. Errors: NotCollected, where it does and they were not read."""
+    if "kube-ipvs0" not in documents.node(node).links:
+        return None
+    section = as_mapping(documents.node(node).section("netfilter"))
+    if not isinstance(section.get("ipvs"), list):
         raise NotCollected(f"{node}: kube-proxy works with IPVS, whose virtual servers were not read")
+    return objects(section["ipvs"])
+
+
+def _translated(documents: Documents, whole: Question, node: str) -> set[tuple[str, int | None]]:
+    """Where the node sends what goes to the Service. Errors: Unknown, NotCollected."""
+    servers = _virtual_servers(documents, node)
+    if servers is None:
+        return _walks(documents).translated(flow_of(whole), node)
+    plain = (whole.destination.address, whole.port)
+    mine = [one for one in servers if (one.get("address"), one.get("port"), one.get("protocol")) == (*plain, whole.protocol)]
+    if not mine:
+        return {plain}
+    return {(str(server.get("address")), server.get("port")) for one in mine for server in objects(one.get("servers")) if server.get("weight")}
+
+
+def _not_by_ipvs(documents: Documents, node: str) -> None:
+    """Errors: NotCollected, where IPVS translates: a packet that it takes leaves the way through the hooks that is modelled (ip_vs_in, LOCAL_IN)."""
+    if _virtual_servers(documents, node) is not None:
+        raise NotCollected(f"{node}: IPVS translates, and the way of a packet through it is not followed")
 
 
 @check("service.rules.missing", "service.rules.stale", fact="service.rules")
@@ -170,12 +192,12 @@ def node_translates(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     if not whole.ways:
         raise NotApplicable("the Service has no ready endpoint")
     documents.node(fact.node).section("netfilter")
-    _virtual_server(documents, fact.node)
+    by_ipvs = _virtual_servers(documents, fact.node) is not None
     try:
-        found = _walks(documents).translated(flow_of(whole), fact.node)
+        found = _translated(documents, whole, fact.node)
     except Unknown as exc:
         raise NotCollected(f"{fact.node}: what its rules make of {whole.destination.address} cannot be told: {exc}") from exc
-    if not found:
+    if not found and not by_ipvs:
         raise NotApplicable("its rules end the packet before they translate it")
     known = service_port(documents.cluster, whole.destination.address, whole.protocol, int(whole.port or 0), whole.source)
     wanted = {(backend.address, backend.port) for backend in known.backends(whole.source.node)} if known is not None else set()
@@ -183,19 +205,20 @@ def node_translates(fact: Fact, documents: Documents, scope: Scope) -> Finding |
     node, sources = fact.node, (f"netfilter {fact.node}", "Kubernetes API")
     what = f"{whole.destination.address}:{whole.port}/{whole.protocol}"
     if found == {plain}:
-        said = _refusal(documents, whole)
+        said = "" if by_ipvs else _refusal(documents, whole)
         if said:
             return Finding("service.rules.stale", fact, said, f"{node}: {said}", sources, hint={"key": key, "extra": [], "lacking": sorted(wanted)})
         if _all_answered(documents, whole):
             raise NotCollected(f"{node}: no rule translates {what}, and it answers all the same: something else than kube-proxy's rules translates it")
-        return Finding("service.rules.missing", fact, "not translated", f"{node}: no rule translates {what} ({key})", sources, hint={"key": key})
+        lacks = f"{node}: no {'virtual server' if by_ipvs else 'rule'} translates {what} ({key})"
+        return Finding("service.rules.missing", fact, "not translated", lacks, sources, hint={"key": key})
     extra, lacking = sorted(found - wanted - {plain}, key=str), sorted(wanted - found)
     hints = any(endpoint.get("hints") for piece in endpoint_slices(documents.cluster, key) for endpoint in objects(piece.get("endpoints")))
     if not extra and (not lacking or hints):
         return None
     shown = [f"to {_pairs(extra)}, which the API does not have as ready"] * bool(extra) + [f"not to {_pairs(lacking)}"] * bool(lacking)
     return Finding("service.rules.stale", fact, [f"{address}:{port}" for address, port in sorted(found, key=str)],
-                   f"{node}: {what} is translated {' and '.join(shown)}", sources, severity="critical" if extra else "latent",
+                   f"{node}: {what} is translated {' and '.join(shown)}", sources, severity="critical" if extra or not found else "latent",
                    hint={"key": key, "extra": extra, "lacking": lacking})  # fmt: skip
 
 
@@ -226,7 +249,7 @@ def way_through(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
     whole, key = _whole(scope)
     for node in dict.fromkeys((fact.node, whole.translator)):
         documents.node(node).section("netfilter")
-        _virtual_server(documents, node)
+        _not_by_ipvs(documents, node)
     result = _walked(documents, whole)
     end = (fact.value["address"], fact.value["port"])
     ends = {id(way): (way.backend, (way.packet.dst, way.packet.dport)) for way in result.ways if way.packet is not None}

@@ -93,10 +93,40 @@ def test_rules_that_refuse_what_has_an_endpoint_are_behind():
     assert small.named(diagnosis) == ["kube_proxy_rules_stale"] and "has no endpoints" in judged(diagnosis, "rules").finding.evidence
 
 
-def test_with_ipvs_the_rules_are_not_checked():
+def ipvs(*ends, address=small_services.ADDRESS):
+    """A change of a node document: kube-proxy works with IPVS. ends: (address, weight) of the real servers."""
+
+    def change(document):
+        document["links"].append(small.link(12, "kube-ipvs0"))
+        servers = [{"address": end, "port": 8080, "forward": "Masq", "weight": weight, "active": 0, "inactive": 0} for end, weight in ends]
+        document["netfilter"]["ipvs"] = [{"protocol": "tcp", "address": address, "port": 80, "scheduler": "rr", "persistent": False, "servers": servers}]
+
+    return change
+
+
+def test_virtual_servers_that_were_not_read_are_not_checked():
     diagnosis = diagnose(rules(), lambda document: document["links"].append(small.link(12, "kube-ipvs0")))
-    assert not diagnosis.findings
+    assert not diagnosis.findings and diagnosis.outcome == "unknown"
     assert "IPVS" in judged(diagnosis, "rules").reason and judged(diagnosis, "rules").outcome == "not_checked"
+
+
+def test_a_virtual_server_with_the_ready_endpoints_is_right():
+    diagnosis = diagnose(rules(), ipvs(("10.253.2.7", 1)))
+    assert not diagnosis.findings and judged(diagnosis, "rules").outcome == "ok" and judged(diagnosis, "way").outcome == "not_checked"
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "severity"),
+    [
+        (ipvs(("10.253.2.7", 1), address="10.96.0.99"), "service.rules.missing", "critical"),
+        (ipvs(), "service.rules.stale", "critical"),
+        (ipvs(("10.253.2.7", 0)), "service.rules.stale", "critical"),
+        (ipvs(("10.253.2.7", 1), ("10.253.2.99", 1)), "service.rules.stale", "critical"),
+    ],
+)
+def test_a_virtual_server_that_is_missing_empty_or_wrong(change, check, severity):
+    (finding,) = diagnose(rules(), change).findings
+    assert (finding.check, finding.severity) == (check, severity)
 
 
 def test_without_the_rules_of_the_node_nothing_is_said_of_them():
