@@ -103,7 +103,7 @@ def test_systemd_gives_it_a_scope_of_its_own(node: Node, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(_guard, "SYSTEMD", str(tmp_path))
     if fails:
-        with pytest.raises(OSError, match="systemd gave no scope .* Access denied"):
+        with pytest.raises(OSError, match="Access denied"):
             node.delete(60)
         assert node.there(), "nothing is changed without a way back"
     else:
