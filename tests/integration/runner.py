@@ -47,7 +47,7 @@ class Job:
 
     @property
     def largest(self) -> int:
-        return max(len(str(event["event_data"].get("res"))) for event in self.events)
+        return max(len(str(event.get("event_data", {}).get("res"))) for event in self.events)
 
 
 def hosts_of(inventory: pathlib.Path) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
@@ -84,16 +84,16 @@ class Runner:
         (folder / "project").mkdir()
         return folder
 
-    def command(self, folder: pathlib.Path, playbook: str, limit: str = "") -> list[str]:
-        program = str(pathlib.Path(sys.executable).parent / "ansible-runner")
-        return [program, "run", str(folder), "-p", playbook, "--ident", "job", "--quiet", *(["--limit", limit] if limit else [])]
-
     def started(self, playbook: str, variables: Mapping[str, t.Any], hosts: Iterable[str] | None = None, limit: str = "",
-                settings: Mapping[str, t.Any] | None = None) -> tuple[pathlib.Path, subprocess.Popen[bytes]]:  # fmt: skip
+                settings: Mapping[str, t.Any] | None = None, check: bool = False) -> tuple[pathlib.Path, subprocess.Popen[bytes]]:  # fmt: skip
         folder = self.prepared(variables, hosts)
+        if check:
+            (folder / "env" / "cmdline").write_text("--check --diff")
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-runner"), "run", str(folder), "-p", playbook, "--ident", "job", "--quiet",
+                   *(["--limit", limit] if limit else [])]  # fmt: skip
         (folder / "env" / "settings").write_text(json.dumps(dict(settings or {})))
         environment = {**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
-        return folder, subprocess.Popen(self.command(folder, playbook, limit), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return folder, subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def ended(self, folder: pathlib.Path, process: subprocess.Popen[bytes]) -> Job:
         process.wait(300)
@@ -101,5 +101,5 @@ class Runner:
         return Job(artifacts, (artifacts / "status").read_text(), int((artifacts / "rc").read_text()))
 
     def run(self, playbook: str, hosts: Iterable[str] | None = None, limit: str = "", settings: Mapping[str, t.Any] | None = None,
-            **variables: t.Any) -> Job:  # fmt: skip
-        return self.ended(*self.started(playbook, variables, hosts, limit, settings))
+            check: bool = False, **variables: t.Any) -> Job:  # fmt: skip
+        return self.ended(*self.started(playbook, variables, hosts, limit, settings, check))

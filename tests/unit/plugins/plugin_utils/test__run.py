@@ -88,7 +88,7 @@ def asked(**arguments):
 
 def test_a_question(api):
     assert asked(timeout=7) == ("shop/web-0", "shop/api-0", "icmp", None)
-    assert api == [({}, {"endpoints": ["shop/web-0", "shop/api-0"]}, 7.0)]
+    assert api == [({}, {"endpoints": ["shop/web-0", "shop/api-0"], "node_ports": []}, 7.0)]
 
 
 @pytest.mark.parametrize(
