@@ -98,6 +98,13 @@ def test_every_check_has_a_page():
     assert set(catalogue().check_ids) == pages - {"README"}
 
 
+@pytest.mark.parametrize("section", ["## What it means", "## How it looks by hand", "## Repair", "## Source"])
+def test_every_page_has_its_sections(section):
+    pages = [path for path in (recorded.ROOT / "docs" / "findings").glob("*.md") if path.stem != "README"]
+    lacking = [path.stem for path in pages if section not in path.read_text(encoding="utf-8").splitlines()]
+    assert pages and not lacking
+
+
 def test_documents_are_left_as_they_were(healthy):
     documents, question = healthy
     before = copy.deepcopy({n: f.document for n, f in documents.nodes.items()})
