@@ -46,16 +46,41 @@ def pairs(text: str, kept: t.Container[str] | None = None) -> dict[str, dict[str
     return result
 
 
-def arp_cache(text: str) -> dict[str, int] | None:
-    """``/proc/net/stat/arp_cache``: a line of names, then a line of hexadecimal numbers for each CPU. ``entries`` is the same in all of them."""
+def per_cpu(text: str) -> list[dict[str, int]] | None:
+    """``/proc/net/stat/*``: a line of names, then a line of hexadecimal numbers for each CPU. None if it is not that."""
     names, *lines = text.splitlines() or [""]
     try:
         rows = [dict(zip(names.split(), (int(word, 16) for word in line.split()))) for line in lines if line.strip()]
     except ValueError:
         return None
-    if not rows or any("entries" not in row or "table_fulls" not in row for row in rows):
+    return rows or None
+
+
+def arp_cache(text: str) -> dict[str, int] | None:
+    """``entries`` is the same on all CPUs."""
+    rows = per_cpu(text)
+    if rows is None or any("entries" not in row or "table_fulls" not in row for row in rows):
         return None
     return {"entries": rows[0]["entries"], "table_fulls": sum(row["table_fulls"] for row in rows)}
+
+
+def softnet(text: str) -> dict[str, int] | None:
+    """``/proc/net/softnet_stat``, a line of hexadecimal numbers for each CPU (net/core/net-procfs.c): packets dropped because a backlog was full, and how
+    often there was more to do than time. It counts for the whole machine."""
+    try:
+        rows = [[int(word, 16) for word in line.split()[:3]] for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return None
+    return {"dropped": sum(row[1] for row in rows), "squeezed": sum(row[2] for row in rows)} if rows and min(map(len, rows)) == 3 else None
+
+
+LOSSES = ("insert_failed", "drop", "early_drop")
+
+
+def conntrack_losses(text: str) -> dict[str, int]:
+    """What connection tracking has thrown away since the machine started, of all CPUs together."""
+    rows = per_cpu(text) or []
+    return {name: sum(row[name] for row in rows) for name in LOSSES if rows and all(name in row for row in rows)}
 
 
 def read() -> dict[str, t.Any]:
@@ -65,7 +90,9 @@ def read() -> dict[str, t.Any]:
         text = read_file(f"{NET}/{name}")
         result[name] = {"error": f"{NET}/{name} cannot be read"} if text is None else pairs(text, kept)
     conntrack = {name: read_file(f"{CONNTRACK}{name}") for name in ("count", "max")}
-    result["nf_conntrack"] = {name: int(text) for name, text in conntrack.items() if text and text.strip().isdigit()} or None
+    told = {name: int(text) for name, text in conntrack.items() if text and text.strip().isdigit()}
+    result["nf_conntrack"] = {**told, **conntrack_losses(read_file(f"{NET}/stat/nf_conntrack") or "")} if told else None
+    result["softnet"] = softnet(read_file(f"{NET}/softnet_stat") or "")
     result["arp_cache"] = arp_cache(read_file(f"{NET}/stat/arp_cache") or "")
     return result
 

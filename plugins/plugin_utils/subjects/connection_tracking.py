@@ -41,7 +41,8 @@ def room_for_connections(fact: Fact, documents: Documents, scope: Scope) -> Find
         raise NotApplicable(f"{fact.node} tracks no connections, or does not say how many")
     if count < NEARLY * most:
         return None
-    evidence = f"{fact.node}: nf_conntrack_count {count}, nf_conntrack_max {most}"
+    lost = ", ".join(f"{name} {table[name]}" for name in ("drop", "early_drop", "insert_failed") if table.get(name))
+    evidence = f"{fact.node}: nf_conntrack_count {count}, nf_conntrack_max {most}" + (f"; since it started {lost}" if lost else "")
     return Finding("conntrack.full", fact, count, evidence, (f"kernel {fact.node}",), severity="critical" if count >= most else "latent")
 
 

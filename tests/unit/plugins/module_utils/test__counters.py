@@ -78,3 +78,18 @@ def test_wrong_checksums_are_counted_from_the_beginning_on(monkeypatch, tmp_path
 
 def test_wrong_checksums_of_the_real_kernel() -> None:
     assert set(_counters.ChecksumErrors().since()) == {"tcp", "udp"}
+
+
+def test_losses_of_all_cpus_together() -> None:
+    stat = "entries found insert_failed drop early_drop\n0000000a 00 01 02 00\n0000000a 00 01 10 00\n"
+    assert _counters.conntrack_losses(stat) == {"insert_failed": 2, "drop": 18, "early_drop": 0}
+    assert _counters.softnet("011536c6 00000001 0000000f 0\n00fdcbf0 00000002 0000000c 0\n") == {"dropped": 3, "squeezed": 27}
+    assert (_counters.conntrack_losses(""), _counters.softnet(""), _counters.softnet("12 x 3")) == ({}, None, None)
+    assert _counters.read()["softnet"] is not None
+
+
+@given(st.text(alphabet="0123456789abcdef entris\n", max_size=120))
+def test_any_text_gives_numbers_or_nothing_property(text: str) -> None:
+    assert set(_counters.conntrack_losses(text)) <= set(_counters.LOSSES)
+    assert _counters.softnet(text) is None or all(number >= 0 for number in t.cast("dict[str, int]", _counters.softnet(text)).values())
+    assert _counters.arp_cache(text) is None or "entries" in text
