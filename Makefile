@@ -9,19 +9,20 @@ HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 BESIDE := lint unit docs sanity galaxy
-IN_LABS := integration truth cover hops-cover
+IN_LABS := integration truth cover hops-cover remedies-cover
 TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) matrix hops property captures policy bench format changelog setup setup-lab setup-dev fleet clean distclean
+.PHONY: help demo test $(TESTED) matrix hops remedies property captures policy bench format changelog setup setup-lab setup-dev fleet clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make hops [MODE=ipip] [HEALTHY=10]                 packets dropped at every hop, and the hop that was measured; make test runs a selection (hops-cover)"
+	@echo "  make remedies [REMEDY=set_sysctl] [MODE=ipip]      every remedy refused, taken back, applied and proven; make test runs a selection (remedies-cover)"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 	@echo "  make partial CAPTURE=vxlan                         the same, each with every part of it taken away in turn"
 	@echo "  make policy [SET=np-and-peer]                      every measured cell of the recorded policy sets judged ($$PODNET_CAPTURES)"
@@ -67,6 +68,12 @@ hops: setup tools
 
 hops-cover: setup tools
 	@$(PY) tests/hops.py --cover
+
+remedies: setup tools
+	@$(PY) tests/remedies.py $(if $(REMEDY),--remedy $(REMEDY)) $(if $(MODE),--mode $(MODE))
+
+remedies-cover: setup tools
+	@$(PY) tests/remedies.py --cover
 
 sanity: setup-dev
 	@$(PY) tests/tools/sanity.py

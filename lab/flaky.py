@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from lab import drops
 from lab.cluster import Lab
+from lab.modes import MODES
 
 CHANCE = 30  # of a hundred packets
 PERIOD = 0.8  # seconds: longer than an echo's pace, shorter than any watch
 WRONG_MAC = "02:00:5e:00:53:01"
+BRIDGE = "cni0"
 KINDS = ("loss", "route", "neighbour")
 
 
@@ -55,7 +57,7 @@ def flaky(lab: Lab, kind: str, source: str, destination: str) -> Iterator[str]:
         with _alternating(lambda: change("add"), lambda: change("del")):
             yield f"node:{one.node}"
     else:
-        entry = [other.address, "dev", other.interface]
+        entry = [other.address, "dev", other.interface if MODES[lab.mode].backend else BRIDGE]
         wrong = ["ip", "neigh", "replace", *entry, "lladdr", WRONG_MAC, "nud", "permanent"]
         with _alternating(lambda: lab.run(other.node, *wrong), lambda: lab.run(other.node, "ip", "neigh", "del", *entry, check=False)):
             yield f"pod:{destination}"

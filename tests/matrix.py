@@ -41,7 +41,7 @@ MODES: dict[str, list[str]] = {
 # where policies are enforced: by the dataplane, and in which mode of the lab; there the faults of packet filters are put in
 POLICED = {f"policed-{kind.rpartition('-')[2]}": mode for kind, mode in modes.POLICED.items()}
 OF_FILTERS = ("F07", "F08", "F12", "F46", "F57", "F60")
-UNNUMBERED = ("policy_not_enforced",)
+UNNUMBERED = ("policy_not_enforced", "nat_outgoing_missing", "nat_outgoing_off")
 ACCEPTED_BEFORE = "Felix accepts what its policies let through before the policy of the chain is asked"
 NOT_THERE = {
     ("forward_reject_between_calico_rules.policy", "policed-nft"): ACCEPTED_BEFORE,

@@ -20,6 +20,7 @@ GROUPS = {
     "daemonsets": "apps/v1",
     "deployments": "apps/v1",
     "replicasets": "apps/v1",
+    "statefulsets": "apps/v1",
     "endpointslices": "discovery.k8s.io/v1",
     "networkpolicies": "networking.k8s.io/v1",
     "customresourcedefinitions": "apiextensions.k8s.io/v1",

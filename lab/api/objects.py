@@ -9,7 +9,7 @@ import time
 from lab.api.client import Json
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, hashed
 
-OWNERS = {"web": "Deployment", "api": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
+OWNERS = {"web": "StatefulSet", "api": "StatefulSet", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
 NAMESPACE = {"web": "shop", "api": "shop", "probe": "ops"}
 IMAGES = {
     "web": "registry.example.com/shop/web:1.4.2",
@@ -237,7 +237,7 @@ def reference(owner: Json) -> Json:
 
 
 def controller(lab: Description, app: str, count: int) -> Json:
-    """The Deployment or DaemonSet of an app."""
+    """The Deployment, StatefulSet or DaemonSet of an app."""
     labels = labels_of(app)
     kind = OWNERS.get(app, "DaemonSet")
     container: Json = {"name": app, "image": image(lab, app)}
@@ -246,8 +246,10 @@ def controller(lab: Description, app: str, count: int) -> Json:
         container["env"] = [{"name": key, "value": value} for key, value in values.items()]
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     spec: Json = {"selector": {"matchLabels": labels}, "template": template}
-    if kind == "Deployment":
+    if kind in ("Deployment", "StatefulSet"):
         spec["replicas"] = count
+    if kind == "StatefulSet":  # its pods keep their names
+        spec["serviceName"] = app
     return {
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -66,7 +66,7 @@ def owners(client: Client, lab: Description) -> dict[str, Json]:
             made = ensure(client, "replicasets", objects.replicaset(app, {**made, "kind": "Deployment"}, count))
             found[app] = {**made, "kind": "ReplicaSet"}
         else:
-            found[app] = {**made, "kind": "DaemonSet"}
+            found[app] = {**made, "kind": body["kind"]}
     body = flannel.daemonset(lab) if lab.calico.flannel else calico_node.daemonset(lab)
     found["agent"] = {**ensure(client, "daemonsets", body), "kind": "DaemonSet"}
     return found

@@ -18,6 +18,7 @@ from lab.calico.dataplane import Dataplane
 from lab.cluster import Lab
 from lab.faults import FELIX, fault
 from lab.faults.steps import cut_off
+from lab.plan import GATEWAY
 from lab.processes import send, wait_for
 
 USUAL = "iptables-nft"
@@ -238,3 +239,35 @@ def stale_data(lab: Lab) -> Iterator[None]:
         for pod in lab.pods:
             if pod.node in nodes:
                 lab.run(pod.node, "ip", "route", "replace", f"{pod.address}/32", "dev", pod.interface, "scope", "link", "metric", "1024", check=False)
+
+
+OUTSIDE = ("shop/web-2", GATEWAY, 9)  # nobody listens there, and says so
+FLUSH = {
+    "iptables-nft": ("iptables-nft", "-w", "-t", "nat", "-F", "cali-nat-outgoing"),
+    "iptables-legacy": ("iptables-legacy", "-w", "-t", "nat", "-F", "cali-nat-outgoing"),
+    "nftables": ("nft", "flush", "chain", "ip", "calico", "nat-cali-nat-outgoing"),
+}
+
+
+@fault(
+    "nat_outgoing_missing", number="", node="k8s03", breaks="nat.outgoing.missing", objects=("cali-nat-outgoing",), modes=FELIX, question=OUTSIDE, works=None,
+)  # fmt: skip
+def not_masqueraded(lab: Lab) -> Iterator[None]:
+    """Felix of k8s03 hangs, and the rule that masquerades what leaves the pools is gone."""
+    with enforced(lab, ["k8s03"]), _halted(lab, "k8s03"):
+        lab.run("k8s03", *FLUSH[_dataplane(lab)])
+        yield
+        if lab.description.dataplane:
+            _write(lab, ["k8s03"])
+
+
+@fault("nat_outgoing_off", number="", node="k8s03", breaks="nat.outgoing.off", modes=FELIX, question=OUTSIDE, works=None)
+def switched_off(lab: Lab) -> Iterator[None]:
+    """natOutgoing of the pools is off, and the gateway has no route to pods."""
+    pools = {pool["metadata"]["name"]: pool["spec"].get("natOutgoing") for pool in lab.client.list("ippools")}
+    for name in pools:
+        lab.client.patch("ippools", name, {"spec": {"natOutgoing": False}})
+    with enforced(lab, ["k8s03"]):
+        yield
+    for name, before in pools.items():
+        lab.client.patch("ippools", name, {"spec": {"natOutgoing": before}})

@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "auto_approve": {"type": "raw"},
     "delete_interface": {"type": "bool", "default": False},
     "at_once": {"type": "bool", "default": False},
+    "guard": {"type": "float", "default": 60.0},
 }
 
 
@@ -44,7 +45,8 @@ class ActionModule(ActionBase):
             report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
             cluster = Cluster(_run.read_document(str(asked.get("cluster_file")), "podnet.doctor/cluster/1"))
             hosts = {str(k): str(v) for k, v in (asked.get("nodes") or {}).items()}
-            plan = _plan.plan(report, cluster, hosts, delete_interface=arguments["delete_interface"], at_once=arguments["at_once"])
+            options = {name: arguments[name] for name in ("delete_interface", "at_once", "guard")}
+            plan = _plan.plan(report, cluster, hosts, **options)
             path = _files.write(plan, arguments["report_dir"], f"plan-{plan['id']}")
         except BadQuestion as exc:
             return {**result, "failed": True, "msg": str(exc)}

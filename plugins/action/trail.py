@@ -15,11 +15,12 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_
 
 ARGUMENTS: dict[str, t.Any] = {
     "path": {"type": "path", "required": True},
-    "event": {"type": "str", "required": True, "choices": ["approval", "step", "outcome"]},
+    "event": {"type": "str", "required": True, "choices": ["approval", "step", "outcome", "back"]},
     "step": {"type": "dict"},
     "results": {"type": "dict", "default": {}},
     "plan": {"type": "path"},
     "report": {"type": "path"},
+    "trouble": {"type": "str", "default": ""},
 }
 
 
@@ -44,6 +45,8 @@ class ActionModule(ActionBase):
             elif event == "step":
                 step = {name: arguments["step"].get(name) for name in ("id", "cause", "remedy", "class", "node", "host", "object", "change", "way_back")}
                 _trail.append(path, event, step=step, results=_trail.told(arguments["results"]))
+            elif event == "back":
+                return self._back(result, arguments)
             else:
                 return self._outcome(result, arguments)
         except BadQuestion as exc:
@@ -55,10 +58,15 @@ class ActionModule(ActionBase):
     def _outcome(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         plan = _run.read_document(arguments["plan"], "podnet.doctor/plan/1")
         report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
-        came = _trail.came_of(plan, report)
-        _trail.append(arguments["path"], "outcome", outcome=came.outcome, left=came.left, others=came.others, report=report["id"], verdict=report["verdict"])
-        show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"]), self._display)
-        result["outcome"] = came.outcome
-        if came.outcome == "not repaired":
-            result.update(failed=True, msg=f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})")
+        came, trouble = _trail.came_of(plan, report), arguments["trouble"]
+        told = {**came._asdict(), "trouble": trouble, "report": report["id"], "verdict": report["verdict"]}
+        _trail.append(arguments["path"], "outcome", **told)
+        show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"], trouble, _trail.offered(plan, came)), self._display)
+        said = f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})" if came.left else f"{came.outcome}, and a step failed: {trouble}"
+        return {**result, "outcome": came.outcome, "left": came.left, "said": said}
+
+    def _back(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        backs = _trail.taken_back(arguments["results"].get("back") or {})
+        _trail.append(arguments["path"], "back", back=[back._asdict() for back in backs])
+        show(result, _plan_text.taken_back(backs), self._display)
         return result

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
@@ -20,16 +21,26 @@ ARGUMENTS: dict[str, t.Any] = {
     "node": {"type": "str", "required": True},
     "findings": {"type": "list", "elements": "str", "required": True},
     "timeout": {"type": "float", "default": 20.0},
+    "wait_seconds": {"type": "float", "default": 0.0},
 }
+PAUSE = 2.0
 
 
 class ActionModule(NodeAction):
     """Ask one node and the API again, and say which of the given findings are still there."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = {"changed": False}
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+        end, attempts = time.monotonic() + arguments["wait_seconds"], 0
+        while True:
+            result, attempts = self._look(arguments, task_vars or {}), attempts + 1
+            if result["done"] or time.monotonic() + PAUSE > end:
+                return {**result, "attempts": attempts}
+            self._display.v(f"{arguments['node']}: {'; '.join(result['left'])[:160]}")
+            time.sleep(PAUSE)
+
+    def _look(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = {"changed": False}
         node = str(arguments["node"])
         try:
             asked = Question.from_json(arguments["question"]["question"])

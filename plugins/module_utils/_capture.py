@@ -28,7 +28,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._deadline import sen
 from ansible_collections.podnet.doctor.plugins.module_utils._marks import Marks
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import _enter
 
-ETH_P_ALL = 0x0003
+ETH_P_ALL = 0x0003  # others are shown no packets that go out
 SO_TIMESTAMPNS = 35
 WAYS = {3: "by", 4: "out"}  # PACKET_OTHERHOST: meant for another machine, and dropped by this one; PACKET_OUTGOING
 MOST_SIGHTS = 2048
@@ -47,14 +47,14 @@ class Place(t.NamedTuple):
     pod: int | None = None
 
 
-def packet_socket(marks: Marks, vxlan_ports: t.Sequence[int]) -> socket.socket:
-    """A socket that sees the probe's packets on all links of the calling thread's namespace."""
+def packet_socket(program: bytes) -> socket.socket:
+    """A socket that sees what a filter lets through, on all links of the calling thread's namespace."""
     try:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
     except PermissionError as error:
         raise OSError("packet sockets are refused here: root without CAP_NET_RAW") from error
     try:
-        _capture_filter.attach(made, _capture_filter.program(marks, vxlan_ports))  # before it is bound, so that no other packet is ever in its queue
+        _capture_filter.attach(made, program)  # before it is bound, so that no other packet is ever in its queue
         made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         made.setblocking(False)
         _bind_to_all(made)
@@ -163,6 +163,7 @@ class Listener(t.NamedTuple):
     vxlan_ports: t.Sequence[int]
     kept: Kept | None = None
     errors: ChecksumErrors | None = None
+    arp: t.Sequence[str] = ()  # it hears ARP alone, about these addresses
 
     def drain(self) -> None:
         """Take what has come."""
@@ -173,7 +174,7 @@ class Listener(t.NamedTuple):
                 return
             except OSError:  # a link went down or away; what was seen stays
                 return
-            seen = _packets.decode(data, self.marks, self.vxlan_ports)
+            seen = _packets.decode_arp(data, self.arp) if self.arp else _packets.decode(data, self.marks, self.vxlan_ports)
             if seen is not None and address[0] != "lo":
                 stamp = next((value for _level, kind, value in ancillary if kind == SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size), None)
                 whole, rest = _TIMESTAMP.unpack_from(stamp) if stamp is not None else (time.time(), 0)
@@ -222,7 +223,7 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kep
 class Order(t.NamedTuple):
     """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
 
-    keep: the packets, too, not only where they were seen.
+    keep: the packets, too, not only where they were seen. arp: IPv4 addresses that links are asked for.
     """
 
     probe: str
@@ -231,6 +232,7 @@ class Order(t.NamedTuple):
     vxlan_ports: t.Sequence[int]
     limit: float
     keep: bool = False
+    arp: t.Sequence[str] = ()
 
 
 def _checksum_errors() -> ChecksumErrors | None:
@@ -251,8 +253,11 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
     for place in sorted(order.places, key=lambda one: one.path is not None):  # the own namespace first: there is no way back
         if place.path is not None:
             _enter(place.path)
-        opened = packet_socket(order.marks, order.vxlan_ports)
-        listeners.append(Listener(opened, Record(place), begun, order.marks, order.vxlan_ports, kept, _checksum_errors()))
+        opened, record = packet_socket(_capture_filter.program(order.marks, order.vxlan_ports)), Record(place)
+        listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, kept, _checksum_errors()))
+        if order.arp:
+            opened, record = packet_socket(_capture_filter.arp_program(order.arp)), Record(place)
+            listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, arp=order.arp))
     tell("armed")
     _serve(door, listeners, end, kept)
 

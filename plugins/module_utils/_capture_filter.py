@@ -27,6 +27,10 @@ X_IS, X_FROM_A, A_FROM_X, STORE = 0x01, 0x07, 0x87, 0x02
 ADD, ADD_X, AND, LEFT, RIGHT = 0x04, 0x0C, 0x54, 0x64, 0x74
 JUMP, EQUAL, ABOVE, AT_LEAST, ANY_BIT = 0x05, 0x15, 0x25, 0x35, 0x45
 GIVE = 0x06
+LOAD = 0x20
+ETH_P_ARP = 0x0806
+OWN_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
+ARP_SENDER, ARP_TARGET, ARP_LENGTH = 14, 24, 28  # of Ethernet and IPv4 (RFC 826)
 NEXT: t.Final = ""  # the following instruction
 Line = t.Union[str, "tuple[int, int]", "tuple[int, int, str, str]"]
 
@@ -90,6 +94,16 @@ def program(marks: Marks, vxlan_ports: t.Sequence[int]) -> bytes:
         jumps = [labels[name] - place - 1 if name else 0 for name in (yes, no)]
         packed += struct.pack("=HBBI", operation, 0, 0, jumps[0]) if operation == JUMP else struct.pack("=HBBI", operation, *jumps, value)
     return packed
+
+
+def arp_program(addresses: t.Sequence[str]) -> bytes:
+    """One over ARP packets: those that ask for one of these IPv4 addresses, or come from it."""
+    code = struct.pack("=HBBIHBBIHBBI", LOAD, 0, 0, OWN_PROTOCOL, EQUAL, 1, 0, ETH_P_ARP, GIVE, 0, 0, 0)
+    numbers = [int.from_bytes(socket.inet_aton(address), "big") for address in addresses]
+    for place in (ARP_TARGET, ARP_SENDER):
+        code += struct.pack("=HBBI", LOAD, 0, 0, place)
+        code += b"".join(struct.pack("=HBBIHBBI", EQUAL, 0, 1, number, GIVE, 0, 0, ARP_LENGTH) for number in numbers)
+    return code + struct.pack("=HBBI", GIVE, 0, 0, 0)
 
 
 def attach(listener: socket.socket, code: bytes) -> None:

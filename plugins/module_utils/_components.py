@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from urllib.parse import quote
 
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
@@ -44,6 +45,69 @@ def pods(api: Api, component: str) -> list[Pod]:
     return api.items("/api/v1/pods", {"labelSelector": LABELS[component]})
 
 
+def _owner(pod: Pod) -> dict[str, t.Any]:
+    """The controller that makes a pod anew; empty if none does."""
+    owners = _metadata(pod).get("ownerReferences")
+    found = [owner for owner in owners if isinstance(owner, dict) and owner.get("controller")] if isinstance(owners, list) else []
+    return found[0] if found else {}
+
+
+def _selects(selector: t.Any, labels: t.Any) -> bool:
+    """Whether a label selector may select the labels; what is not understood may."""
+    given, labels = selector if isinstance(selector, dict) else {}, labels if isinstance(labels, dict) else {}
+    if not given.get("matchLabels") and given.get("matchExpressions"):
+        return True
+    return all(labels.get(key) == value for key, value in (given.get("matchLabels") or {}).items())
+
+
+def _may_be_disrupted(api: Api, pod: Pod) -> None:
+    namespace = _metadata(pod).get("namespace")
+    try:
+        budgets = api.items(f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets")
+    except ApiError as error:
+        if error.status == 404:
+            return
+        raise Refused(f"whether a PodDisruptionBudget keeps pod {_name(pod)} cannot be read: {error}") from error
+    for budget in budgets:
+        if _selects((budget.get("spec") or {}).get("selector"), _metadata(pod).get("labels")) and not (budget.get("status") or {}).get("disruptionsAllowed"):
+            raise Refused(f"the PodDisruptionBudget {_metadata(budget).get('name')} lets no pod like {_name(pod)} go now")
+
+
+def chosen_pod(api: Api, key: str, node: str | None) -> Pod:
+    """One pod by its namespace and name. Errors: Refused, ApiError."""
+    namespace, slash, name = key.partition("/")
+    found = [pod for pod in api.items(f"/api/v1/namespaces/{quote(namespace, safe='')}/pods") if _metadata(pod).get("name") == name] if slash else []
+    if not found:
+        raise Refused(f"there is no pod {key}")
+    pod = found[0]
+    if node is not None and (pod.get("spec") or {}).get("nodeName") != node:
+        raise Refused(f"pod {key} is not on {node} any more")
+    if not _owner(pod):
+        raise Refused(f"no controller owns pod {key}, so nobody would make it again")
+    if _metadata(pod).get("deletionTimestamp"):
+        raise Refused(f"pod {key} is on its way out already")
+    _may_be_disrupted(api, pod)
+    return pod
+
+
+def _rolling(api: Api, pod: Pod) -> None:
+    """Errors: Refused, where the DaemonSet of the pod is being updated."""
+    owner = _owner(pod)
+    if owner.get("kind") != "DaemonSet":
+        return
+    try:
+        found = api.get_json(f"/apis/apps/v1/namespaces/{_metadata(pod).get('namespace')}/daemonsets/{owner.get('name')}")
+    except ApiError as error:
+        if error.status in (403, 404):  # it is looked at as far as this user may
+            return
+        raise
+    status = found.get("status") or {}
+    wanted, updated = status.get("desiredNumberScheduled"), status.get("updatedNumberScheduled")
+    strategy = ((found.get("spec") or {}).get("updateStrategy") or {}).get("type", "RollingUpdate")
+    if strategy == "RollingUpdate" and isinstance(wanted, int) and isinstance(updated, int) and updated < wanted:
+        raise Refused(f"the DaemonSet {owner.get('name')} is being updated: {updated} of {wanted} pods are new")
+
+
 def chosen(api: Api, component: str, node: str | None) -> Pod:
     """The one pod that would be restarted. Errors: Refused, ApiError."""
     found = pods(api, component)
@@ -61,22 +125,31 @@ def chosen(api: Api, component: str, node: str | None) -> Pod:
         leaving = [_name(o) for o in others if (o.get("status") or {}).get("phase") != "Running" or _metadata(o).get("deletionTimestamp")]
         if leaving:
             raise Refused(f"another node's {component} does not run: {', '.join(leaving)}; one node after the other")
+        _rolling(api, pod)
     return pod
 
 
-def restart(api: Api, component: str, node: str | None, check_mode: bool) -> dict[str, t.Any]:
-    """Delete the pod (only if it still is the same one) and wait until its successor is ready. Errors: Refused, ApiError."""
-    pod = chosen(api, component, node)
+def _successors(api: Api, component: str, node: str | None, old: Pod) -> list[Pod]:
+    """Pods that may have taken the old one's place."""
+    if component != "pod":
+        return [pod for pod in pods(api, component) if node is None or (pod.get("spec") or {}).get("nodeName") == node]
+    found = api.items(f"/api/v1/namespaces/{_metadata(old).get('namespace')}/pods")
+    return [pod for pod in found if _owner(pod).get("uid") == _owner(old).get("uid")]
+
+
+def restart(api: Api, component: str, node: str | None, check_mode: bool, key: str = "") -> dict[str, t.Any]:
+    """Delete the pod (only if it still is the same one) and wait until its successor is ready. key: of the component "pod". Errors: Refused, ApiError."""
+    pod = chosen_pod(api, key, node) if component == "pod" else chosen(api, component, node)
     old = _metadata(pod)
+    there = {_metadata(other).get("uid") for other in _successors(api, component, node, pod)}
     result: dict[str, t.Any] = {"changed": True, "before": _name(pod), "after": ""}
     if check_mode:
         return result
     api.delete_pod(str(old.get("namespace")), str(old.get("name")), uid=old.get("uid"))
     while True:
         try:
-            for successor in pods(api, component):
-                same_place = node is None or (successor.get("spec") or {}).get("nodeName") == node
-                if same_place and _metadata(successor).get("uid") != old.get("uid") and ready(successor):
+            for successor in _successors(api, component, node, pod):
+                if _metadata(successor).get("uid") not in there and ready(successor):
                     return {**result, "after": _name(successor)}
         except (ApiError, Expired):  # asked again until the time is up
             pass

@@ -271,7 +271,8 @@ def links(payloads: t.Iterable[bytes], links_by_index: Names) -> list[dict[str, 
     return found
 
 
-def _address(payload: bytes, links_by_index: Names) -> dict[str, t.Any] | None:
+def address(payload: bytes, links_by_index: Names) -> dict[str, t.Any] | None:
+    """One address message."""
     if len(payload) < _ADDRESS.size:
         return None
     number, length, bits, scope, index = _ADDRESS.unpack_from(payload)
@@ -307,10 +308,15 @@ def _address_flags(bits: int, family: str) -> list[str]:
     return ["temporary" if word == "secondary" and family == "inet6" else word for word in words]
 
 
+def dump_addresses(kernel: Rtnetlink) -> list[bytes]:
+    """The raw messages of all addresses."""
+    return kernel.dump(RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0))
+
+
 def addresses(kernel: Rtnetlink, links_by_index: Names) -> list[dict[str, t.Any]]:
     """All addresses of IPv4 and IPv6."""
-    found = (_address(payload, links_by_index) for payload in kernel.dump(RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)))
-    return [address for address in found if address is not None]
+    found = (address(payload, links_by_index) for payload in dump_addresses(kernel))
+    return [entry for entry in found if entry is not None]
 
 
 def _rule(payload: bytes) -> dict[str, t.Any] | None:

@@ -14,12 +14,13 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _icmp
 from ansible_collections.podnet.doctor.plugins.module_utils._address import from_bytes
-from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import DEPTH, VXLAN_HEADERS
+from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import ARP_LENGTH, ARP_SENDER, ARP_TARGET, DEPTH, VXLAN_HEADERS
 from ansible_collections.podnet.doctor.plugins.module_utils._marks import FULL_SIZE, MOST_WATCHED, WATCHED, Marks
 
 SYN, RST, ACK = 0x02, 0x04, 0x10
 ICMP, IPIP, TCP, UDP, IPV6_IN, ICMP6 = 1, 4, 6, 17, 41, 58
 MSS_OPTION = 2
+ARP_OF_IPV4 = bytes([0, 1, 8, 0, 6, 4])  # Ethernet, IPv4, and the lengths of their addresses
 # of echoes: the first sequence number, and how many there are (0: as many as a train has)
 TRAINS = (("watch", WATCHED, MOST_WATCHED), ("full", FULL_SIZE, 0), ("icmp", 0, 0))
 _TCP = struct.Struct("!HHIIBB")
@@ -125,6 +126,18 @@ def _marked(found: Header, marks: Marks, quoted: bool) -> Seen | None:
     flow, number = marks.place_of(said[1])
     train = "tcp" if found.protocol == TCP else "udp"
     return Seen(train, said[0], flow, number, found.source, found.destination, found.ttl, port=said[2])
+
+
+def decode_arp(data: bytes, addresses: t.Sequence[str]) -> Seen | None:
+    """A question for one of the addresses, or its answer; the number is the place of the address among them."""
+    if len(data) < ARP_LENGTH or data[:6] != ARP_OF_IPV4:
+        return None
+    kind = {1: "request", 2: "reply"}.get(int.from_bytes(data[6:8], "big"))
+    sender, target = (str(from_bytes(data[place : place + 4])) for place in (ARP_SENDER, ARP_TARGET))
+    wanted = sender if kind == "reply" else target
+    if kind is None or wanted not in addresses or sender == target:  # an announcement asks for nobody
+        return None
+    return Seen("arp", kind, 0, addresses.index(wanted), sender, target, 0)
 
 
 def decode(data: bytes, marks: Marks, vxlan_ports: t.Container[int]) -> Seen | None:

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
 
 LONGEST_LIMIT = 600
-MOST_PORTS = 8
+MOST_PORTS = MOST_NEXT_HOPS = 8
 MOST_CELLS = 16
 CELLS: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -46,6 +46,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "flow": {"type": "int", "default": 0},
     "limit": {"type": "float", "default": 60},
     "keep": {"type": "bool", "default": False},
+    "next_hops": {"type": "list", "elements": "str", "default": []},
     "dst": {"type": "str"},
     "port": {"type": "int"},
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
@@ -92,7 +93,8 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
             captures.append({"where": "pod", "pod": position, "ifname": sandbox.get("ifname")})
         except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
             missing.append({"pod": position, "reason": sentence(error)})
-    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"]))
+    next_hops = [address for address in map(canonical, options["next_hops"][:MOST_NEXT_HOPS]) if address and ":" not in address]
+    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops))
     if refused is not None:
         return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
     return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}

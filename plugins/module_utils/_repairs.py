@@ -9,48 +9,71 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
-import errno
 import ipaddress
-import os
 import re
 import socket
 import struct
+import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket, _guard, _links, _neighbours, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
-from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, NetlinkError, Rtnetlink, attribute
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute, attributes_in_turn
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
+    LIMIT,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELNEIGH,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    RTM_SETLINK,
+    Kernel,
+    Refused,
+    Step,
+    is_setting,
+    message,
+    perform,
+    read_setting,
+    setting,
+)
 
-RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH = 16, 17, 19, 21, 24, 25, 28, 29
-NLM_F_REPLACE, NLM_F_CREATE, NLM_F_EXCL = 0x100, 0x400, 0x200
 IFA_ADDRESS, IFA_LOCAL, NDA_DST = 1, 2, 1
 IFF_UP = 0x1
 IFLA_MASTER, IFLA_PROTINFO, IFLA_BRPORT_STATE, BR_STATE_FORWARDING, NLA_F_NESTED = 10, 12, 1, 3, 0x8000
+BRIDGE_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")  # linux/if_bridge.h
 POD_BRIDGE = "cni0"
-MAIN_TABLE, RTPROT_BOOT, RTN_UNICAST, RTNH_F_ONLINK = 254, 3, 1, 4  # linux/rtnetlink.h
+POD_GATEWAY = "169.254.1.1/32"
+# linux/rtnetlink.h
+MAIN_TABLE, RTPROT_BOOT, RTN_UNICAST, RT_SCOPE_LINK, RTNH_F_ONLINK, RTA_CACHEINFO, RTA_NH_ID = 254, 3, 1, 253, 4, 12, 30
 TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
 OWN_PROTOCOLS = ("bird", "80")
+VIRTUAL = ("bridge", "dummy", "veth", "macvlan", "ipvlan")
+LISTENING = 1.0  # seconds in which an interface must stay silent before it is deleted
 TUNNEL = re.compile(r"^(flannel\.[0-9]{1,8}|vxlan\.calico)\Z")
 MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
-SYSCTL = re.compile(
-    r"^net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
-    r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp))\Z"
-)
+PROTOCOL = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 Params = t.Mapping[str, t.Any]
 
 
-class Refused(Exception):
-    """The change is not made; the text says why."""
-
-
 class State(t.NamedTuple):
-    """What was found. `before` and `after` are lines as `ip` would print them; apply is None where nothing has to be done."""
+    """What was found. `before` and `after` are lines as `ip` would print them. `back` undoes what `steps` do; empty: there is no way back."""
 
     before: str
     after: str
-    apply: t.Callable[[], None] | None
+    steps: list[Step]
+    back: list[Step]
+
+
+AS_IT_MUST_BE = State("", "", [], [])
 
 
 def _text(params: Params, name: str) -> str:
@@ -58,28 +81,6 @@ def _text(params: Params, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise Refused(f"the parameter {name} is missing")
     return value
-
-
-class Kernel(Rtnetlink):
-    """A socket that also changes things."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__(deadline)
-        self.links = _links.indexes(_links.dump(self))
-
-    def __enter__(self) -> Kernel:
-        return self
-
-    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
-        for answer, _flags, payload in self._answers(self._send(kind, NLM_F_ACK | flags, body)):
-            if answer == NLMSG_ERROR and len(payload) >= 4:
-                (number,) = struct.unpack_from("=i", payload)
-                if number:
-                    raise NetlinkError(-number)
-                return
-
-    def index(self, ifname: str) -> int | None:
-        return next((number for number, name in self.links.items() if name == ifname), None)
 
 
 def _family(address: str) -> int:
@@ -106,18 +107,45 @@ def _carried(kernel: Kernel, ifname: str) -> list[str]:
     return found
 
 
+def _sent_from(kernel: Kernel, address: str) -> list[str]:
+    found = []
+    for route in _routes.read(kernel, kernel.links, ("inet6" if ":" in address else "inet",)):
+        if route.get("prefsrc") == address and route["protocol"] != "kernel" and route["table"] != 255:
+            found.append(f"the route to {route['dst']} sends from it")
+    return found
+
+
+def _lost_with_it(held: list[dict[str, t.Any]], interface: t.Any, ifname: str) -> list[str]:
+    """The kernel deletes the secondary addresses of a network together with the primary one, unless it was told to promote them."""
+    if interface.version == 6 or read_setting(f"net/ipv4/conf/{ifname}/promote_secondaries") == "1":
+        return []
+    if any(a["local"] == str(interface.ip) and "secondary" in (a.get("flags") or []) for a in held):
+        return []
+    others = [a["local"] for a in held if a["family"] == "inet" and a["local"] != str(interface.ip) and a["prefixlen"] == interface.network.prefixlen
+              and ipaddress.ip_address(a["local"]) in interface.network]  # fmt: skip
+    return [f"the kernel would delete {', '.join(others)} with it"] if others else []
+
+
+def _kept(params: Params) -> str:
+    """The node's own Kubernetes address, which no repair takes away."""
+    value = params.get("intended")
+    return value if isinstance(value, str) else ""
+
+
 def delete_address(kernel: Kernel, params: Params) -> State:
-    """parameters: ifname, address (with its prefix length)."""
+    """parameters: ifname, address (with its prefix length); intended: the node's Kubernetes address."""
     ifname, text = _text(params, "ifname"), _text(params, "address")
     try:
         interface = ipaddress.ip_interface(text)
     except ValueError as error:
         raise Refused(f"{text} is no address with a prefix length") from error
     line = f"{interface.with_prefixlen} dev {ifname}"
-    held = [a for a in _links.addresses(kernel, kernel.links) if a["local"] == str(interface.ip) and a["prefixlen"] == interface.network.prefixlen]
-    if not any(a["ifname"] == ifname for a in held):
-        return State("", "", None)
-    obstacles = _carried(kernel, ifname)
+    known = [(a, payload) for payload in _links.dump_addresses(kernel) for a in [_links.address(payload, kernel.links)] if a and a["ifname"] == ifname]
+    mine = [payload for a, payload in known if a["local"] == str(interface.ip) and a["prefixlen"] == interface.network.prefixlen]
+    if not mine:
+        return AS_IT_MUST_BE
+    obstacles = [f"{interface.ip} is the node's Kubernetes address"] if str(interface.ip) == _kept(params) else []
+    obstacles += _carried(kernel, ifname) + _sent_from(kernel, str(interface.ip)) + _lost_with_it([a for a, _payload in known], interface, ifname)
     connections = _connections_from(str(interface.ip))
     if connections:
         obstacles.append(f"established TCP connections of this node end at {interface.ip} ({connections})")
@@ -126,23 +154,56 @@ def delete_address(kernel: Kernel, params: Params) -> State:
     packed = interface.ip.packed
     body = struct.pack("=BBBBI", _family(str(interface.ip)), interface.network.prefixlen, 0, 0, kernel.index(ifname) or 0)
     body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-    return State(line, "", lambda: kernel.change(RTM_DELADDR, body))
+    return State(line, "", [message(RTM_DELADDR, body)], [message(RTM_NEWADDR, mine[0], NLM_F_CREATE | NLM_F_EXCL)])
+
+
+def _received(kernel: Kernel, index: int) -> int:
+    return _links.packet_counters(_links.dump(kernel)).get(index, {}).get("rx", 0)
+
+
+def _in_use(kernel: Kernel, link: Params, index: int) -> list[str]:
+    """Whether packets came in just now, or a neighbour answered over it."""
+    ifname = link["ifname"]
+    awake = [n["dst"] for n in _neighbours.read(kernel, kernel.links) if n["dev"] == ifname and {"REACHABLE", "DELAY", "PROBE"} & set(n["state"])]
+    if awake:
+        return [f"neighbour {awake[0]} was reached over it just now"]
+    before = _received(kernel, index)
+    time.sleep(min(LISTENING, kernel.deadline.remaining()))  # not for something to come: for nothing to come
+    packets = _received(kernel, index) - before
+    return [f"it received {packets} packets within {LISTENING:g} s"] if packets else []
 
 
 def delete_link(kernel: Kernel, params: Params) -> State:
-    """parameters: ifname. It cannot be taken back."""
+    """parameters: ifname; intended: the node's Kubernetes address. It cannot be taken back."""
     ifname = _text(params, "ifname")
     index = kernel.index(ifname)
     if index is None:
-        return State("", "", None)
-    link = next((li for li in _links.links(_links.dump(kernel), kernel.links) if li["ifname"] == ifname), {})
-    if (link.get("linkinfo") or {}).get("info_kind") not in ("bridge", "dummy", "veth", "macvlan", "ipvlan"):
+        return AS_IT_MUST_BE
+    link = _link(kernel, ifname) or {}
+    if (link.get("linkinfo") or {}).get("info_kind") not in VIRTUAL:
         raise Refused(f"{ifname} stays: it is no virtual interface that somebody made")
-    ports = [li["ifname"] for li in _links.links(_links.dump(kernel), kernel.links) if li.get("master") == ifname]
-    obstacles = _carried(kernel, ifname) + [f"{port} is a port of it" for port in ports]
+    obstacles = _carried(kernel, ifname)
+    if link.get("master"):
+        obstacles.append(f"it is a port of {link['master']}")
+    if "link_netnsid" in link:
+        obstacles.append("its other end is in another network namespace, as that of a container")
+    for other in _links.links(_links.dump(kernel), kernel.links):
+        if other.get("master") == ifname:
+            obstacles.append(f"{other['ifname']} is a port of it")
+        elif other.get("link") == ifname and other["ifname"] != link.get("link"):
+            obstacles.append(f"{other['ifname']} is made on top of it")
+    for held in _links.addresses(kernel, kernel.links):
+        if held["ifname"] != ifname:
+            continue
+        if held["local"] == _kept(params):
+            obstacles.append(f"{held['local']} is the node's Kubernetes address")
+        connections = _connections_from(held["local"])
+        if connections:
+            obstacles.append(f"established TCP connections of this node end at {held['local']} ({connections})")
+    obstacles = obstacles or _in_use(kernel, {**link, "ifname": ifname}, index)
     if obstacles:
         raise Refused(f"{ifname} stays: {'; '.join(obstacles)}")
-    return State(f"link {ifname}", "", lambda: kernel.change(RTM_DELLINK, struct.pack("=BxHiII", 0, 0, index, 0, 0)))
+    return State(f"link {ifname}", "", [message(RTM_DELLINK, struct.pack("=BxHiII", 0, 0, index, 0, 0))], [])
 
 
 def set_link_up(kernel: Kernel, params: Params) -> State:
@@ -151,32 +212,56 @@ def set_link_up(kernel: Kernel, params: Params) -> State:
     index = kernel.index(ifname)
     if index is None:
         raise Refused(f"there is no interface {ifname}")
-    link = next((li for li in _links.links(_links.dump(kernel), kernel.links) if li["ifname"] == ifname), {})
-    if "UP" in link.get("flags", []):
-        return State("", "", None)
-    return State(f"{ifname} down", f"{ifname} up", lambda: kernel.change(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, IFF_UP, IFF_UP)))
+    if "UP" in (_link(kernel, ifname) or {}).get("flags", []):
+        return AS_IT_MUST_BE
+    up, down = (message(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, flags, IFF_UP)) for flags in (IFF_UP, 0))
+    return State(f"{ifname} down", f"{ifname} up", [up], [down])
 
 
 def set_sysctl(_kernel: Kernel, params: Params) -> State:
-    """parameters: path below /proc/sys (one of the few that decide on forwarding), value."""
+    """parameters: path below /proc/sys (one of the few that decide on forwarding, or a limit, which is only raised), value."""
     path, value = _text(params, "path"), _text(params, "value")
-    if not SYSCTL.match(path) or value not in ("0", "1", "2"):
+    if not is_setting(path, value):
         raise Refused(f"{path}={value} is not a setting that a repair changes")
-    file = os.path.join("/proc/sys", path)
     try:
-        with open(file, encoding="ascii") as stream:
-            found = stream.read().strip()
+        found = read_setting(path)
     except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from error
+        raise Refused(f"/proc/sys/{path} cannot be read: {error.strerror}") from error
     name = path.replace("/", ".")
     if found == value:
-        return State("", "", None)
+        return AS_IT_MUST_BE
+    if LIMIT.match(path) and int(found) > int(value):
+        return AS_IT_MUST_BE
+    return State(f"{name} = {found}", f"{name} = {value}", [setting(path, value)], [setting(path, found)])
 
-    def apply() -> None:
-        with open(file, "w", encoding="ascii") as stream:
-            stream.write(value)
 
-    return State(f"{name} = {found}", f"{name} = {value}", apply)
+def _as_new(payload: bytes) -> bytes:
+    """A route as the kernel told of it, in the form in which it takes one: without what it reports of its state."""
+    size = _routes.HEADER.size
+    header = list(_routes.HEADER.unpack_from(payload))
+    header[-1] &= RTNH_F_ONLINK
+    parts = list(attributes_in_turn(payload, size))
+    kinds = {kind for kind, _value in parts}
+    left_out = {RTA_CACHEINFO}
+    if RTA_NH_ID in kinds:
+        left_out |= {_routes.RTA_OIF, _routes.RTA_GATEWAY, _routes.RTA_VIA, _routes.RTA_MULTIPATH}
+    body = _routes.HEADER.pack(*header)
+    for kind, value in parts:
+        if kind not in left_out:
+            body += attribute(kind, _alive(value) if kind == _routes.RTA_MULTIPATH else value)
+    return body
+
+
+def _alive(nexthops: bytes) -> bytes:
+    """The next hops of a route, without the marks of dead ones."""
+    found, offset = bytearray(nexthops), 0
+    while offset + 8 <= len(found):
+        (length,) = struct.unpack_from("=H", found, offset)
+        if length < 8:
+            break
+        found[offset + 2] &= RTNH_F_ONLINK
+        offset += (length + 3) & ~3
+    return bytes(found)
 
 
 def delete_route(kernel: Kernel, params: Params) -> State:
@@ -193,8 +278,8 @@ def delete_route(kernel: Kernel, params: Params) -> State:
         if route is not None and all(route.get(key) == wanted.get(key) for key in keys):
             line = f"{route['dst']}{' via ' + route['gateway'] if route.get('gateway') else ''}{' dev ' + route['dev'] if route.get('dev') else ''}"
             before = f"{line} proto {route['protocol']} metric {route['metric']}"
-            return State(before, "", lambda body=payload: kernel.change(RTM_DELROUTE, body))  # type: ignore[misc]
-    return State("", "", None)
+            return State(before, "", [message(RTM_DELROUTE, payload)], [message(RTM_NEWROUTE, _as_new(payload), NLM_F_CREATE | NLM_F_EXCL)])
+    return AS_IT_MUST_BE
 
 
 def delete_neighbour(kernel: Kernel, params: Params) -> State:
@@ -202,11 +287,17 @@ def delete_neighbour(kernel: Kernel, params: Params) -> State:
     dst, dev = _text(params, "dst"), _text(params, "dev")
     entry = next((n for n in _neighbours.read(kernel, kernel.links) if n["dst"] == dst and n["dev"] == dev), None)
     if entry is None:
-        return State("", "", None)
+        return AS_IT_MUST_BE
     if dev in ("vxlan.calico", "vxlan-v6.calico", "flannel.1"):
         raise Refused(f"the entry of {dst} on {dev} belongs to the tunnel")
-    body = struct.pack("=BBHiHBB", _family(dst), 0, 0, kernel.index(dev) or 0, 0, 0, 0) + attribute(NDA_DST, ipaddress.ip_address(dst).packed)
-    return State(f"{dst} dev {dev} lladdr {entry.get('lladdr')} {' '.join(entry['state'])}", "", lambda: kernel.change(RTM_DELNEIGH, body))
+    index, packed = kernel.index(dev) or 0, attribute(NDA_DST, ipaddress.ip_address(dst).packed)
+    body = struct.pack("=BBHiHBB", _family(dst), 0, 0, index, 0, 0, 0) + packed
+    back = []
+    if entry.get("lladdr"):  # what was learned is learned again
+        state = _neighbours.NUD_PERMANENT if "PERMANENT" in entry["state"] else _neighbours.NUD_STALE
+        old = struct.pack("=BBHiHBB", _family(dst), 0, 0, index, state, 0, 0) + packed
+        back = [message(RTM_NEWNEIGH, old + attribute(_neighbours.NDA_LLADDR, bytes.fromhex(entry["lladdr"].replace(":", ""))), NLM_F_CREATE | NLM_F_EXCL)]
+    return State(f"{dst} dev {dev} lladdr {entry.get('lladdr')} {' '.join(entry['state'])}", "", [message(RTM_DELNEIGH, body)], back)
 
 
 def _tunnel(kernel: Kernel, params: Params) -> tuple[str, int]:
@@ -240,12 +331,18 @@ def set_neighbour(kernel: Kernel, params: Params) -> State:
     (dev, index), dst, (lladdr, packed) = _tunnel(kernel, params), _ipv4(params, "dst"), _mac(params, "lladdr")
     entry = next((n for n in _neighbours.read(kernel, kernel.links) if n["dst"] == dst and n["dev"] == dev and n.get("lladdr")), None)
     if entry is not None and entry["lladdr"] == lladdr and "PERMANENT" in entry["state"]:
-        return State("", "", None)
-    body = struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, _neighbours.NUD_PERMANENT, 0, 0)
-    body += attribute(NDA_DST, ipaddress.IPv4Address(dst).packed) + attribute(_neighbours.NDA_LLADDR, packed)
-    before = f"{dst} dev {dev} lladdr {entry['lladdr']} {' '.join(entry['state'])}" if entry is not None else ""
-    after = f"{dst} dev {dev} lladdr {lladdr} PERMANENT"
-    return State(before, after, lambda: kernel.change(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE))
+        return AS_IT_MUST_BE
+    head, put = attribute(NDA_DST, ipaddress.IPv4Address(dst).packed), NLM_F_CREATE | NLM_F_REPLACE
+
+    def written(lladdr_packed: bytes, state: int) -> bytes:
+        return struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, state, 0, 0) + head + attribute(_neighbours.NDA_LLADDR, lladdr_packed)
+
+    before, back = "", message(RTM_DELNEIGH, struct.pack("=BBHiHBB", socket.AF_INET, 0, 0, index, 0, 0, 0) + head)
+    if entry is not None:
+        before = f"{dst} dev {dev} lladdr {entry['lladdr']} {' '.join(entry['state'])}"
+        old = _neighbours.NUD_PERMANENT if "PERMANENT" in entry["state"] else _neighbours.NUD_STALE
+        back = message(RTM_NEWNEIGH, written(bytes.fromhex(entry["lladdr"].replace(":", "")), old), put)
+    return State(before, f"{dst} dev {dev} lladdr {lladdr} PERMANENT", [message(RTM_NEWNEIGH, written(packed, _neighbours.NUD_PERMANENT), put)], [back])
 
 
 def set_fdb(kernel: Kernel, params: Params) -> State:
@@ -253,13 +350,18 @@ def set_fdb(kernel: Kernel, params: Params) -> State:
     (dev, index), dst, (mac, packed) = _tunnel(kernel, params), _ipv4(params, "dst"), _mac(params, "mac")
     found = [row["dst"] for row in _neighbours.read_fdb(kernel, kernel.links) if row["mac"] == mac and row["ifname"] == dev and row.get("dst")]
     if found == [dst]:
-        return State("", "", None)
+        return AS_IT_MUST_BE
     if len(found) > 1:
         raise Refused(f"{mac} dev {dev} has several destinations: {', '.join(found)}")
-    body = struct.pack("=BBHiHBB", names.AF_BRIDGE, 0, 0, index, _neighbours.NUD_PERMANENT, _neighbours.NTF_SELF, 0)
-    body += attribute(_neighbours.NDA_LLADDR, packed) + attribute(NDA_DST, ipaddress.IPv4Address(dst).packed)
+
+    def entry(target: str) -> bytes:
+        header = struct.pack("=BBHiHBB", names.AF_BRIDGE, 0, 0, index, _neighbours.NUD_PERMANENT, _neighbours.NTF_SELF, 0)
+        return header + attribute(_neighbours.NDA_LLADDR, packed) + attribute(NDA_DST, ipaddress.IPv4Address(target).packed)
+
+    put = NLM_F_CREATE | NLM_F_REPLACE
     before = f"{mac} dev {dev} dst {found[0]} self permanent" if found else ""
-    return State(before, f"{mac} dev {dev} dst {dst} self permanent", lambda: kernel.change(RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE))
+    back = message(RTM_NEWNEIGH, entry(found[0]), put) if found else message(RTM_DELNEIGH, entry(dst))
+    return State(before, f"{mac} dev {dev} dst {dst} self permanent", [message(RTM_NEWNEIGH, entry(dst), put)], [back])
 
 
 def add_route(kernel: Kernel, params: Params) -> State:
@@ -275,12 +377,29 @@ def add_route(kernel: Kernel, params: Params) -> State:
     for route in _routes.read(kernel, kernel.links, ("inet",)):
         if route["dst"] == str(network) and route["table"] == MAIN_TABLE:
             if (route.get("gateway"), route.get("dev")) == (gateway, dev):
-                return State("", "", None)
+                return AS_IT_MUST_BE
             raise Refused(f"there is a route to {network} already: via {route.get('gateway')} dev {route.get('dev')}")
     body = _routes.HEADER.pack(socket.AF_INET, network.prefixlen, 0, 0, MAIN_TABLE, RTPROT_BOOT, 0, RTN_UNICAST, RTNH_F_ONLINK)
     body += attribute(_routes.RTA_DST, network.network_address.packed) + attribute(_routes.RTA_GATEWAY, ipaddress.IPv4Address(gateway).packed)
     body += attribute(_routes.RTA_OIF, struct.pack("=I", index))
-    return State("", f"{network} via {gateway} dev {dev} onlink", lambda: kernel.change(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL))
+    new, back = message(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL), message(RTM_DELROUTE, body)
+    return State("", f"{network} via {gateway} dev {dev} onlink", [new], [back])
+
+
+def add_gateway_route(kernel: Kernel, params: Params) -> State:
+    """parameters: dev. The route to the pods' gateway 169.254.1.1, without which a node does not answer their ARP."""
+    dev = _text(params, "dev")
+    index = kernel.index(dev)
+    if index is None:
+        raise Refused(f"there is no interface {dev}")
+    gateway = POD_GATEWAY.partition("/")[0]
+    for route in _routes.read(kernel, kernel.links, ("inet",)):
+        if route["table"] == MAIN_TABLE and route["type"] == "unicast" and ipaddress.ip_address(gateway) in ipaddress.ip_network(route["dst"]):
+            return AS_IT_MUST_BE
+    body = _routes.HEADER.pack(socket.AF_INET, 32, 0, 0, MAIN_TABLE, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST, 0)
+    body += attribute(_routes.RTA_DST, socket.inet_aton(gateway)) + attribute(_routes.RTA_OIF, struct.pack("=I", index))
+    new, back = message(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL), message(RTM_DELROUTE, body)
+    return State("", f"{POD_GATEWAY} dev {dev} scope link", [new], [back])
 
 
 def _link(kernel: Kernel, ifname: str) -> dict[str, t.Any] | None:
@@ -300,30 +419,50 @@ def set_bridge_port(kernel: Kernel, params: Params) -> State:
         raise Refused(f"{ifname} is no veth, or a port of {link.get('master')}")
     state = (info.get("info_slave_data") or {}).get("state")
     if link.get("master") == master and state == "forwarding":
-        return State("", "", None)
+        return AS_IT_MUST_BE
     if "UP" not in link["flags"]:
         raise Refused(f"{ifname} is down")
     index = link["ifindex"]
-    join = struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute(IFLA_MASTER, struct.pack("=I", bridge["ifindex"]))
-    forward = struct.pack("=BxHiII", names.AF_BRIDGE, 0, index, 0, 0)
-    forward += attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_STATE, struct.pack("=B", BR_STATE_FORWARDING)))
 
-    def apply() -> None:
-        if link.get("master") != master:
-            kernel.change(RTM_NEWLINK, join)
-        else:
-            kernel.change(RTM_SETLINK, forward)
+    def joined(number: int) -> Step:
+        return message(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, 0, 0) + attribute(IFLA_MASTER, struct.pack("=I", number)))
 
-    before = f"{ifname} master {master} state {state}" if link.get("master") else f"{ifname} without a master"
-    return State(before, f"{ifname} master {master} state forwarding", apply)
+    def port_state(number: int) -> Step:
+        body = struct.pack("=BxHiII", names.AF_BRIDGE, 0, index, 0, 0)
+        return message(RTM_SETLINK, body + attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_STATE, struct.pack("=B", number))))
+
+    after = f"{ifname} master {master} state forwarding"
+    if link.get("master") != master:
+        return State(f"{ifname} without a master", after, [joined(bridge["ifindex"])], [joined(0)])
+    old = BRIDGE_STATES.index(state) if state in BRIDGE_STATES else 0
+    return State(f"{ifname} master {master} state {state}", after, [port_state(BR_STATE_FORWARDING)], [port_state(old)])
+
+
+def restart_protocol(kernel: Kernel, params: Params) -> State:
+    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
+    name, family = _text(params, "protocol"), params.get("family") or "ipv4"
+    if not PROTOCOL.match(name) or family not in _bird_socket.NAMES:
+        raise Refused(f"{name} is no protocol of BIRD")
+    daemon = _bird_socket.read(family, kernel.deadline, Processes())
+    found = next((entry for entry in daemon.get("protocols") or [] if entry.get("name") == name), None)
+    if found is None:
+        raise Refused(f"BIRD has no protocol {name}: {daemon.get('error') or 'another one may have taken its place'}")
+    if found.get("proto") != "BGP":
+        raise Refused(f"{name} is no BGP session")
+    if str(found.get("info") or "").startswith("Established"):
+        return AS_IT_MUST_BE
+    said = f"{name} {found.get('state')} {found.get('info') or ''}".strip()
+    return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
 
 
 REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
+    "add_gateway_route": add_gateway_route,
     "add_route": add_route,
     "delete_address": delete_address,
     "delete_link": delete_link,
     "delete_neighbour": delete_neighbour,
     "delete_route": delete_route,
+    "restart_protocol": restart_protocol,
     "set_bridge_port": set_bridge_port,
     "set_fdb": set_fdb,
     "set_link_up": set_link_up,
@@ -332,15 +471,53 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
 }
 
 
-def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool) -> dict[str, t.Any]:
-    """Look, and change only what is not yet as it must be. Errors: Refused, OSError."""
+def _tell_bird(step: Step, deadline: Deadline) -> None:
+    with _bird_socket.Conversation(step["bird"], deadline, restricted=False) as bird:
+        answer = bird.ask(step["command"])
+    if not answer.startswith("0"):
+        raise Refused(f"BIRD does not {step['command']}: {' '.join(answer.split())[:120]}")
+
+
+def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool, guard: float = 0) -> dict[str, t.Any]:
+    """Look, and change only what is not yet as it must be. guard: seconds after which the node itself takes the change back unless it is confirmed.
+
+    Errors: Refused, OSError.
+    """
     with Kernel(deadline) as kernel:
         state = REMEDIES[remedy](kernel, params)
-        if state.apply is not None and not check_mode:
+        token = ""
+        if state.steps and not check_mode:
+            if state.back and guard > 0:
+                token = _guard.start(state.back, guard)
             try:
-                state.apply()
-            except NetlinkError as error:
-                gone = error.errno in (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
-                if not (gone and remedy.startswith("delete_")):  # gone meanwhile is as it must be
-                    raise
-    return {"changed": state.apply is not None, "before": state.before, "after": state.after}
+                if remedy == "restart_protocol":
+                    _tell_bird(state.steps[0], deadline)
+                else:
+                    perform(kernel, state.steps)
+            except OSError:
+                if token:
+                    _guard.end(token)
+                raise
+    return {"changed": bool(state.steps), "before": state.before, "after": state.after, "back": [] if check_mode else state.back, "guard": token}
+
+
+def take_back(params: Params, deadline: Deadline, check_mode: bool) -> dict[str, t.Any]:
+    """parameters: steps, as the change returned them in `back`; guard, its token. Errors: Refused, OSError."""
+    steps = params.get("steps")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise Refused("the parameter steps is missing")
+    changed = False
+    if not check_mode:
+        with Kernel(deadline) as kernel:
+            changed = perform(kernel, steps)
+        if params.get("guard"):
+            _guard.end(str(params["guard"]))
+    return {"changed": changed, "before": "", "after": "", "back": [], "guard": ""}
+
+
+def keep(params: Params, check_mode: bool) -> dict[str, t.Any]:
+    """parameters: guard, the token of a change. It stays. Errors: Refused, OSError."""
+    token = _text(params, "guard")
+    if not check_mode and not _guard.end(token):
+        raise Refused("the node has taken the change back by itself, as nobody confirmed it in time")
+    return {"changed": False, "before": "", "after": "", "back": [], "guard": ""}

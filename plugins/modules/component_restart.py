@@ -7,13 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: component_restart
-short_description: Restart one component of Calico on one node
+short_description: Restart one component of Calico on one node, or recreate one pod
 version_added: 1.0.0
 author:
   - podnet.doctor contributors (@podnet)
 description:
   - Deletes the pod of the component through the Kubernetes API, only if it still is the one that was looked at, and waits until its successor is ready.
-  - It refuses if the pod has no owner, or if calico-node, or flannel, of another node does not run.
+  - It refuses if the pod has no owner, if calico-node, or flannel, of another node does not run, or if their DaemonSet is being updated.
+    A V(pod) is deleted only if a controller owns it, and if no PodDisruptionBudget keeps it.
   - It always restarts, so it is not idempotent. The role P(podnet.doctor.remediate#role) calls it only after a diagnosis that asks for it.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -29,9 +30,12 @@ options:
     description: What to restart.
     type: str
     required: true
-    choices: [calico-node, flannel, kube-controllers]
+    choices: [calico-node, flannel, kube-controllers, pod]
   node:
     description: The Kubernetes node. Needed for V(calico-node) and V(flannel).
+    type: str
+  pod:
+    description: With O(component=pod), its namespace and name, such as V(shop/web-1).
     type: str
   timeout:
     description: Seconds until the successor must be ready.
@@ -73,18 +77,19 @@ def main() -> None:
     """Restart it."""
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True, "choices": ["calico-node", "flannel", "kube-controllers"]},
+            "component": {"type": "str", "required": True, "choices": ["calico-node", "flannel", "kube-controllers", "pod"]},
             "node": {"type": "str"},
+            "pod": {"type": "str"},
             "timeout": {"type": "float", "default": 120.0},
             **_kube.ARGUMENT_SPEC,
         },
-        required_if=[("component", "calico-node", ["node"]), ("component", "flannel", ["node"])],
+        required_if=[("component", "calico-node", ["node"]), ("component", "flannel", ["node"]), ("component", "pod", ["pod"])],
         supports_check_mode=True,
     )
     module.no_log_values.update(_kube.secrets(module.params["kubeconfig"]))
     try:
         with _kube.Api(_kube.options_of(module.params), timeout=module.params["timeout"]) as api:
-            result = _components.restart(api, module.params["component"], module.params["node"], module.check_mode)
+            result = _components.restart(api, module.params["component"], module.params["node"], module.check_mode, module.params["pod"] or "")
     except (_components.Refused, _kube.KubeError) as error:
         module.fail_json(msg=str(error))
     if module._diff:

@@ -30,7 +30,21 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [add_route, delete_address, delete_link, delete_neighbour, delete_route, set_bridge_port, set_fdb, set_link_up, set_neighbour, set_sysctl]
+    choices:
+      - add_gateway_route
+      - add_route
+      - delete_address
+      - delete_link
+      - delete_neighbour
+      - delete_route
+      - keep
+      - restart_protocol
+      - set_bridge_port
+      - set_fdb
+      - set_link_up
+      - set_neighbour
+      - set_sysctl
+      - take_back
   parameters:
     description:
       - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link) and V(set_link_up);
@@ -39,8 +53,18 @@ options:
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
         C(lladdr) for V(set_neighbour).
+      - C(dev), the interface of the node's own address, for V(add_gateway_route); C(protocol) and C(family) (V(ipv4) or V(ipv6)) for V(restart_protocol),
+        which restarts one BGP session that is not established.
+      - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.
+      - C(steps), what the change returned in RV(back), for V(take_back); C(guard), what it returned in RV(guard), for V(keep) and V(take_back).
     type: dict
     required: true
+  guard:
+    description:
+      - Seconds after which the node itself takes the change back unless V(keep) confirms it, also where the connection broke. V(0) does without.
+      - A process in a session of its own waits for it, in a scope of its own where systemd runs. It leaves nothing behind.
+    type: float
+    default: 0
   timeout:
     description: Seconds that the change may take.
     type: float
@@ -81,20 +105,32 @@ after:
   type: str
   returned: success
   sample: ""
+back:
+  description: What V(take_back) needs to undo the change; empty if nothing was changed or it cannot be undone.
+  type: list
+  elements: dict
+  returned: success
+guard:
+  description: What V(keep) needs to confirm the change; empty if nobody waits for that.
+  type: str
+  returned: success
+  sample: 0f6c3b1a9d2e4758
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _node_common, _repairs
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import Refused
 
 
 def main() -> None:
     """Carry out one remedy."""
     module = AnsibleModule(
         argument_spec={
-            "remedy": {"type": "str", "required": True, "choices": sorted(_repairs.REMEDIES)},
+            "remedy": {"type": "str", "required": True, "choices": sorted([*_repairs.REMEDIES, "keep", "take_back"])},
             "parameters": {"type": "dict", "required": True},
+            "guard": {"type": "float", "default": 0},
             "timeout": {"type": "float", "default": 15.0},
             "pyroute2": {"type": "str", "no_log": True},
         },
@@ -102,12 +138,18 @@ def main() -> None:
     )
     _node_common.need_root(module, "the network state")
     _node_common.load_pyroute2(module)
+    remedy, given, deadline = module.params["remedy"], module.params["parameters"], Deadline(module.params["timeout"])
     try:
-        result = _repairs.carry_out(module.params["remedy"], module.params["parameters"], Deadline(module.params["timeout"]), module.check_mode)
-    except _repairs.Refused as error:
+        if remedy == "keep":
+            result = _repairs.keep(given, module.check_mode)
+        elif remedy == "take_back":
+            result = _repairs.take_back(given, deadline, module.check_mode)
+        else:
+            result = _repairs.carry_out(remedy, given, deadline, module.check_mode, module.params["guard"])
+    except Refused as error:
         module.fail_json(msg=f"refused: {error}", refused=True)
     except OSError as error:
-        module.fail_json(msg=f"{module.params['remedy']} failed: {sentence(error)}")
+        module.fail_json(msg=f"{remedy} failed: {sentence(error)}")
     if module._diff and result["changed"]:
         result["diff"] = {"before": result["before"] + "\n" if result["before"] else "", "after": result["after"] + "\n" if result["after"] else ""}
     module.exit_json(**result)

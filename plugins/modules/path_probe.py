@@ -92,6 +92,11 @@ options:
     description: With O(phase=arm), whether to keep the packets themselves, too, at most 512 bytes of each and 1 MiB of all.
     type: bool
     default: false
+  next_hops:
+    description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 8.
+    type: list
+    elements: str
+    default: []
   dst:
     description: With O(phase=fire), the address to send to.
     type: str
@@ -397,13 +402,15 @@ seen:
       description: The flow.
       type: int
     train:
-      description: V(icmp), V(full) for echoes of full size, V(tcp) or V(udp).
+      description: V(icmp), V(full) for echoes of full size, V(watch) for those of a watch, V(tcp), V(udp), or V(arp).
       type: str
     kind:
       description: V(request), V(reply), V(reset) or V(error); the last is an ICMP error about a request.
       type: str
     numbers:
-      description: Of each different packet its number, and when it was seen first, in seconds since the capture began.
+      description:
+        - Of each different packet its number, and when it was seen first, in seconds since the capture began.
+        - Of ARP the number is the place of the address in O(next_hops).
       type: list
       elements: list
     repeated:

@@ -50,6 +50,10 @@ options:
     description: Do not wait for what would heal by itself.
     type: bool
     default: false
+  guard:
+    description: Seconds, beyond the time for the verification of a step, after which a node takes a change back by itself that nobody confirmed.
+    type: float
+    default: 60.0
 seealso:
   - module: podnet.doctor.verdict
   - module: podnet.doctor.node_repair

@@ -14,7 +14,7 @@ author:
 description:
   - Appends a line of JSON to the audit trail that M(podnet.doctor.plan) began with the plan, beside the report.
   - With O(event=outcome) it compares the plan with the diagnosis after it. The outcome is V(repaired) (the causes are gone, and packets were seen to
-    cross), V(partly) (the causes are gone, but something else is wrong), or V(not repaired), which fails the task.
+    cross), V(partly) (the causes are gone, but something else is wrong), or V(not repaired).
   - Runs on the controller.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -32,11 +32,12 @@ options:
       approval: Somebody typed yes.
       step: A step of the plan was carried out, or tried.
       outcome: The diagnosis after the last step.
+      back: What did not help was taken back.
   step:
     description: With O(event=step), the action of the plan.
     type: dict
   results:
-    description: With O(event=step), what its tasks registered, by any name.
+    description: With O(event=step), what its tasks registered, by any name. With O(event=back), as C(back), what the loop over the ways back registered.
     type: dict
     default: {}
   plan:
@@ -45,6 +46,10 @@ options:
   report:
     description: With O(event=outcome), the report of the diagnosis after it.
     type: path
+  trouble:
+    description: With O(event=outcome), why no further step was taken.
+    type: str
+    default: ""
 seealso:
   - module: podnet.doctor.plan
 """
@@ -66,4 +71,13 @@ outcome:
   type: str
   returned: O(event=outcome)
   sample: repaired
+left:
+  description: Causes of the plan that are still found, each with its node.
+  type: list
+  elements: str
+  returned: O(event=outcome)
+said:
+  description: The outcome as a sentence, for where it is an error.
+  type: str
+  returned: O(event=outcome)
 """

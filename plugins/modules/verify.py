@@ -13,7 +13,7 @@ author:
   - podnet.doctor contributors (@podnet)
 description:
   - Reads the node and the Kubernetes API again and judges them as M(podnet.doctor.verdict) does. RV(done) is true only if none of the findings is left on
-    this node, and everything that they rest on could be read. Use it with C(until).
+    this node, and everything that they rest on could be read.
   - It only reads.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -39,6 +39,10 @@ options:
     description: Seconds that the node, or the API, may take.
     type: float
     default: 20.0
+  wait_seconds:
+    description: Look again, every two seconds, until nothing of it is left or so many seconds have passed.
+    type: float
+    default: 0.0
 """
 
 EXAMPLES = r"""
@@ -47,10 +51,8 @@ EXAMPLES = r"""
     question: "{{ asked }}"
     node: k8s02
     findings: [node.address.wrong-1f0c2a3b]
+    wait_seconds: 60
   register: verified
-  until: verified.done
-  retries: 30
-  delay: 2
   become: true
 """
 
@@ -58,6 +60,10 @@ RETURN = r"""
 done:
   description: Whether nothing of it is left.
   type: bool
+  returned: always
+attempts:
+  description: How often it was looked.
+  type: int
   returned: always
 left:
   description: Evidence of what is left, or what could not be read.

@@ -422,6 +422,9 @@ class Diagnosis:
         }
         if self.documents.evidence.watch is not None:
             body["watch"] = dict(self.documents.evidence.watch)
+        unanswered = objects(as_mapping(self.documents.evidence.document).get("arp"))
+        if unanswered:
+            body["arp"] = [dict(entry) for entry in unanswered]
         if self.question.flow:
             body["flow"] = _old_flow.look_up(self.documents, self.question)
         if self.documents.evidence.grid:

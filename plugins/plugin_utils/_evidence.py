@@ -18,6 +18,8 @@ from . import _grid, _pcapng, _watched
 from ._answers import why_nothing
 from ._carrying import both_ways
 from ._cluster import Cluster
+from ._collection import LINK_LOCAL_GATEWAY
+from ._grid import node_address
 from ._json import NotCollected, as_list, as_mapping, objects
 from ._passing import NIC, Watched, lost, numbers, passing, rewritten, trace
 from ._path import Hop, walk
@@ -47,6 +49,39 @@ def _pod(end: Endpoint) -> dict[str, Json] | None:
 def _pods_on(node: str, question: Question) -> list[Endpoint]:
     """In the order in which a capture on the node is given them."""
     return [end for end in dict.fromkeys((question.source, question.destination)) if end.kind == "pod" and end.node == node]
+
+
+def _next_hops(cluster: Cluster, question: Question, node: str) -> list[str]:
+    """The IPv4 addresses that links of a node, and of its pods, may be asked for: the gateway of Calico's pods, the pods there, the other node."""
+    others = [node_address(cluster, name, "ipv4") for name in question.nodes if name != node]
+    found = [LINK_LOCAL_GATEWAY, *(end.address for end in _pods_on(node, question)), *others]
+    return [address for address in dict.fromkeys(found) if address and ":" not in address]
+
+
+def _unanswered(cluster: Cluster, question: Question, watched: Mapping[str, Watched]) -> list[dict[str, Json]]:
+    """ARP requests on the way to which nobody answered, each with who asked on which link."""
+    found = []
+    for node, here in watched.items():
+        addresses = _next_hops(cluster, question, node)
+        mine = [sight for sight in here.sights if sight.get("train") == "arp" and not _of_another_pod(sight, here)]
+        heard = {(*_link(sight), number) for sight in mine if sight.get("kind") == "reply" for number in numbers([sight])}
+        for sight in mine:
+            asked = numbers([sight]) if (sight.get("kind"), sight.get("way")) == ("request", "out") else {}
+            for number in asked:
+                if (*_link(sight), number) not in heard and 0 <= number < len(addresses):
+                    pod = here.pod_of(sight)
+                    entry = {"node": node, "device": str(sight.get("ifname")), "address": addresses[number]}
+                    found.append({**entry, **({"pod": pod} if pod else {})})
+    return found
+
+
+def _link(sight: Mapping[str, Json]) -> tuple[Json, Json, Json]:
+    return sight.get("where"), sight.get("pod"), sight.get("ifname")
+
+
+def _of_another_pod(sight: Mapping[str, Json], here: Watched) -> bool:
+    name = str(sight.get("ifname"))
+    return sight.get("where") == "host" and name.startswith(("cali", "veth")) and name not in here.inner
 
 
 def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
@@ -81,7 +116,8 @@ def probes(
     for node in question.nodes:
         pods = [_pod(end) for end in _pods_on(node, question)]
         limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
-        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep})
+        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep,
+                          "next_hops": _next_hops(cluster, question, node)})  # fmt: skip
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     tried = _grid.cells(cluster, asked) if grid else []
     for direction, near, far in directions(question):
@@ -191,7 +227,9 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
             entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found), **_checksums(question, far, found)})
     found_watch = _watch(question, found, ways)
     grid = _gridded(cluster, question, found, ways, entries)
-    more = {name: part for name, part in (("watch", found_watch), ("grid", grid)) if part}
+    fired = next(iter(found.fired.values()), {})
+    arp = _unanswered(cluster, question, {node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
+    more = {name: part for name, part in (("watch", found_watch), ("grid", grid), ("arp", arp)) if part}
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **more}
 
 

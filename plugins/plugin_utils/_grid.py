@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ._cluster import Cluster
-from ._json import Json, as_list, objects
-from ._question import Endpoint, Question
+from ._cluster import Cluster, Pod
+from ._json import Family, Json, NotCollected, as_list, family_of, objects
+from ._question import Question
 
 # each cell that is captured at its end has a flow of its own
 NEAR_TO_POD, FAR_TO_POD, POD_TO_NEAR, NEAR_TO_FAR, TO_SERVICE = "near-pod", "far-pod", "pod-near", "near-far", "service"
@@ -52,7 +52,7 @@ def cells(cluster: Cluster, whole: Question) -> list[Cell]:
     found = [cell(NEAR_TO_POD, f"node/{near.node}", far.label, far.address, near.node, (far.node, far.label), **transport)]
     if near.node != far.node:
         found.append(cell(FAR_TO_POD, f"node/{far.node}", far.label, far.address, far.node, (far.node, far.label), **transport))
-    addresses = {node: address for node in (near.node, far.node) if (address := _address(cluster, node, near))}
+    addresses = {node: address for node in (near.node, far.node) if (address := node_address(cluster, node, family_of(near.address)))}
     if near.node in addresses:
         found.append(cell(POD_TO_NEAR, near.label, f"node/{near.node}", addresses[near.node], near.node, (near.node, ""), inside=True))
     if far.node in addresses and near.node != far.node:
@@ -64,15 +64,26 @@ def cells(cluster: Cluster, whole: Question) -> list[Cell]:
         if whole.port and whole.protocol in ("tcp", "udp") and not whole.asked.headless:
             to: dict[str, Json] = {"protocol": whole.protocol, "port": whole.port, "inside": True}
             found.append(cell(TO_SERVICE, near.label, f"svc {key}", whole.destination.address, near.node, **to))
-    for pod in cluster.dns_pods()[:MOST_DNS]:
+    for pod in _dns_pods(cluster):
         if pod.address and (":" in pod.address) == (":" in near.address):
             found.append(cell(DNS + pod.key, near.label, pod.key, pod.address, near.node, inside=True, protocol="dns", question=name))
     return found
 
 
-def _address(cluster: Cluster, node: str, like: Endpoint) -> str | None:
-    known = cluster.nodes.get(node)
-    return known.internal_ip_in("ipv6" if ":" in like.address else "ipv4") if known is not None else None
+def _dns_pods(cluster: Cluster) -> list[Pod]:
+    try:
+        return cluster.dns_pods()[:MOST_DNS]
+    except NotCollected:
+        return []
+
+
+def node_address(cluster: Cluster, node: str, family: Family) -> str | None:
+    """The address that Kubernetes has for a node, where the API tells it."""
+    try:
+        known = cluster.nodes.get(node)
+    except NotCollected:
+        return None
+    return known.internal_ip_in(family) if known is not None else None
 
 
 def measured(cell: Cell, told: Mapping[str, Json] | None, arrived: bool | None, trouble: str) -> dict[str, Json]:

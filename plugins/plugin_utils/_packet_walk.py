@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -185,6 +186,11 @@ class Walks:
         found = (end for _run, end in every_way(lambda run: _Walk(self, flow, run, established=False).translated(at)))
         return {end for end in found if end is not None}
 
+    def leaving(self, flow: Flow) -> set[str]:
+        """The addresses from which the request leaves the source's own node, one for each way on which it does."""
+        found = (source for _run, source in every_way(lambda run: _Walk(self, flow, run, established=False).leaving()))
+        return {source for source in found if source is not None}
+
     def owner(self, address: str) -> tuple[str, str] | None:
         """The node and the device that have an address."""
         return self._owners.get(address)
@@ -212,6 +218,7 @@ class _Walk:
         self.phase = "request"
         self.passed: list[tuple[str, str]] = []
         self.packet: Packet | None = None
+        self.left: str | None = None  # the request's source where it left the source's node
         self.family = "inet6" if ":" in flow.dst else "inet"
 
     def all(self) -> Way:
@@ -246,6 +253,11 @@ class _Walk:
         except Stop:
             return None
         return packet.dst, packet.dport
+
+    def leaving(self) -> str | None:
+        with contextlib.suppress(Stop, _Lost, Unknown, NotCollected):  # beyond the node it may go anywhere
+            self._send_request(first=True)
+        return self.left
 
     def _way(self, verdict: Verdict, reason: str, arrived: End | None, filtered: bool = False) -> Way:
         backend = (arrived.packet.dst, arrived.packet.dport) if arrived is not None else None
@@ -402,6 +414,8 @@ class _Walk:
     def _leave(self, host: Host, route: Mapping[str, Json], packet: Packet, depth: int) -> End:
         host.hook("postrouting", packet, self.run)
         self.passed.append((self.phase, host.name))
+        if host.name == self.flow.node and self.left is None:
+            self.left = packet.src
         device, gateway = str(route.get("dev")), route.get("gateway")
         found = self.walks.owner(str(gateway) if gateway else packet.dst)
         if found is not None and found[0] != host.name:

@@ -17,15 +17,17 @@ from ._question import BadQuestion
 from ._topology import uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
-NODE_REMEDIES = ("add_route", "delete_address", "delete_link", "delete_neighbour", "delete_route", "set_bridge_port", "set_fdb", "set_link_up", "set_neighbour",
-                 "set_sysctl")  # fmt: skip
-COMPONENT_REMEDIES = {"restart_calico_node": "calico-node", "restart_flannel": "flannel", "restart_kube_controllers": "kube-controllers"}
+BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers")
+WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
 
 
-def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], *, delete_interface: bool = False, at_once: bool = False) -> dict[str, Json]:
+def plan(
+    report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], *, delete_interface: bool = False, at_once: bool = False, guard: float = 60
+) -> dict[str, Json]:  # fmt: skip
     """delete_interface: take the whole interface of a stray address away instead of the address, which cannot be taken back.
-    at_once: restart without waiting for what would heal by itself."""
+    at_once: restart without waiting for what would heal by itself.
+    guard: seconds beyond the time for the verification after which a node takes an unconfirmed change back by itself."""
     if not isinstance(report.get("verdict"), Mapping) or not isinstance(report.get("findings"), list):
         raise BadQuestion("the report has no verdict and no findings; make it anew with podnet.doctor.diagnose")
     others = {str(entry.get("node")) for entry in objects(report.get("collected")) if entry.get("machine") == "other"}
@@ -33,12 +35,15 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
     refused: list[dict[str, Json]] = []
     for cause in report["verdict"]["causes"]:
         mine = 0
+        runnable = any(remedy["class"] in RUN_WHEN_APPROVED for remedy in cause["remedies"])
         for remedy in cause["remedies"]:
-            if remedy["class"] not in RUN_WHEN_APPROVED:
+            if remedy["id"] == WAIT and (at_once or not runnable):
+                continue
+            if remedy["id"] != WAIT and remedy["class"] not in RUN_WHEN_APPROVED:
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": remedy["action"]})
                 continue
             host = hosts.get(remedy["node"])
-            if remedy["node"] in others or (remedy["id"] in NODE_REMEDIES and host is None):
+            if remedy["node"] in others or (remedy["id"] not in BY_API and host is None):
                 why = f"the inventory's host {host} is another machine (machine-id)" if host else f"{remedy['node']} is not in the inventory"
                 reason = f"{remedy['action']}: {why}"
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
@@ -47,6 +52,9 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
             actions.append(_action(report, cause, remedy, host, cluster, mine, hosts, delete_interface=delete_interface, at_once=at_once))
     if at_once:
         _without_waiting(actions)
+    for action in actions:
+        if action["by"] == "node" and action["class"] == "R1":
+            action["guard_seconds"] = action["wait_seconds"] + guard
     body: dict[str, Json] = {
         "schema": SCHEMA,
         "id": plan_id(actions),
@@ -80,6 +88,7 @@ def _action(
         "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": sorted(mine),
         "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],
         "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if at_once else remedy["only_if"],
+        "by": "wait" if remedy["id"] == WAIT else "api" if remedy["id"] in BY_API else "node", "guard_seconds": 0,
     }  # fmt: skip
     if delete_interface and remedy["id"] == "delete_address":
         ifname = remedy["parameters"]["ifname"]

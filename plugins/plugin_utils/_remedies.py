@@ -7,16 +7,20 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ._autodetection import autodetect
 from ._catalogue import Remedy
 from ._documents import Documents
 from ._json import NotCollected
-from ._topology import families, intended_address
+from ._topology import families, intended_address, is_reflector
 
 if t.TYPE_CHECKING:
     from ._diagnosis import Diagnosis
     from ._graph import Finding
+
+
+FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
 
 
 def dead_felix(diagnosis: Diagnosis, node: str) -> list[Finding]:
@@ -32,6 +36,9 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
     cluster = documents.cluster
     if cluster.backend == "none" or "ipv4" not in families(cluster):
         return [_restart(node, verify, None, f"new pods on {node} wait some seconds", ())]
+    if node in cluster.nodes and is_reflector(cluster.nodes[node]) and not any(is_reflector(n) for name, n in cluster.nodes.items() if name != node):
+        text = f"restart calico-node on {node} by hand, when the sessions of all nodes may drop: it is the only route reflector"
+        return [Remedy("advise_restart", "R0", text, "", node=node)]
     intended = intended_address(cluster, cluster.nodes[node]) if node in cluster.nodes else None
     try:
         if not cluster.autodetection:
@@ -69,6 +76,49 @@ def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy
             wait_seconds=60,
         )
     ]  # fmt: skip
+
+
+def recreate_pod(documents: Documents, pod: str, node: str) -> list[Remedy]:
+    """Delete a pod so that its controller makes it again (R2); advice where nobody would, or where its name goes with it."""
+    by_hand = f"kubectl -n {pod.partition('/')[0]} delete pod {pod.partition('/')[2]}"
+    try:
+        known = documents.cluster.pods.get(pod)
+    except NotCollected:
+        known = None
+    if known is None or known.owner not in ("StatefulSet", "DaemonSet", "ReplicaSet"):
+        return [Remedy("advise_recreate_pod", "R0", f"make pod {pod} again ({by_hand}); no controller does it by itself", "", node=node)]
+    if known.owner != "StatefulSet":
+        return [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again, by another name ({by_hand})", "", node=node)]
+    return [
+        Remedy(
+            "recreate_pod", "R2", f"delete pod {pod} so that its owner makes it again", f"none needed: its {known.owner} makes it again", node=node,
+            object=f"Pod {pod}", change=("running", "made again"), parameters={"component": "pod", "pod": pod}, verify=f"pod {pod} is as it must be",
+            blast_radius=f"pod {pod} restarts, and may come up on another node", preconditions=(f"a {known.owner} owns pod {pod}",), wait_seconds=90,
+        )
+    ]  # fmt: skip
+
+
+def set_sysctl(node: str, path: str, found: object, wanted: str, verify: str, blast_radius: str) -> Remedy:
+    """Set one kernel setting (R1)."""
+    name = path.replace("/", ".")
+    return Remedy(
+        "set_sysctl", "R1", f"sysctl -w {name}={wanted} on {node}", f"sysctl -w {name}={found}", node=node, object=name, change=(str(found), wanted),
+        parameters={"path": path, "value": wanted}, verify=verify, blast_radius=blast_radius, preconditions=(f"{name} is {found}",), wait_seconds=20,
+    )  # fmt: skip
+
+
+def felix_first(node: str, verify: str, then: list[Remedy]) -> list[Remedy]:
+    """What a Felix that is well puts right by itself is waited for; only then the rest."""
+    return _wait(node, f"Felix on {node}", FELIX_REFRESH, verify, then)
+
+
+def _wait(node: str, who: str, seconds: float, verify: str, then: list[Remedy]) -> list[Remedy]:
+    waiting = Remedy(
+        "wait", "R0", f"wait: {who} puts it right within {seconds:.0f} s if it is well", "none needed: nothing is changed", node=node, object=who,
+        change=("", ""), verify=verify, blast_radius="nothing", wait_seconds=seconds,
+    )  # fmt: skip
+    late = f"{who} has not put it right within {seconds:.0f} s, so it hangs"
+    return [waiting, *(replace(remedy, only_if=remedy.only_if or late) if remedy.risk != "R0" else remedy for remedy in then)]
 
 
 def set_neighbour(node: str, dst: str, dev: str, lladdr: str, found: str | None) -> Remedy:

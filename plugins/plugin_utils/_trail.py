@@ -14,7 +14,7 @@ import pathlib
 import typing as t
 from collections.abc import Mapping
 
-from ._json import Json, as_mapping
+from ._json import Json, as_mapping, objects
 
 TOLD = ("changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "pod", "old_pod", "new_pod", "attempts")
 LAUNCHED_BY = {"awx": ("awx_user_name", "awx_job_id"), "tower": ("tower_user_name", "tower_job_id")}
@@ -82,3 +82,28 @@ def came_of(plan: Mapping[str, Json], report: Mapping[str, Json]) -> Came:
     others = [name for name in now_named if name not in planned]
     outcome = "not repaired" if left else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
     return Came(outcome, left, others)
+
+
+def offered(plan: Mapping[str, Json], came: Came) -> list[str]:
+    """Ways back that a person may take: those of steps that are not taken back by themselves, where the cause is left."""
+    left = [a for a in plan["actions"] if f"{a['cause']} on {a['node']}" in came.left or a["cause"] in came.left]
+    return [f"{a['action']}: {a['way_back']}" for a in left if a["class"] not in ("R0", "R1") and a["way_back"]]
+
+
+class Back(t.NamedTuple):
+    """What was taken back on a node; error: why it could not be."""
+
+    node: str
+    way_back: str
+    error: str
+
+
+def taken_back(results: Mapping[str, Json]) -> list[Back]:
+    """results: as the loop over the ways back registered them."""
+    found = []
+    for result in objects(results.get("results")):
+        back = as_mapping(result.get("remediate_back"))
+        if back and not result.get("skipped"):
+            error = str(result.get("msg") or "failed") if result.get("failed") or result.get("unreachable") else ""
+            found.append(Back(str(back.get("node")), str(back.get("way_back")), error))
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from .._trail import Came
+from .._trail import Back, Came
 from ._phrases import count, listed
 from ._text import labelled
 
@@ -23,14 +23,27 @@ OUTCOMES = {
 }
 
 
-def outcome(came: Came, report: Mapping[str, Json], report_path: str, trail: str) -> list[str]:
-    """What came of a plan."""
+def outcome(
+    came: Came, report: Mapping[str, Json], report_path: str, trail: str, trouble: str = "", offered: Sequence[str] = ()
+) -> list[str]:  # fmt: skip
+    """What came of a plan. trouble: why it was not carried out to its end. offered: ways back that a person may take."""
     texts = [OUTCOMES[came.outcome] + (f": still found is {listed(came.left)}" if came.left else "")]
     if came.others:
         texts.append(f"now named: {listed(came.others)}")
     if came.outcome != "repaired":
         texts.append(f"next: ansible-playbook podnet.doctor.remediate -e report={report_path}")
-    return [*labelled("OUTCOME", texts), *labelled("TRAIL", [trail])]
+    stopped = labelled("STOPPED", [f"no further step was taken: {trouble}"]) if trouble else []
+    ways = [line for way in offered for line in labelled("WAY BACK", [f"by hand, {way}"])]
+    return [*stopped, *labelled("OUTCOME", texts), *ways, *labelled("TRAIL", [trail])]
+
+
+def taken_back(backs: Sequence[Back]) -> list[str]:
+    """What was undone, as it did not help."""
+    lines = []
+    for back in backs:
+        text = f"on {back.node}: {back.way_back}"
+        lines += labelled("BACK", [f"FAILED {text}: {back.error}" if back.error else f"taken {text}"])
+    return lines
 
 
 def screen(plan: Mapping[str, Json], check_mode: bool = False, objections: Sequence[str] = (), approved_by: str = "") -> list[str]:

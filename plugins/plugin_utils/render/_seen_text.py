@@ -20,7 +20,8 @@ def texts(report: Mapping[str, Json]) -> list[str]:
     for probe in report.get("probes") or []:
         kind, port = str(probe.get("protocol")), (probe.get("destination") or {}).get("port")
         told.setdefault((str(probe.get("direction")), _text(probe)), []).append(f"{kind}{f'/{port}' if port and kind != 'icmp' else ''}{_size(probe)}")
-    return [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+    seen = [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+    return seen + [f"{one.get('pod') or one['node']} asked on {one['device']} who has {one['address']}, and nobody answered" for one in report.get("arp") or []]
 
 
 def grid(report: Mapping[str, Json]) -> list[str]:

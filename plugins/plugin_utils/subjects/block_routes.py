@@ -14,7 +14,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding
 from .._json import IPNetwork, Json, NotCollected, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, aliens
-from .._remedies import dead_felix, restart_calico_node
+from .._remedies import dead_felix, felix_first, restart_calico_node
 from .._routes import foreign_routes, hops, route_line
 from .._topology import (
     VTEP_ADDRESS,
@@ -342,10 +342,12 @@ def not_learned(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
     for node, mine in by_node.items():
         prefixes = [f.fact.object for f in mine]
         dead = dead_felix(diagnosis, node)
+        verify = f"{node} has a route to {prefixes[0]}"
+        restart = restart_calico_node(diagnosis.documents, node, verify)
         yield Cause("felix_owned_route_missing", "F24", node, f"{node} has no route to {', '.join(prefixes)}; Felix should have written it.", mine,
                     objects=prefixes, also=dead,
                     why=[f"Felix on {node} is dead; it would write the route." if dead else "Felix writes it again within 90 s if it is well."],
-                    remedies=restart_calico_node(diagnosis.documents, node, f"{node} has a route to {prefixes[0]}"))  # fmt: skip
+                    remedies=restart if dead else felix_first(node, verify, restart))  # fmt: skip
 
 
 @cause(roots=("route.block.different",))

@@ -15,6 +15,7 @@ from .._graph import Fact, Finding, NotApplicable
 from .._json import as_mapping, objects
 from .._path import service_fact
 from .._question import Scope
+from .._remedies import set_sysctl
 from .._services import ready_backends
 
 if t.TYPE_CHECKING:
@@ -43,7 +44,8 @@ def room_for_connections(fact: Fact, documents: Documents, scope: Scope) -> Find
         return None
     lost = ", ".join(f"{name} {table[name]}" for name in ("drop", "early_drop", "insert_failed") if table.get(name))
     evidence = f"{fact.node}: nf_conntrack_count {count}, nf_conntrack_max {most}" + (f"; since it started {lost}" if lost else "")
-    return Finding("conntrack.full", fact, count, evidence, (f"kernel {fact.node}",), severity="critical" if count >= most else "latent")
+    return Finding("conntrack.full", fact, count, evidence, (f"kernel {fact.node}",), severity="critical" if count >= most else "latent",
+                   hint={"limit": most})  # fmt: skip
 
 
 @cause(roots=("conntrack.full",))
@@ -53,11 +55,14 @@ def table_full(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
         numbers, nearly = finding.evidence.partition(": ")[2], "" if full else "nearly "
         follows = "What would begin a new connection is dropped; what is tracked goes on." if full else "When it is full, new connections are dropped."
         holders = "conntrack -L 2>/dev/null | awk '{print $1}' | sort | uniq -c"
-        raised = f"sysctl -w {LIMIT}={2 * int(finding.actual)}, and nf_conntrack_buckets to a quarter of it"
+        limit, raised = int(finding.hint["limit"]), str(2 * int(finding.hint["limit"]))
         yield Cause("conntrack_full", "F55", node, f"The connection tracking table of {node} is {nearly}full: {numbers}.", [finding], objects=[LIMIT],
                     why=[follows, f"Who holds it: {holders} on {node}; conntrack -S counts what was dropped."],
-                    remedies=[Remedy("advise_conntrack_max", "R0", f"on {node}: {raised}; kube-proxy sets it anew from conntrack.maxPerCore when it starts", "",
-                                     node=node, object=LIMIT)])  # fmt: skip
+                    remedies=[
+                        set_sysctl(node, LIMIT.replace(".", "/"), limit, raised, f"{node} has room for more connections", f"{node} tracks more connections"),
+                        Remedy("advise_conntrack_max", "R0", f"for good: conntrack.maxPerCore of kube-proxy, which sets {LIMIT} anew when it starts; and"
+                               f" nf_conntrack_buckets of {node} to a quarter of it", "", node=node, object=LIMIT),
+                    ])  # fmt: skip
 
 
 @expects("conntrack.flow")

@@ -16,7 +16,7 @@ from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, aliens, host_interface
-from .._remedies import dead_felix, restart_calico_node
+from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node, set_sysctl
 from .._routes import hops, route_line
 from .._topology import host_prefix
 from .bridge import bridged_veth
@@ -236,9 +236,11 @@ def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
                         why=[*why, f"The kernel makes it with the address of {BRIDGE}."])  # fmt: skip
             continue
         why.append(f"Felix on {node} is dead; it would write the route." if dead else "Felix writes it again within 90 s if it is well.")
+        verify = f"{node} has the route {wanted}"
+        again = restart_calico_node(diagnosis.documents, node, verify)
         yield Cause(
             "local_pod_route_missing" if missing else "pod_route_wrong_iface", "F20" if missing else "F21", node, summary, [finding],
-            objects=[pod], why=why, also=dead, remedies=restart_calico_node(diagnosis.documents, node, f"{node} has the route {wanted}"),
+            objects=[pod], why=why, also=dead, remedies=again if dead else felix_first(node, verify, again),
         )  # fmt: skip
 
 
@@ -261,9 +263,7 @@ def sysctl_cleared(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
             why=[("Felix sets it when an interface comes up and never again" if diagnosis.documents.cluster.backend else "Nothing sets it a second time")
                  + "; sysctl --system or a hardening script clears it."],
             remedies=[
-                Remedy("set_sysctl", "R1", f"sysctl -w {name}={wanted} on {node}", f"sysctl -w {name}={finding.actual}", node=node, object=name,
-                       change=(str(finding.actual), wanted), parameters={"path": path, "value": wanted}, verify=f"{name} is {wanted} on {node}",
-                       blast_radius=f"{node} forwards again", preconditions=(f"{name} is {finding.actual}",)),
+                set_sysctl(node, path, finding.actual, wanted, f"{name} is {wanted} on {node}", f"{node} forwards again"),
             ],
         )  # fmt: skip
 
@@ -274,7 +274,7 @@ def no_link_local(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         node, pod, ifname = finding.fact.node, finding.fact.object, finding.fact.value["ifname"]
         yield Cause("ipv6_disabled_or_no_ll", "F74", node, f"{ifname} on {node} lacks the address that pod {pod} uses as its IPv6 gateway.", [finding],
                     objects=[pod],
-                    remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "", node=node)])  # fmt: skip
+                    remedies=recreate_pod(diagnosis.documents, pod, node))  # fmt: skip
 
 
 @cause(roots=("route.gateway.missing",))
@@ -283,7 +283,25 @@ def no_default_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[
         node = finding.fact.node
         yield Cause("no_route_to_169_254_1_1", "F18", node, f"{node} has no route to 169.254.1.1, so it does not answer its pods' ARP.", [finding],
                     why=["Proxy ARP needs some route to the address, normally the default route."],
-                    remedies=[Remedy("advise_default_route", "R0", f"give {node} its default route back", "", node=node)])  # fmt: skip
+                    remedies=[*_gateway_route(diagnosis, node),
+                              Remedy("advise_default_route", "R0", f"for good: give {node} its default route back", "", node=node)])  # fmt: skip
+
+
+def _gateway_route(diagnosis: Diagnosis, node: str) -> Iterator[Remedy]:
+    """The route to the pods' gateway alone, over the interface of the node's own address."""
+    cluster = diagnosis.documents.cluster
+    address = cluster.nodes[node].internal_ip if node in cluster.nodes else None
+    try:
+        device = diagnosis.documents.node(node).link_holding(str(address))
+    except NotCollected:
+        device = None
+    if device:
+        line = f"169.254.1.1/32 dev {device} scope link"
+        yield Remedy(
+            "add_gateway_route", "R1", f"ip route add {line} on {node}", f"ip route del {line}", node=node, object=line, change=("", line),
+            parameters={"dev": device}, verify=f"{node} answers its pods' ARP", blast_radius=f"{node} answers its pods' ARP for their gateway",
+            preconditions=("there is no route to 169.254.1.1",), wait_seconds=20,
+        )  # fmt: skip
 
 
 @cause(roots=("veth.missing", "veth.down"))
@@ -292,11 +310,11 @@ def veth_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         node, pod, ifname = finding.fact.node, finding.fact.object, finding.hint.get("ifname") or finding.fact.value["ifname"]
         missing = finding.check == "veth.missing"
         remedies = (
-            [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again", "", node=node)]
+            recreate_pod(diagnosis.documents, pod, node)
             if missing
             else [Remedy("set_link_up", "R1", f"ip link set {ifname} up on {node}", f"ip link set {ifname} down", node=node, object=ifname,
                          change=("down", "up"), parameters={"ifname": ifname}, verify=f"{ifname} is up on {node}",
-                         blast_radius=f"pod {pod} only", preconditions=(f"{ifname} is down",))]
+                         blast_radius=f"pod {pod} only", preconditions=(f"{ifname} is down",), wait_seconds=20)]
         )  # fmt: skip
         state = "is gone" if missing else "is down"
         name = f" {ifname}" if ifname else ""
@@ -314,7 +332,7 @@ def stale_neighbour(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[C
                                      f"ip neigh replace {address} lladdr {finding.actual} dev {ifname}", node=node, object=f"{address} dev {ifname}",
                                      change=(str(finding.actual), ""), parameters={"dst": address, "dev": ifname},
                                      verify=f"{address} resolves to the pod's MAC", blast_radius=f"pod {pod} only",
-                                     preconditions=("the entry is not the pod's own MAC",))])  # fmt: skip
+                                     preconditions=("the entry is not the pod's own MAC",), wait_seconds=20)])  # fmt: skip
 
 
 @cause(roots=("felix.down",))

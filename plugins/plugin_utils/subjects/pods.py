@@ -14,6 +14,7 @@ from .._documents import SHAPES, Documents
 from .._graph import Fact, FactId, Finding, Severity
 from .._json import Json, NotCollected, as_list, as_mapping, family_of, parse_address, parse_network, section_of, shaped, tagged
 from .._question import Scope
+from .._remedies import recreate_pod
 from .._routes import hops, route_line
 from .local_pods import CNI_MAC, HOST_LINK_LOCAL
 
@@ -129,8 +130,7 @@ def broken_inside(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         yield Cause(
             "pod_side_broken", "F51", node, f"Inside pod {pod} on {node}: {what[finding.check]}.", [finding], objects=[pod],
             why=["Nothing on the node repairs the inside of a pod."],
-            remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again (kubectl -n {pod.partition('/')[0]} delete"
-                             f" pod {pod.partition('/')[2]})", "", node=node)],
+            remedies=recreate_pod(diagnosis.documents, pod, node),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, tagged
 from .._question import Scope
-from .._remedies import dead_felix, restart_calico_node
+from .._remedies import dead_felix, felix_first, restart_calico_node
 from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
 
 if t.TYPE_CHECKING:
@@ -255,6 +255,7 @@ def tunnel_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
         set_up = Remedy(
             "set_link_up", "R1", f"ip link set {ifname} up on {node}", f"ip link set {ifname} down", node=node, object=ifname, change=("down", "up"),
             parameters={"ifname": ifname}, verify=f"{ifname} is up on {node}", blast_radius=f"tunnel traffic of {node}", preconditions=(f"{ifname} is down",),
+            wait_seconds=20,
         )  # fmt: skip
         yield Cause("tunnel_device_missing_or_down", "F34", node, f"The tunnel device {ifname} {'is down' if down else 'is missing'} on {node}.", [finding],
                     objects=[ifname], also=dead, why=why, remedies=[set_up] if down else restart)  # fmt: skip
@@ -324,7 +325,9 @@ def drift(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for node, mine in by_node.items():
         peers = sorted({str(f.fact.value["peer"]) for f in mine})
         dead = dead_felix(diagnosis, node)
+        verify = f"{node} sends to the tunnel ends of {', '.join(peers)}"
+        restart = restart_calico_node(diagnosis.documents, node, verify)
         yield Cause("vxlan_fdb_or_neigh_drift", "F38", node, f"{node} does not know the tunnel end of {', '.join(peers)} as it is.", mine, objects=peers,
                     also=dead, why=[*(f"{f.evidence}." for f in mine[:2]),
                                     f"Felix on {node} is dead." if dead else "Felix corrects such entries within 90 s if it is well."],
-                    remedies=restart_calico_node(diagnosis.documents, node, f"{node} sends to the tunnel ends of {', '.join(peers)}"))  # fmt: skip
+                    remedies=restart if dead else felix_first(node, verify, restart))  # fmt: skip

@@ -15,6 +15,7 @@ from .._flannel import bridged
 from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import NotCollected, as_list, as_mapping, family_of, tagged
 from .._question import Scope
+from .._remedies import set_sysctl
 from .._routes import hops, route_line
 from .._topology import encapsulation, families, peer_addresses
 
@@ -220,18 +221,23 @@ def room_for_neighbours(fact: Fact, documents: Documents, scope: Scope) -> Findi
     if entries < 0.9 * limit:
         return None
     evidence = f"{fact.node}: {entries} neighbours, gc_thresh3 is {limit}" + (f", {refused} refused since the start" if refused else "")
-    return Finding("neighbour.table.full", fact, entries, evidence, (f"kernel {fact.node}",), severity="critical" if refused else "latent")
+    return Finding("neighbour.table.full", fact, entries, evidence, (f"kernel {fact.node}",), severity="critical" if refused else "latent",
+                   hint={"limit": limit})  # fmt: skip
 
 
 @cause(roots=("neighbour.table.full",))
 def neighbour_overflow(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
         node = finding.fact.node
-        name, wanted = "net.ipv4.neigh.default.gc_thresh3", str(4 * int(finding.actual))
+        name, wanted = "net.ipv4.neigh.default.gc_thresh3", str(4 * int(finding.hint["limit"]))
         yield Cause("neigh_table_overflow", "F54", node, f"The neighbour table of {node} is full: {finding.actual} entries.", [finding], objects=[name],
                     why=["New neighbours, so new pods and peers, are not resolved."],
-                    remedies=[Remedy("advise_gc_thresh", "R0", f"on {node}: sysctl -w {name}={wanted}, and gc_thresh1 and gc_thresh2 below it", "",
-                                     node=node)])  # fmt: skip
+                    remedies=[
+                        set_sysctl(node, "net/ipv4/neigh/default/gc_thresh3", finding.hint["limit"], wanted, f"{node} has room for more neighbours",
+                                   f"{node} keeps more neighbours in memory"),
+                        Remedy("advise_gc_thresh", "R0", f"for good: keep {name}={wanted} in /etc/sysctl.d of {node}, and gc_thresh1 and gc_thresh2 below it",
+                               "", node=node),
+                    ])  # fmt: skip
 
 
 @cause(roots=("underlay.route.missing", "underlay.neighbour.failed"))
@@ -260,5 +266,9 @@ def strict_filter(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
             f"{node} drops packets from {finding.fact.value['from']}: they come in on {device}, the way back is {back},"
             " and rp_filter is strict.", [finding], objects=[name], also=aliens,
             why=[f"{finding.evidence}.", *(f"{f.fact.node} has a route of its own that leads there: {f.actual}." for f in aliens)],
-            remedies=[Remedy("advise_rp_filter", "R0", f"let both directions use one interface, or set {name} to 2 (loose) on {node}", "", node=node)],
+            remedies=[
+                set_sysctl(node, f"net/ipv4/conf/{device}/rp_filter", "1", "2", f"{node} takes packets of {finding.fact.value['from']} on {device}",
+                           f"{node} takes packets on {device} whose answers leave by another interface"),
+                Remedy("advise_rp_filter", "R0", f"for good: let both directions use one interface, or keep {name}=2 in /etc/sysctl.d", "", node=node),
+            ],
         )  # fmt: skip

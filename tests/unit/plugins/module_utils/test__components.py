@@ -83,3 +83,62 @@ def test_forbidden(api: Pods) -> None:
     api.fake.refused["/api/v1/namespaces/kube-system/pods/calico-node-a"] = 403
     with pytest.raises(ApiError, match="the API forbids it"):
         restart(api)
+
+
+def shop_pod(name: str, uid: str, owner: bool = True, **more: t.Any) -> t.Any:
+    pod = calico_pod(name, "k8s01", app="web")
+    pod["metadata"].update(namespace="shop", uid=uid, labels={"app": "web"}, **more)
+    pod["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "web", "uid": "uid-of-web", "controller": True}] if owner else []
+    return pod
+
+
+BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
+
+
+def recreate(api: Pods, pods: list[t.Any], budgets: list[t.Any] | None = None, node: str = "k8s01", key: str = "shop/web-1") -> dict[str, t.Any]:
+    api.pods[:] = pods
+    api.fake.lists["/api/v1/namespaces/shop/pods"] = api.pods
+    api.fake.lists[BUDGETS] = budgets or []
+    with api.client(5.0) as client:
+        return _components.restart(client, "pod", node, False, key)
+
+
+def budget(allowed: int, **labels: str) -> dict[str, t.Any]:
+    return {"metadata": {"name": "keep"}, "spec": {"selector": {"matchLabels": labels}}, "status": {"disruptionsAllowed": allowed}}
+
+
+def test_a_pod_is_made_again_by_its_owner(api: Pods) -> None:
+    api.successor = shop_pod("web-1", "new")
+    done = recreate(api, [shop_pod("web-1", "old"), shop_pod("web-0", "other")], [budget(0, app="db"), budget(1, app="web")])
+    assert done == {"changed": True, "before": "shop/web-1", "after": "shop/web-1"}
+    (delete,) = api.deleted
+    assert delete[1]["preconditions"] == {"uid": "old"}
+
+
+@pytest.mark.parametrize(
+    ("pods", "budgets", "node", "sentence"),
+    [
+        ([], [], "k8s01", "there is no pod shop/web-1"),
+        ([shop_pod("web-1", "old", owner=False)], [], "k8s01", "no controller owns pod shop/web-1"),
+        ([shop_pod("web-1", "old")], [], "k8s02", "pod shop/web-1 is not on k8s02 any more"),
+        ([shop_pod("web-1", "old", deletionTimestamp="2026-11-21T10:00:00Z")], [], "k8s01", "is on its way out already"),
+        ([shop_pod("web-1", "old")], [budget(0, app="web")], "k8s01", "the PodDisruptionBudget keep lets no pod like shop/web-1 go now"),
+        ([shop_pod("web-1", "old")], [budget(0)], "k8s01", "the PodDisruptionBudget keep"),
+    ],
+)
+def test_a_pod_that_stays(api: Pods, pods: t.Any, budgets: t.Any, node: str, sentence: str) -> None:
+    with pytest.raises(_components.Refused, match=sentence):
+        recreate(api, pods, budgets, node)
+    assert api.deleted == []
+
+
+def test_an_update_in_progress_is_not_disturbed(api: Pods) -> None:
+    for pod in api.pods:
+        pod["metadata"]["ownerReferences"] = [{"kind": "DaemonSet", "name": "calico-node", "uid": "x", "controller": True}]
+    status = {"desiredNumberScheduled": 2, "updatedNumberScheduled": 1}
+    path = "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"
+    api.fake.objects[path] = {"metadata": {"name": "calico-node"}, "spec": {}, "status": status}
+    with pytest.raises(_components.Refused, match="the DaemonSet calico-node is being updated: 1 of 2 pods are new"):
+        restart(api)
+    status["updatedNumberScheduled"] = 2
+    assert restart(api, check=True)["changed"] is True

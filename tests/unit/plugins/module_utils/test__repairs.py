@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import typing as t
 
@@ -15,9 +16,10 @@ import pytest
 from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused
 
 ADDRESS = {"ifname": "br0", "address": "192.188.1.1/24"}
-NOTHING = {"changed": False, "before": "", "after": ""}
+NOTHING = {"changed": False, "before": "", "after": "", "back": [], "guard": ""}
 
 
 class Node:
@@ -36,7 +38,7 @@ class Node:
 
     def refused(self, remedy: str, **parameters: t.Any) -> str:
         before = self.state()
-        with pytest.raises(_repairs.Refused) as caught:
+        with pytest.raises(Refused) as caught:
             self.do(remedy, **parameters)
         assert self.state() == before
         return str(caught.value)
@@ -44,16 +46,34 @@ class Node:
     def state(self) -> str:
         """What a person configured; carriers and what IPv6 learns change by themselves."""
         links = [(link["ifname"], "UP" in link["flags"], link.get("master")) for link in self.space.json("link")]
-        shown = (self.space.ip(line) for line in ("-4 -o addr", "-4 route show table all", "-4 neigh show nud permanent"))
-        return "\n".join([str(links), *shown]).replace(" linkdown", "").replace("NO-CARRIER,", "")
+        commands = ("-o addr", "-4 route show table all", "-4 neigh show nud permanent")
+        shown = [str(sorted(re.sub(r"^[0-9]+: ", "", line) for line in self.space.ip(line).splitlines() if "fe80" not in line)) for line in commands]
+        entries = [entry for entry in json.loads(self.space.run("bridge", "-j", "fdb", "show").stdout) if entry.get("dst")]
+        values = self.space.run("sysctl", "-a", "--pattern", r"^net\.ipv4\.(conf|ip_forward)").stdout
+        ports = [(link["ifname"], link["linkinfo"].get("info_slave_data", {}).get("state")) for link in self.space.json("link") if "linkinfo" in link]
+        return "\n".join([str(links), *shown, str(entries), values, str(ports)]).replace(" linkdown", "").replace("NO-CARRIER,", "")
 
-    def twice(self, remedy: str, before: str, after: str = "", **parameters: t.Any) -> None:
-        """First in check mode, then for real, then again."""
+    def twice(self, remedy: str, before: str, after: str = "", back: bool = True, **parameters: t.Any) -> None:
+        """In check mode, for real, taken back and that a second time, and for real again; then nothing is left to do."""
         was = self.state()
-        assert self.do(remedy, check=True, **parameters) == {"changed": True, "before": before, "after": after}
+        assert self.do(remedy, check=True, **parameters) == {**NOTHING, "changed": True, "before": before, "after": after}
         assert self.state() == was
-        assert self.do(remedy, **parameters) == {"changed": True, "before": before, "after": after}
+        done = self.do(remedy, **parameters)
+        assert {key: done[key] for key in ("changed", "before", "after", "guard")} == {"changed": True, "before": before, "after": after, "guard": ""}
+        assert bool(done["back"]) == back
+        if back:
+            assert self.state() != was
+            steps = json.loads(json.dumps(done["back"]))  # as it travels
+            assert self.take_back(steps, check=True) == NOTHING and self.state() != was
+            assert self.take_back(steps) == {**NOTHING, "changed": True}
+            assert self.state() == was
+            assert self.take_back(steps)["changed"] in (False, "set" in remedy)  # an entry is written, whatever it was
+            assert self.state() == was
+            self.do(remedy, **parameters)
         assert self.do(remedy, **parameters) == NOTHING
+
+    def take_back(self, steps: list[dict[str, t.Any]], check: bool = False) -> dict[str, t.Any]:
+        return inside(self.space.path, lambda: _repairs.take_back({"steps": steps}, Deadline(10), check), Deadline(20))
 
 
 @pytest.fixture
@@ -62,12 +82,104 @@ def node(namespaces: t.Any) -> Node:
 
 
 def test_a_stray_address_is_deleted_and_nothing_else(node: Node) -> None:
+    node.twice("delete_address", "192.188.1.1/24 dev br0", **ADDRESS)
+    assert "10.2.7.202" in held(node) and "192.188.1.1" not in held(node)
+    assert node.do("delete_address", **{**ADDRESS, "ifname": "nowhere"}) == NOTHING
+
+
+def test_another_address_of_its_network_takes_its_place(node: Node) -> None:
     node.space.ip("addr add 192.188.1.2/24 dev br0")
     node.space.sysctl("net/ipv4/conf/br0/promote_secondaries", "1")
-    node.twice("delete_address", "192.188.1.1/24 dev br0", **ADDRESS)
-    held = [a["local"] for link in node.space.json("-4", "addr") for a in link["addr_info"]]
-    assert "192.188.1.1" not in held and {"192.188.1.2", "10.2.7.202"} <= set(held)
-    assert node.do("delete_address", **{**ADDRESS, "ifname": "nowhere"}) == NOTHING
+    done = node.do("delete_address", **ADDRESS)
+    assert {"192.188.1.2", "10.2.7.202"} <= set(held(node)) and "192.188.1.1" not in held(node)
+    node.take_back(done["back"])
+    assert sorted(held(node)) == ["10.2.7.202", "127.0.0.1", "192.188.1.1", "192.188.1.2"], "which of the two is first is another matter"
+
+
+def held(node: Node) -> list[str]:
+    return [a["local"] for link in node.space.json("-4", "addr") for a in link["addr_info"]]
+
+
+def test_the_nodes_own_address_stays(node: Node) -> None:
+    kept = node.refused("delete_address", **ADDRESS, intended="192.188.1.1")
+    assert kept == "192.188.1.1/24 dev br0 stays: 192.188.1.1 is the node's Kubernetes address"
+    assert "br0 stays: 192.188.1.1 is the node's Kubernetes address" in node.refused("delete_link", ifname="br0", intended="192.188.1.1")
+
+
+def test_an_address_stays_that_would_take_others_along(node: Node) -> None:
+    node.space.sysctl("net/ipv4/conf/br0/promote_secondaries", "0")
+    node.space.ip("addr add 192.188.1.2/24 dev br0")
+    assert "the kernel would delete 192.188.1.2 with it" in node.refused("delete_address", **ADDRESS)
+    node.twice("delete_address", "192.188.1.2/24 dev br0", **{**ADDRESS, "address": "192.188.1.2/24"})
+
+
+def test_an_address_stays_that_a_route_sends_from(node: Node) -> None:
+    node.space.ip("route add 10.9.0.0/16 via 10.2.7.9 src 192.188.1.1")
+    assert "the route to 10.9.0.0/16 sends from it" in node.refused("delete_address", **ADDRESS)
+
+
+def test_a_link_stays_that_somebody_uses(node: Node, namespaces: t.Any) -> None:
+    for line in ("link add v0 type veth peer name v1", "link add mv0 link br0 type macvlan", "link set v0 master br0", "link add br1 type bridge"):
+        node.space.ip(line)
+    assert "mv0 is made on top of it" in node.refused("delete_link", ifname="br0")
+    assert "v0 stays: it is a port of br0" in node.refused("delete_link", ifname="v0")
+    node.space.ip(f"link set v1 netns {namespaces().name}")
+    assert "its other end is in another network namespace" in node.refused("delete_link", ifname="v0")
+    node.space.ip("link set br1 up")
+    node.space.ip("neigh add 192.188.1.9 lladdr 00:00:5e:00:53:09 dev br1 nud reachable")
+    assert "neighbour 192.188.1.9 was reached over it just now" in node.refused("delete_link", ifname="br1")
+
+
+def test_a_link_stays_that_carries_packets(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.space.ip("link add br9 type bridge")
+    counts = iter((7, 9))
+    monkeypatch.setattr(_repairs, "_received", lambda _kernel, _index: next(counts))
+    assert node.refused("delete_link", ifname="br9") == "br9 stays: it received 2 packets within 1 s"
+
+
+def test_a_link_stays_that_a_connection_ends_at(node: Node) -> None:
+    node.space.ip("link add br8 type bridge")
+    node.space.ip("link set br8 up")
+    node.space.ip("addr add 192.188.8.1/24 dev br8")
+
+    def connect() -> tuple[socket.socket, socket.socket]:
+        return socket.create_server(("192.188.8.1", 22)), socket.create_connection(("192.188.8.1", 22))
+
+    server, client = inside(node.space.path, connect, Deadline(5))
+    with server, client:
+        assert "established TCP connections of this node end at 192.188.8.1" in node.refused("delete_link", ifname="br8")
+
+
+def test_the_way_to_the_pods_gateway(node: Node) -> None:
+    assert node.do("add_gateway_route", dev="eth0") == NOTHING  # there is a default route
+    node.space.ip("route del default")
+    node.twice("add_gateway_route", "", "169.254.1.1/32 dev eth0 scope link", dev="eth0")
+    assert "there is no interface nowhere" in node.refused("add_gateway_route", dev="nowhere")
+
+
+def test_a_route_of_several_next_hops_comes_back(node: Node) -> None:
+    node.space.ip("link set eth0 down")  # its next hops are dead, and are told so
+    node.space.ip("link set eth0 up")
+    node.space.ip("route add 10.253.4.0/26 proto static mtu 1400 src 10.2.7.202 nexthop via 10.2.7.9 weight 2 nexthop via 10.2.7.8")
+    node.space.ip("link set far0 down")
+    route = routes(node)["10.253.4.0/26 0"]
+    node.twice("delete_route", "10.253.4.0/26 proto static metric 0", route=route)
+
+
+@pytest.mark.parametrize(
+    ("steps", "sentence"),
+    [
+        ("x", "the parameter steps is missing"),
+        (["x"], "the parameter steps is missing"),
+        ([{"sysctl": "kernel/panic", "value": "1"}], "kernel/panic=1 is not a setting that a repair changes"),
+        ([{"netlink": 32, "flags": 0, "body": ""}], "32 is not a change that a repair makes"),
+        ([{"netlink": 16, "flags": 0, "body": "xx"}], "a step of the way back cannot be read"),
+        ([{"bird": "/run/x", "command": "down"}], "None is not a change that a repair makes"),
+    ],
+)
+def test_what_is_no_way_back(node: Node, steps: t.Any, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        node.take_back(steps)
 
 
 def test_an_address_stays_that_carries_something(node: Node) -> None:
@@ -100,7 +212,7 @@ def test_links(node: Node) -> None:
     node.space.ip("link set port0 nomaster")
     assert "the route to everything uses eth0" in node.refused("delete_link", ifname="eth0")
     assert "no virtual interface" in node.refused("delete_link", ifname="lo")
-    node.twice("delete_link", "link br0", ifname="br0")
+    node.twice("delete_link", "link br0", back=False, ifname="br0")
     node.space.ip("link set port0 down")
     node.twice("set_link_up", "port0 down", "port0 up", ifname="port0")
     assert "there is no interface br0" in node.refused("set_link_up", ifname="br0")
@@ -108,7 +220,7 @@ def test_links(node: Node) -> None:
 
 def routes(node: Node) -> dict[str, dict[str, t.Any]]:
     def read() -> list[dict[str, t.Any]]:
-        with _repairs.Kernel(Deadline(5)) as kernel:
+        with Kernel(Deadline(5)) as kernel:
             return _routes.read(kernel, kernel.links, ("inet",))
 
     return {f"{route['dst']} {route['metric']}": route for route in inside(node.space.path, read, Deadline(10)) if route["table"] == 254}
@@ -150,14 +262,17 @@ def test_sysctls(node: Node) -> None:
         ("net/ipv4/conf/../../../kernel/proxy_arp", "1"),
         ("net/ipv4/conf/eth0/accept_local", "1"),
         ("net/ipv4/ip_forward", "3"),
+        ("net/netfilter/nf_conntrack_max", "0"),
+        ("net/netfilter/nf_conntrack_max", "99999999"),
+        ("net/ipv4/neigh/default/gc_thresh4", "4096"),
         ("net/ipv4/ip_forward", "1\n"),
         ("net/ipv4/ip_forward\n", "1"),
         ("/etc/passwd", "1"),
     ],
 )
 def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
-    with pytest.raises(_repairs.Refused, match="is not a setting that a repair changes"):
-        _repairs.set_sysctl(t.cast("_repairs.Kernel", None), {"path": path, "value": value})
+    with pytest.raises(Refused, match="is not a setting that a repair changes"):
+        _repairs.set_sysctl(t.cast("Kernel", None), {"path": path, "value": value})
 
 
 @pytest.mark.parametrize(
@@ -172,8 +287,8 @@ def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
     ],
 )
 def test_what_must_be_given(remedy: str, parameters: dict[str, t.Any], sentence: str) -> None:
-    with pytest.raises(_repairs.Refused, match=sentence):
-        _repairs.REMEDIES[remedy](t.cast("_repairs.Kernel", None), parameters)
+    with pytest.raises(Refused, match=sentence):
+        _repairs.REMEDIES[remedy](t.cast("Kernel", None), parameters)
 
 
 def test_the_entries_of_a_tunnel(node: Node) -> None:
@@ -249,3 +364,12 @@ def test_what_is_not_made_a_port(node: Node, parameters: dict[str, str], reason:
     for line in ("link add cni0 type bridge", *veths):
         node.space.ip(line)
     assert reason in node.refused("set_bridge_port", **parameters)
+
+
+def test_limits_are_only_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_repairs, "read_setting", lambda _path: "262144")
+    wanted = {"path": "net/netfilter/nf_conntrack_max", "value": "524288"}
+    state = _repairs.set_sysctl(t.cast("Kernel", None), wanted)
+    assert (state.before, state.after) == ("net.netfilter.nf_conntrack_max = 262144", "net.netfilter.nf_conntrack_max = 524288")
+    assert state.back == [{"sysctl": wanted["path"], "value": "262144"}]
+    assert _repairs.set_sysctl(t.cast("Kernel", None), {**wanted, "value": "131072"}) == _repairs.AS_IT_MUST_BE

@@ -41,7 +41,7 @@ def test_refused(run: t.Any, space: t.Any) -> None:
 
 def test_unknown_remedies(run: t.Any) -> None:
     result = run(node_repair, {"remedy": "reboot", "parameters": {}})
-    assert result["failed"] is True and result["msg"].startswith("value of remedy must be one of: add_route, delete_address")
+    assert result["failed"] is True and result["msg"].startswith("value of remedy must be one of: add_gateway_route, add_route, delete_address")
 
 
 def test_without_root(run: t.Any, no_root: t.Any) -> None:

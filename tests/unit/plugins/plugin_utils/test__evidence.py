@@ -281,3 +281,39 @@ def test_property_a_node_may_tell_anything(told):
     entry = dict(seen()[7][1])
     entry.update(told)
     probe(sights=[*seen(7, 8), ("k8s02", entry)])
+
+
+# ---------------------------------------------------------------------------- ARP, and who answers for others
+
+
+def gathered(sights, fired=None):
+    """The whole document of a forward train."""
+    found = _evidence.Registered({"forward": {"id": ID, "fired": [fired or {"protocol": "tcp", "port": 8080, "sent": 3, "replied": 3}]}})
+    for node, link in (("k8s01", NEAR), ("k8s02", FAR)):
+        captures = [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": link}]
+        found.armed[node] = {"id": ID, "armed": True, "captures": captures, "missing": []}
+        found.collected[node] = {"id": ID, "captured": True, "seen": [entry for where, entry in sights if where == node]}
+    document = _evidence.document(CLUSTER, question(), found, "2026-11-21T09:30:42Z")
+    support.valid("evidence", document)
+    return document
+
+
+def arp(place, kind, number):
+    return sight(place, kind, train="arp", numbers=[[number, 1.0]])
+
+
+def test_questions_that_nobody_answers_are_told():
+    hops = _evidence.probes(CLUSTER, question(), HOSTS)["two"]["arm"][0]["next_hops"]
+    assert hops[:2] == ["169.254.1.1", "10.253.2.7"] and len(hops) == 3
+    to_pod, wire, foreign = ("k8s02", "host", FAR, "out", None), ("k8s02", "host", "eth0", "out", None), ("k8s02", "host", "califfffffffff", "out", None)
+    asked = [arp(to_pod, "request", 1), arp(wire, "request", 2), arp(back(wire), "reply", 2), arp(foreign, "request", 0), arp(back(to_pod), "request", 0)]
+    assert gathered([*seen(), *asked])["arp"] == [{"node": "k8s02", "device": FAR, "address": "10.253.2.7"}]
+    assert "arp" not in gathered(seen())
+
+
+def test_a_sidecar_that_answers_for_others_is_no_arrival():
+    """A mesh takes what its pod sends, and answers: all connects are answered, and none was ever seen at the far end."""
+    document = gathered([])
+    (entry,) = document["probes"]
+    assert (entry["replied"], entry["arrived"]) == (3, False)
+    assert Evidence(document).arrived("forward") is False

@@ -69,3 +69,22 @@ def test_nothing_is_changed_on_another_machine():
     found = plan({**report(), "collected": [{"node": "k8s02", "machine": "other"}]})
     assert found["actions"] == []
     assert "the inventory's host worker-2 is another machine" in found["refused"][0]["reason"]
+
+
+def no_route(document):
+    document["routes"] = [route for route in document["routes"] if route["dst"] != "10.253.2.7/32"]
+
+
+def test_waiting_is_the_first_step():
+    found = plan(small.diagnose(k8s02=no_route).report())
+    assert [(a["remedy"], a["class"], a["by"]) for a in found["actions"]] == [("wait", "R0", "wait"), ("restart_calico_node", "R2", "api")]
+    assert "puts it right within 100 s" in "\n".join(_plan_text.screen(found))
+    at_once = plan(small.diagnose(k8s02=no_route).report(), at_once=True)
+    assert [(a["remedy"], a["only_if"]) for a in at_once["actions"]] == [("restart_calico_node", "")]
+
+
+def test_a_node_guards_what_can_be_taken_back():
+    (action,) = plan(report(), guard=7)["actions"]
+    assert (action["by"], action["guard_seconds"]) == ("node", action["wait_seconds"] + 7)
+    (_wait, restart) = plan(small.diagnose(k8s02=no_route).report())["actions"]
+    assert restart["guard_seconds"] == 0

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import restart_calico_node
+from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node
 from ansible_collections.podnet.doctor.tests.unit import small
 
 
@@ -47,3 +47,37 @@ def test_without_autodetection_the_address_stays():
 
 def test_a_node_that_the_api_does_not_know():
     assert [found.risk for found in remedies(node="k8s99")] == ["R0"]
+
+
+def test_the_only_route_reflector_is_not_restarted():
+    def reflector(document):
+        document["nodes"][1]["metadata"]["annotations"]["projectcalico.org/RouteReflectorClusterID"] = "244.0.0.1"
+
+    (found,) = remedies(cluster=reflector)
+    assert found.risk == "R0" and "it is the only route reflector" in found.action
+    (found,) = remedies("k8s01", cluster=reflector)
+    assert found.id == "restart_calico_node"
+
+
+def recreate(kind, pod="shop/web-0"):
+    def owned(document):
+        document["pods"][0]["metadata"]["ownerReferences"] = [{"kind": kind, "controller": True}] if kind else []
+
+    (found,) = recreate_pod(small.documents(cluster=owned), pod, "k8s01")
+    return found
+
+
+def test_a_pod_is_made_again_only_where_its_name_stays():
+    found = recreate("StatefulSet")
+    assert (found.id, found.risk, found.parameters["pod"]) == ("recreate_pod", "R2", "shop/web-0")
+    assert "by another name" in recreate("ReplicaSet").action
+    assert "no controller does it by itself" in recreate(None).action
+    assert recreate("StatefulSet", "shop/gone-0").risk == "R0"
+
+
+def test_what_felix_does_by_itself_comes_first():
+    wait, restart = felix_first("k8s02", "it is well", remedies())
+    assert (wait.id, wait.risk, wait.wait_seconds) == ("wait", "R0", 100)
+    assert restart.only_if == "Felix on k8s02 has not put it right within 100 s, so it hangs"
+    (wait, advice) = felix_first("k8s99", "it is well", remedies("k8s99"))
+    assert advice.risk == "R0" and not advice.only_if

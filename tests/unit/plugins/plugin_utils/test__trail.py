@@ -52,3 +52,27 @@ def test_what_came_of_it(outcome, causes, came, says):
     lines = _plan_text.outcome(_trail.Came(*came), report, "reports/x.json", "reports/trail.jsonl")
     assert says in " ".join(lines)
     assert any("remediate -e report=reports/x.json" in " ".join(lines) for _once in (0,)) is (came[0] != "repaired")
+
+
+def test_a_step_that_failed_is_said_before_the_outcome():
+    came = _trail.Came("partly", [], [])
+    lines = _plan_text.outcome(came, {}, "reports/x.json", "t.jsonl", "sysctl -w x=1: n1 did not answer")
+    assert lines[0].startswith("STOPPED  no further step was taken: sysctl")
+
+
+def test_ways_back_are_taken_or_offered():
+    actions = [
+        {"cause": "a", "node": "n1", "class": "R1", "action": "delete x", "way_back": "add x"},
+        {"cause": "a", "node": "n1", "class": "R2", "action": "restart y", "way_back": "none needed"},
+        {"cause": "b", "node": "n1", "class": "R2", "action": "restart z", "way_back": "none needed"},
+    ]
+    assert _trail.offered({"actions": actions}, _trail.Came("not repaired", ["a on n1"], [])) == ["restart y: none needed"]
+    results = [
+        {"remediate_back": {"node": "n1", "way_back": "add x"}, "changed": True},
+        {"remediate_back": {"node": "n2", "way_back": "add y"}, "failed": True, "msg": "No such device"},
+        {"remediate_back": {"node": "n3", "way_back": "add z"}, "skipped": True},
+    ]
+    backs = _trail.taken_back({"results": results})
+    assert backs == [_trail.Back("n1", "add x", ""), _trail.Back("n2", "add y", "No such device")]
+    assert _plan_text.taken_back(backs) == ["BACK     taken on n1: add x", "BACK     FAILED on n2: add y: No such device"]
+    assert _trail.taken_back({}) == []

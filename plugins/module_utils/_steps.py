@@ -1,0 +1,120 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Single steps of a change, and of its way back, as plain data: a netlink message, or one setting below /proc/sys.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import struct
+import typing as t
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _links
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, NetlinkError, Rtnetlink
+
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
+RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH = 24, 25, 28, 29
+KINDS = (RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH)
+DELETIONS = (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH)
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
+SETTING = re.compile(
+    r"net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
+    r"|ipv6/conf/[^/\s]{1,15}/(forwarding|proxy_ndp|disable_ipv6))\Z"
+)
+LIMIT = re.compile(r"net/(netfilter/nf_conntrack_max|ipv4/neigh/default/gc_thresh[123])\Z")
+LARGEST_LIMIT = 16777216
+
+Step = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
+
+
+class Refused(Exception):
+    """The change is not made; the text says why."""
+
+
+class Kernel(Rtnetlink):
+    """A socket that also changes things."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__(deadline)
+        self.links = _links.indexes(_links.dump(self))
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
+        for answer, _flags, payload in self._answers(self._send(kind, NLM_F_ACK | flags, body)):
+            if answer == NLMSG_ERROR and len(payload) >= 4:
+                (number,) = struct.unpack_from("=i", payload)
+                if number:
+                    raise NetlinkError(-number)
+                return
+
+    def index(self, ifname: str) -> int | None:
+        return next((number for number, name in self.links.items() if name == ifname), None)
+
+
+def message(kind: int, body: bytes, flags: int = 0) -> Step:
+    """A netlink message."""
+    return {"netlink": kind, "flags": flags, "body": body.hex()}
+
+
+def setting(path: str, value: str) -> Step:
+    """One value below /proc/sys."""
+    return {"sysctl": path, "value": value}
+
+
+def is_setting(path: str, value: str) -> bool:
+    """Whether it is one of the few settings, or limits, that a repair changes."""
+    if LIMIT.match(path):
+        return bool(re.match(r"[1-9][0-9]{0,7}\Z", value)) and int(value) <= LARGEST_LIMIT
+    return bool(SETTING.match(path)) and ".." not in path.split("/") and value in ("0", "1", "2")
+
+
+def read_setting(path: str) -> str:
+    """Errors: OSError."""
+    with open(f"/proc/sys/{path}", encoding="ascii") as stream:
+        return stream.read().strip()
+
+
+def perform(kernel: Kernel, steps: t.Sequence[Step]) -> bool:
+    """Whether anything had to be done: what is gone already, or there already, is as it must be. Errors: Refused, OSError."""
+    changed = False
+    for step in steps:
+        changed |= _set(step) if "sysctl" in step else _send(kernel, step)
+    return changed
+
+
+def _set(step: Step) -> bool:
+    path, value = step.get("sysctl"), step.get("value")
+    if not isinstance(path, str) or not isinstance(value, str) or not is_setting(path, value):
+        raise Refused(f"{path}={value} is not a setting that a repair changes")
+    if read_setting(path) == value:
+        return False
+    with open(f"/proc/sys/{path}", "w", encoding="ascii") as stream:
+        stream.write(value)
+    return True
+
+
+def _send(kernel: Kernel, step: Step) -> bool:
+    kind, flags = step.get("netlink"), step.get("flags")
+    if kind not in KINDS or not isinstance(flags, int):
+        raise Refused(f"{kind} is not a change that a repair makes")
+    try:
+        body = bytes.fromhex(str(step.get("body")))
+    except ValueError as error:
+        raise Refused("a step of the way back cannot be read") from error
+    try:
+        kernel.change(kind, body, flags)
+    except NetlinkError as error:
+        if (kind in DELETIONS and error.errno in GONE) or (flags & NLM_F_EXCL and error.errno == errno.EEXIST):
+            return False
+        raise
+    return True

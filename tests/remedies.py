@@ -1,0 +1,257 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Remedies in the modes of the lab. For each: the fault is put in, the plan is refused without approval and nothing changes, the change is made and taken
+back and the state is as before, then the approved plan repairs it, the diagnosis and the lab's own traffic say so, and there is nothing left to do.
+
+make remedies [REMEDY=set_sysctl] [MODE=ipip]     writes build/remedies.json: [{remedy, fault, mode, planned, refused, back, repaired, again, right}]
+make remedies-cover                               every remedy once, as in `make test`
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lab.cluster import Lab  # noqa: E402
+from lab.faults import Fault, find  # noqa: E402
+from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
+
+BIN = pathlib.Path(sys.executable).parent
+# remedy, the fault that it mends, the first mode in which it is proven, what is given beside the approval
+CASES: list[tuple[str, str, str, dict[str, t.Any]]] = [
+    ("set_sysctl", "proxy_arp_or_forwarding_cleared.ip_forward", "ipip", {}),
+    ("delete_route", "remote_block_route_missing_bird_has_it.alien", "ipip", {}),
+    ("delete_neighbour", "stale_host_neighbour", "ipip", {}),
+    ("set_link_up", "host_veth_missing.down", "ipip", {}),
+    ("add_gateway_route", "no_route_to_169_254_1_1", "ipip", {}),
+    ("delete_address", "node_ip_wrong_nic", "ipip", {}),
+    ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
+    ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
+    ("recreate_pod", "pod_side_broken", "flannel", {}),
+    ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
+    ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
+    ("set_neighbour", "flannel_vtep_stale.neighbour", "flannel", {}),
+    ("set_bridge_port", "veth_not_on_bridge", "flannel", {}),
+    ("restart_flannel", "flanneld_not_running", "flannel", {}),
+]
+# not proven here: printed
+NOWHERE = {
+    "wait": "a daemon that lives and does not do its work is not made in the lab",
+    "restart_protocol": "a session that is established at one end only is not made in the lab",
+    "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
+    "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel, this machine's own",
+}
+STATE = {
+    "addresses": ["ip", "-o", "addr"],
+    "routes": ["ip", "-4", "route", "show", "table", "all"],
+    "rules": ["ip", "rule"],
+    "neighbours": ["ip", "-o", "neigh", "show", "nud", "permanent"],
+    "fdb": ["bridge", "fdb", "show"],
+    "sysctls": ["sysctl", "-a", "--pattern", r"^net\.ipv4\.(conf|ip_forward)"],
+    "guards": ["grep", "@podnet-doctor-", "/proc/net/unix"],
+}
+MOVING = re.compile(r"\b(expires|valid_lft|preferred_lft) \S+|^[0-9]+: | linkdown\b|\S*fe80\S*.*")
+
+
+@dataclass
+class Row:
+    remedy: str
+    fault: str
+    mode: str
+    planned: list[str] = field(default_factory=list)
+    refused: bool = False
+    back: bool | None = None  # None: it cannot be taken back, as a restart
+    repaired: bool = False
+    again: bool | None = None
+    right: bool = False
+    seconds: float = 0.0
+    note: str = ""
+
+
+class Wrong(Exception):
+    """The row is wrong; the text says why."""
+
+
+def state(lab: Lab) -> dict[str, list[str]]:
+    """What is configured on all nodes, links with whether they are up."""
+    found = {}
+    for node in lab.nodes:
+        for name, command in STATE.items():
+            lines = {MOVING.sub("", line).strip() for line in lab.run(node.name, *command, check=False).splitlines()}
+            found[f"{node.name} {name}"] = sorted(line for line in lines if line)
+        links = json.loads(lab.run(node.name, "ip", "-j", "link"))
+        found[f"{node.name} links"] = sorted(f"{link['ifname']} {'UP' in link['flags']} {link.get('master')}" for link in links)
+    return found
+
+
+def same(lab: Lab, before: dict[str, list[str]], patience: float = 10) -> str:
+    """What differs, once what moves by itself has come to rest."""
+    end = time.monotonic() + patience
+    while True:
+        now = state(lab)
+        different = [f"{name}: {sorted(set(before[name]) ^ set(now.get(name, [])))[:4]}" for name in before if before[name] != now.get(name)]
+        if not different or time.monotonic() > end:
+            return "; ".join(different)
+        time.sleep(0.5)
+
+
+def environment(lab: Lab) -> dict[str, str]:
+    return {
+        **os.environ, "KUBECONFIG": str(lab.kubeconfig), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+        "ANSIBLE_STDOUT_CALLBACK": "podnet.doctor.screen",
+    }  # fmt: skip
+
+
+def remediate(lab: Lab, fault: Fault, folder: pathlib.Path, **variables: t.Any) -> tuple[int, str, dict[str, t.Any]]:
+    """One run of the playbook: its exit code, its screen, its plan."""
+    for old in folder.glob("plan-*.json"):
+        old.unlink()
+    source, destination, port = fault.question
+    given = {"source": source, "destination": f"{destination}:{port}", "podnet_report_dir": str(folder), **variables}
+    command = [str(BIN / "ansible-playbook"), "podnet.doctor.remediate", "-i", str(lab.inventory), "-e", json.dumps(given)]
+    done = subprocess.run(command, env=environment(lab), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400, check=False)
+    plans = list(folder.glob("plan-*.json"))
+    if len(plans) != 1:
+        raise Wrong(f"{len(plans)} plans:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
+    return done.returncode, done.stdout, json.loads(plans[0].read_text())
+
+
+def module(lab: Lab, host: str, remedy: str, parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+    """One call of node_repair, as the role makes it."""
+    words = ["-i", str(lab.inventory), "-m", "podnet.doctor.node_repair", "-a", json.dumps({"remedy": remedy, "parameters": parameters})]
+    done = subprocess.run(
+        [str(BIN / "ansible"), host, *words], env={**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "minimal"}, stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode != 0 or "{" not in done.stdout:
+        raise Wrong(f"{remedy} on {host}: {done.stdout[-800:]}{done.stderr[-300:]}")
+    return t.cast("dict[str, t.Any]", json.loads(done.stdout[done.stdout.index("{") :]))
+
+
+def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder: pathlib.Path) -> None:
+    if not fault.shows(lab):
+        raise Wrong("the fault does not show")
+    before = state(lab)
+    code, screen, plan = remediate(lab, fault, folder, **variables)
+    row.planned = [action["remedy"] for action in plan["actions"]]
+    if row.remedy not in row.planned:
+        raise Wrong(f"not planned: {screen[-1500:]}")
+    changed = same(lab, before)
+    row.refused = code == 2 and "NOT APPROVED" in screen and not changed
+    if not row.refused:
+        raise Wrong(f"without an approval it ended with {code}; changed: {changed}")
+    action = next(action for action in plan["actions"] if action["remedy"] == row.remedy)
+    if action["by"] == "node" and action["class"] == "R1" and row.fault not in HEALS_AT_ONCE:
+        done = module(lab, action["host"], row.remedy, action["parameters"])
+        again = module(lab, action["host"], row.remedy, action["parameters"])
+        module(lab, action["host"], "take_back", {"steps": done["back"]})
+        different = same(lab, before)
+        row.back, row.again = bool(done["changed"]) and not different, not again["changed"]
+        if not (row.back and row.again):
+            raise Wrong(f"taken back: {row.back}, changed again: {again['changed']}; {different}")
+    code, screen, _plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
+    row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen and fault_is_gone(lab, fault)
+    if not row.repaired:
+        raise Wrong(f"ended with {code}: {screen[-2500:]}")
+    code, screen, plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
+    if code != 0 or plan["actions"]:
+        raise Wrong(f"at the second run there were still {[action['remedy'] for action in plan['actions']]} ({code})")
+    row.again = row.again is not False
+
+
+# the address monitor corrects the annotation as soon as the address is gone: the state before cannot come back
+HEALS_AT_ONCE = ("node_ip_wrong_nic",)
+
+
+def fault_is_gone(lab: Lab, fault: Fault) -> bool:
+    """Real packets of the lab's own."""
+    source, destination, _port = fault.question
+    return lab.answers(source, destination, 3.0)
+
+
+def run_mode(mode: str, cases: list[tuple[str, str, dict[str, t.Any]]], keep: bool) -> list[Row]:
+    name = f"r{os.getpid() % 10000}n{list(MODES).index(mode)}"
+    folder = ROOT / "build" / "remedies" / mode
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[Row] = []
+    try:
+        lab = up(name, mode)
+        for remedy, fault_name, variables in cases:
+            for _attempt in (1, 2):  # a machine that stood still for seconds is no wrong repair
+                row, started = Row(remedy, fault_name, mode), time.monotonic()
+                try:
+                    fault = find(fault_name)
+                    with broken(lab, [fault]):
+                        prove(lab, row, fault, variables, folder)
+                    row.right = True
+                except Exception as error:  # noqa: BLE001 - one row's trouble is that row's
+                    row.note = f"{type(error).__name__}: {error}"
+                row.seconds = round(time.monotonic() - started, 1)
+                show(row)
+                if row.right or keep:
+                    break
+                down(name)
+                lab = up(name, mode)
+            results.append(row)
+    finally:
+        if not keep:
+            down(name)
+    return results
+
+
+def show(row: Row) -> None:
+    word = "right" if row.right else "WRONG"
+    print(f"{row.remedy:22} {row.fault:48} {row.mode:10} {word}  {row.seconds:5.1f} s", flush=True)
+    if row.note:
+        print("    " + row.note.replace("\n", "\n    "), flush=True)
+
+
+def chosen(remedy: str | None, mode: str | None, cover: bool) -> dict[str, list[tuple[str, str, dict[str, t.Any]]]]:
+    """Each remedy in the mode that CASES names, or in every mode in which its fault can be put in."""
+    found: dict[str, list[tuple[str, str, dict[str, t.Any]]]] = {}
+    for name, fault, first, variables in CASES:
+        if remedy is not None and name != remedy:
+            continue
+        for place in [first] if cover else [place for place in MODES if not possible(find(fault), place)]:
+            if mode in (None, place):
+                found.setdefault(place, []).append((name, fault, variables))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--remedy", choices=sorted({case[0] for case in CASES}))
+    parser.add_argument("--mode", choices=sorted(MODES))
+    parser.add_argument("--cover", action="store_true", help="every remedy once")
+    parser.add_argument("--keep", action="store_true", help="leave the labs up")
+    options = parser.parse_args()
+    wanted = chosen(options.remedy, options.mode, options.cover)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run_mode, mode, cases, options.keep) for mode, cases in wanted.items()]
+        rows = [row for future in running for row in future.result()]
+    target = ROOT / "build" / "remedies.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    for name, reason in NOWHERE.items():
+        print(f"{name}: not proven here, {reason}")
+    wrong = [row for row in rows if not row.right]
+    print(f"{len(rows) - len(wrong)} of {len(rows)} right; {target.relative_to(ROOT)}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
