@@ -110,6 +110,17 @@ def pairs(flows: t.Iterable[t.Mapping[str, t.Any]]) -> list[tuple[str, str]]:
     return list(found)
 
 
+def tuples(kernel: Netlink, src: str, dst: str) -> t.Iterator[tuple[dict[str, t.Any], bytes]]:
+    """The entries that begin with these addresses, each with what names it in a message that deletes it."""
+    for payload in kernel.dump(IPCTNL_MSG_CT_GET, _asked("inet6" if ":" in src else "inet", TUPLE_ORIG, src, dst)):
+        entry, told = decode(payload), attributes(payload, 4)
+        if entry is not None and (entry["src"], entry["dst"]) == (src, dst):
+            names = attribute(TUPLE_ORIG | NESTED, told[TUPLE_ORIG])
+            for kind in (ZONE, ID):
+                names += attribute(kind, told[kind]) if kind in told else b""
+            yield entry, payload[:4] + names
+
+
 def read(deadline: Deadline, wanted: t.Sequence[tuple[str, str]]) -> dict[str, t.Any]:
     """The entries that begin with one of these pairs, or whose replies do the other way round (a Service's address before translation).
 

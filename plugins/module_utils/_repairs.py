@@ -9,6 +9,7 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import socket
@@ -16,10 +17,10 @@ import struct
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket, _guard, _links, _neighbours, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket, _conntrack, _guard, _links, _neighbours, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
-from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute, attributes_in_turn
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NetlinkError, attribute, attributes_in_turn
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     LIMIT,
@@ -35,6 +36,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_SETLINK,
+    Changing,
     Kernel,
     Refused,
     Step,
@@ -45,6 +47,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     setting,
 )
 
+IPCTNL_MSG_CT_DELETE = 1 << 8 | 2  # linux/netfilter/nfnetlink_conntrack.h
 IFA_ADDRESS, IFA_LOCAL, NDA_DST = 1, 2, 1
 IFF_UP = 0x1
 IFLA_MASTER, IFLA_PROTINFO, IFLA_BRPORT_STATE, BR_STATE_FORWARDING, NLA_F_NESTED = 10, 12, 1, 3, 0x8000
@@ -455,10 +458,41 @@ def restart_protocol(kernel: Kernel, params: Params) -> State:
     return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
 
 
+def delete_connection(kernel: Kernel, params: Params) -> State:
+    """parameters: src, dst, sport, dport of one UDP flow; gone: the other end that it is tracked with, which is no endpoint any more."""
+    src, dst, gone = (_ip(params, name) for name in ("src", "dst", "gone"))
+    ports = (params.get("sport"), params.get("dport"))
+    if not all(isinstance(port, int) and 0 < port < 65536 for port in ports):
+        raise Refused("sport and dport must be ports")
+    with Changing(kernel.deadline, _conntrack.NETLINK_NETFILTER) as tracking:
+        for entry, names_of_it in _conntrack.tuples(tracking, src, dst):
+            if entry["protocol"] == "udp" and (entry.get("sport"), entry.get("dport")) == ports and entry["reply"].get("src") == gone:
+                return State(f"udp {src}:{ports[0]} to {dst}:{ports[1]} answered by {gone}", "", [{"conntrack": names_of_it.hex()}], [])
+    return AS_IT_MUST_BE
+
+
+def _ip(params: Params, name: str) -> str:
+    text = _text(params, name)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise Refused(f"{text} is no address") from error
+
+
+def _forget(step: Step, deadline: Deadline) -> None:
+    with Changing(deadline, _conntrack.NETLINK_NETFILTER) as tracking:
+        try:
+            tracking.change(IPCTNL_MSG_CT_DELETE, bytes.fromhex(step["conntrack"]))
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:  # gone meanwhile
+                raise
+
+
 REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "add_gateway_route": add_gateway_route,
     "add_route": add_route,
     "delete_address": delete_address,
+    "delete_connection": delete_connection,
     "delete_link": delete_link,
     "delete_neighbour": delete_neighbour,
     "delete_route": delete_route,
@@ -478,6 +512,9 @@ def _tell_bird(step: Step, deadline: Deadline) -> None:
         raise Refused(f"BIRD does not {step['command']}: {' '.join(answer.split())[:120]}")
 
 
+IN_THEIR_WAY = {"delete_connection": _forget, "restart_protocol": _tell_bird}
+
+
 def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool, guard: float = 0) -> dict[str, t.Any]:
     """Look, and change only what is not yet as it must be. guard: seconds after which the node itself takes the change back unless it is confirmed.
 
@@ -490,8 +527,8 @@ def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool,
             if state.back and guard > 0:
                 token = _guard.start(state.back, guard)
             try:
-                if remedy == "restart_protocol":
-                    _tell_bird(state.steps[0], deadline)
+                if remedy in IN_THEIR_WAY:
+                    IN_THEIR_WAY[remedy](state.steps[0], deadline)
                 else:
                     perform(kernel, state.steps)
             except OSError:

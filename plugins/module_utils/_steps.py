@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
-from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, NetlinkError, Rtnetlink
+from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, Netlink, NetlinkError, Rtnetlink
 
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
 RTM_NEWADDR, RTM_DELADDR = 20, 21
@@ -39,15 +39,8 @@ class Refused(Exception):
     """The change is not made; the text says why."""
 
 
-class Kernel(Rtnetlink):
+class Changing(Netlink):
     """A socket that also changes things."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__(deadline)
-        self.links = _links.indexes(_links.dump(self))
-
-    def __enter__(self) -> Kernel:
-        return self
 
     def change(self, kind: int, body: bytes, flags: int = 0) -> None:
         for answer, _flags, payload in self._answers(self._send(kind, NLM_F_ACK | flags, body)):
@@ -56,6 +49,17 @@ class Kernel(Rtnetlink):
                 if number:
                     raise NetlinkError(-number)
                 return
+
+
+class Kernel(Rtnetlink, Changing):
+    """For links, addresses, routes and neighbours."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__(deadline)
+        self.links = _links.indexes(_links.dump(self))
+
+    def __enter__(self) -> Kernel:
+        return self
 
     def index(self, ifname: str) -> int | None:
         return next((number for number, name in self.links.items() if name == ifname), None)

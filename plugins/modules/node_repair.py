@@ -34,6 +34,7 @@ options:
       - add_gateway_route
       - add_route
       - delete_address
+      - delete_connection
       - delete_link
       - delete_neighbour
       - delete_route
@@ -55,6 +56,7 @@ options:
         C(lladdr) for V(set_neighbour).
       - C(dev), the interface of the node's own address, for V(add_gateway_route); C(protocol) and C(family) (V(ipv4) or V(ipv6)) for V(restart_protocol),
         which restarts one BGP session that is not established.
+      - C(src), C(dst), C(sport), C(dport) and C(gone) (the end that answers by the kernel's table) of one tracked UDP flow for V(delete_connection).
       - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.
       - C(steps), what the change returned in RV(back), for V(take_back); C(guard), what it returned in RV(guard), for V(keep) and V(take_back).
     type: dict

@@ -107,4 +107,9 @@ def stale_flow(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
         entry = f"udp {flow['src']}:{finding.hint['port']}"
         yield Cause("stale_conntrack_udp", "F56", node, summary, [finding], objects=[entry],
                     why=["The kernel translates all packets of a flow as the first one; each packet keeps the entry alive, and other ports are not concerned."],
-                    remedies=[Remedy("advise_conntrack_entry", "R0", f"on {node}: {command}", "", node=node, object=entry)])  # fmt: skip
+                    remedies=[
+                        Remedy("delete_connection", "R1", f"{command} on {node}", "none needed: the next packet is tracked anew", node=node,
+                               object=entry, change=(f"{entry} answered by {gone}", ""), verify=f"{node} sends it to an endpoint of {flow['key']}",
+                               parameters={"src": flow["src"], "dst": flow["dst"], "sport": finding.hint["port"], "dport": flow["port"], "gone": gone},
+                               blast_radius="this one flow", preconditions=(f"{gone} is no endpoint of {flow['key']}",), wait_seconds=20),
+                    ])  # fmt: skip

@@ -373,3 +373,20 @@ def test_limits_are_only_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.before, state.after) == ("net.netfilter.nf_conntrack_max = 262144", "net.netfilter.nf_conntrack_max = 524288")
     assert state.back == [{"sysctl": wanted["path"], "value": "262144"}]
     assert _repairs.set_sysctl(t.cast("Kernel", None), {**wanted, "value": "131072"}) == _repairs.AS_IT_MUST_BE
+
+
+def test_one_tracked_flow(node: Node) -> None:
+    node.space.run("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+    for port in ("40053", "40054"):
+        flow = ["-p", "udp", "-s", "10.253.1.5", "-d", "10.96.0.10", "--sport", port, "--dport", "53"]
+        reply = ["-r", "10.253.9.9", "-q", "10.253.1.5", "--reply-port-src", "53", "--reply-port-dst", port]
+        done = node.space.run("conntrack", "-I", *flow, *reply, "-t", "600")
+        if done.returncode:
+            pytest.skip(f"no entry can be made here: {done.stderr}")
+    mine = {"src": "10.253.1.5", "dst": "10.96.0.10", "sport": 40053, "dport": 53, "gone": "10.253.9.9"}
+    assert node.do("delete_connection", **{**mine, "gone": "10.253.9.8"}) == NOTHING, "it leads elsewhere by now"
+    node.twice("delete_connection", "udp 10.253.1.5:40053 to 10.96.0.10:53 answered by 10.253.9.9", back=False, **mine)
+    left = node.space.run("conntrack", "-L", "-p", "udp").stdout
+    assert "sport=40054" in left and "sport=40053" not in left
+    assert "sport and dport must be ports" in node.refused("delete_connection", **{**mine, "sport": "40053"})
+    assert "x is no address" in node.refused("delete_connection", **{**mine, "gone": "x"})
