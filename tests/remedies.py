@@ -174,7 +174,7 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     row.again = row.again is not False
 
 
-# As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, which the way back leaves alone: the state before does not come back.
+# As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone.
 HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien")
 
 
