@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from lab import drops
 from lab.cluster import Lab
+from lab.flannel.cni import BRIDGE
 from lab.modes import MODES
 
 CHANCE = 30  # of a hundred packets
 PERIOD = 0.8  # seconds: longer than an echo's pace, shorter than any watch
 WRONG_MAC = "02:00:5e:00:53:01"
-BRIDGE = "cni0"
 KINDS = ("loss", "route", "neighbour")
 
 

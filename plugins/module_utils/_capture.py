@@ -190,7 +190,7 @@ def _is_root(peer: socket.socket) -> bool:
     return bool(uid in (0, os.geteuid()))
 
 
-def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kept | None) -> None:
+def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kept | None, memory: t.Any) -> None:
     """Listen until someone collects, or until the end."""
     poll = select.poll()
     poll.register(door, select.POLLIN)
@@ -214,6 +214,7 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kep
             answer["checksum_errors"] = [
                 {"where": one.record.place.where, "pod": one.record.place.pod, **one.errors.since()} for one in listeners if one.errors is not None
             ]
+            answer["memory"] = memory
             if kept is not None:
                 answer.update(packets=kept.packets, left_out=kept.left_out)
             peer.sendall(json.dumps(answer).encode("utf-8"))
@@ -224,6 +225,7 @@ class Order(t.NamedTuple):
     """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
 
     keep: the packets, too, not only where they were seen. arp: IPv4 addresses that links are asked for.
+    memory: what is handed over again with what was seen.
     """
 
     probe: str
@@ -233,6 +235,7 @@ class Order(t.NamedTuple):
     limit: float
     keep: bool = False
     arp: t.Sequence[str] = ()
+    memory: t.Any = None
 
 
 def _checksum_errors() -> ChecksumErrors | None:
@@ -259,7 +262,7 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
             opened, record = packet_socket(_capture_filter.arp_program(order.arp)), Record(place)
             listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, arp=order.arp))
     tell("armed")
-    _serve(door, listeners, end, kept)
+    _serve(door, listeners, end, kept, order.memory)
 
 
 def arm(order: Order) -> str | None:

@@ -14,9 +14,9 @@ import os
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _sandboxes, _watch
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _rule_counters, _sandboxes, _watch
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Running, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
 from ansible_collections.podnet.doctor.plugins.module_utils._node_common import COMMON, PODS, load_pyroute2, need_root
@@ -46,6 +46,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "flow": {"type": "int", "default": 0},
     "limit": {"type": "float", "default": 60},
     "keep": {"type": "bool", "default": False},
+    "count_rules": {"type": "bool", "default": False},
     "next_hops": {"type": "list", "elements": "str", "default": []},
     "dst": {"type": "str"},
     "port": {"type": "int"},
@@ -76,6 +77,14 @@ def _sandbox(places: Places, pod: dict[str, t.Any]) -> dict[str, t.Any]:
     return sandbox
 
 
+def _rules(options: dict[str, t.Any], deadline: Deadline) -> list[list[t.Any]] | None:
+    """The counters of rules, where they are asked for and can be read."""
+    try:
+        return _rule_counters.packed(_rule_counters.read(deadline)) if options["count_rules"] else None
+    except (OSError, Expired):
+        return None
+
+
 def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
     options = module.params
     limit = options["limit"]
@@ -94,7 +103,7 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
         except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
             missing.append({"pod": position, "reason": sentence(error)})
     next_hops = [address for address in map(canonical, options["next_hops"][:MOST_NEXT_HOPS]) if address and ":" not in address]
-    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops))
+    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops, _rules(options, deadline)))
     if refused is not None:
         return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
     return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
@@ -191,10 +200,12 @@ def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline)
     changes = _links_told(module, deadline)
     try:
         told = _capture.collect(module.params["id"], deadline.remaining())
+        if told.get("memory") is not None:
+            changes["rules"] = _rule_counters.risen(told["memory"], _rule_counters.read(deadline))
         return {"captured": True, **{name: told[name] for name in ("seen", "packets", "left_out", "checksum_errors") if name in told}, **changes}
     except ConnectionRefusedError:
         reason = "no capture with this id listens on this node: it was not armed, or it has reached its limit"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Expired) as error:
         reason = sentence(error)
     return {"captured": False, "reason": reason, "seen": [], **changes}
 

@@ -92,6 +92,12 @@ options:
     description: With O(phase=arm), whether to keep the packets themselves, too, at most 512 bytes of each and 1 MiB of all.
     type: bool
     default: false
+  count_rules:
+    description:
+      - With O(phase=arm), whether to tell with O(phase=collect) which rules that drop or reject have counted packets meanwhile. It starts
+        C(iptables-save) and C(nft), where they are installed, in both phases.
+    type: bool
+    default: false
   next_hops:
     description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 8.
     type: list
@@ -438,6 +444,28 @@ seen:
   sample:
     - {"where": "host", "ifname": "eth0", "way": "in", "encapsulation": "ipip", "flow": 0, "train": "icmp", "kind": "request", "numbers": [[0, 1.2]],
        "repeated": 0, "ttl": 63, "sources": ["10.244.0.2"], "destinations": ["10.244.1.7"], "texts": [], "of": []}
+rules:
+  description: The rules that drop or reject, and have counted packets since the capture was armed, whosesoever they were. At most 16.
+  returned: O(phase=collect), and the capture was armed with O(count_rules)
+  type: list
+  elements: dict
+  contains:
+    filter:
+      description: The packet filter.
+      type: str
+    table:
+      description: The table.
+      type: str
+    chain:
+      description: The chain.
+      type: str
+    rule:
+      description: The rule.
+      type: str
+    packets:
+      description: How many it has counted.
+      type: int
+  sample: [{"filter": "iptables (nft)", "table": "filter", "chain": "INPUT", "rule": "-A INPUT -p 4 -j DROP", "packets": 9}]
 packets:
   description:
     - The packets, in the order in which they came. Of each, V(pod) or V(host); the position of the pod in O(pods); the link; the way; the time, in

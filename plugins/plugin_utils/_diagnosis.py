@@ -422,9 +422,10 @@ class Diagnosis:
         }
         if self.documents.evidence.watch is not None:
             body["watch"] = dict(self.documents.evidence.watch)
-        unanswered = objects(as_mapping(self.documents.evidence.document).get("arp"))
-        if unanswered:
-            body["arp"] = [dict(entry) for entry in unanswered]
+        for name in ("arp", "rules"):
+            entries = objects(as_mapping(self.documents.evidence.document).get(name))
+            if entries:
+                body[name] = [dict(entry) for entry in entries]
         if self.question.flow:
             body["flow"] = _old_flow.look_up(self.documents, self.question)
         if self.documents.evidence.grid:

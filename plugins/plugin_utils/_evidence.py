@@ -75,6 +75,16 @@ def _unanswered(cluster: Cluster, question: Question, watched: Mapping[str, Watc
     return found
 
 
+def _counted_rules(found: Registered) -> list[dict[str, Json]]:
+    """The rules that counted packets while they were sent."""
+    names = {"filter": str, "table": str, "chain": str, "rule": str, "packets": int}
+    return [
+        {"node": node, **{name: rule[name] for name in names}}
+        for node, collected in found.collected.items() for rule in objects(collected.get("rules"))
+        if all(isinstance(rule.get(name), kind) for name, kind in names.items())
+    ]  # fmt: skip
+
+
 def _link(sight: Mapping[str, Json]) -> tuple[Json, Json, Json]:
     return sight.get("where"), sight.get("pod"), sight.get("ifname")
 
@@ -116,7 +126,7 @@ def probes(
     for node in question.nodes:
         pods = [_pod(end) for end in _pods_on(node, question)]
         limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
-        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep,
+        add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep, "count_rules": grid,
                           "next_hops": _next_hops(cluster, question, node)})  # fmt: skip
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     tried = _grid.cells(cluster, asked) if grid else []
@@ -229,7 +239,7 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
     grid = _gridded(cluster, question, found, ways, entries)
     fired = next(iter(found.fired.values()), {})
     arp = _unanswered(cluster, question, {node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
-    more = {name: part for name, part in (("watch", found_watch), ("grid", grid), ("arp", arp)) if part}
+    more = {name: part for name, part in (("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found))) if part}
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **more}
 
 

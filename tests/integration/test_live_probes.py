@@ -66,6 +66,7 @@ def test_an_old_flow_lives_and_a_new_one_would_not(site, connection, closed_to_n
         "pod-pod": "silent", "near-pod": "silent", "far-pod": "answered", "pod-near": "answered", "near-far": "answered"
     }  # fmt: skip
     assert report["grid"]["nodes"] == ["k8s03", "k8s01"]
+    assert any(rule["node"] == closed_to_new and "--ctstate NEW -j DROP" in rule["rule"] and rule["packets"] >= 3 for rule in report["rules"])
 
     (packets,) = (site.folder / "reports").glob("*.pcapng")
     with zipfile.ZipFile(bundle) as archive:

@@ -21,6 +21,8 @@ def texts(report: Mapping[str, Json]) -> list[str]:
         kind, port = str(probe.get("protocol")), (probe.get("destination") or {}).get("port")
         told.setdefault((str(probe.get("direction")), _text(probe)), []).append(f"{kind}{f'/{port}' if port and kind != 'icmp' else ''}{_size(probe)}")
     seen = [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+    seen += [f"{one['packets']} packets were counted meanwhile on {one['node']} by {one['rule']} ({one['table']}, {one['chain']})"
+             for one in (report.get("rules") or [])[:3]]  # fmt: skip
     return seen + [f"{one.get('pod') or one['node']} asked on {one['device']} who has {one['address']}, and nobody answered" for one in report.get("arp") or []]
 
 
