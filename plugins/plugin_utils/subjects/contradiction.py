@@ -13,6 +13,7 @@ from .._cluster import Cluster
 from .._confront import agreement_fact
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
+from .._json import as_mapping, objects
 from .._path import walk
 from .._question import Scope
 
@@ -41,6 +42,16 @@ def watched(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     return None
 
 
+def _witnesses(diagnosis: Diagnosis, node: str, devices: list[str]) -> list[str]:
+    """What else was seen there while packets were lost: questions that nobody answered, rules that drop and have counted."""
+    evidence = as_mapping(diagnosis.documents.evidence.document)
+    arp = [one for one in objects(evidence.get("arp")) if one.get("node") == node and one.get("device") in devices and not one.get("pod")]
+    rules = [one for one in objects(evidence.get("rules")) if one.get("node") == node]
+    return [f"It asked on {one.get('device')} who has {one.get('address')}, and nobody answered." for one in arp[:2]] + [
+        f"{one.get('packets')} packets were counted meanwhile by {one.get('rule')} ({one.get('table')}, {one.get('chain')})." for one in rules[:2]
+    ]
+
+
 @cause(roots=("probe.contradicts",))
 def lost_unseen(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """The packets say where, and nothing says why."""
@@ -53,9 +64,10 @@ def lost_unseen(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         devices = [str(device) for device in dict.fromkeys(hint["devices"]) if device]
         untold = [str(reason).removeprefix(f"{node}: ") for reason in hint["untold"]]
         looked = f"Not checked there: {untold[0]}." if untold else "Everything that was read of this hop is as it must be."
+        why = [looked, *_witnesses(diagnosis, node, devices)]
         after, before = (str(hint[name]).removesuffix(f" of {node}") for name in ("after", "before"))
         commands = "; ".join(["nft list ruleset", *(f"tc filter show dev {device} egress" for device in devices[:2]), "bpftool net"])
         yield Cause(
-            "unseen_drop", None, node, f"{node} loses the packets between {after} and {before}.", mine, objects=devices, why=[looked],
+            "unseen_drop", None, node, f"{node} loses the packets between {after} and {before}.", mine, objects=devices, why=why,
             remedies=[Remedy("advise_unseen_drop", "R0", f"on {node}, look for what this does not read: {commands}", "", node=node)],
         )  # fmt: skip

@@ -42,6 +42,17 @@ def test_lost_on_a_node_though_nothing_there_is_wrong(hop):
     assert {one.check for one in diagnosis.explained_by(cause)} == {"probe.lost"} and not diagnosis.unexplained
 
 
+def test_what_else_was_seen_there_is_told_with_it():
+    at = [name for name, _node in HOPS].index("node:k8s02")
+    asked = {"node": "k8s02", "device": f"dev{at}", "address": "10.253.2.7"}
+    rule = {"node": "k8s02", "filter": "iptables (nft)", "table": "filter", "chain": "FORWARD", "rule": "-A FORWARD -j DROP", "packets": 9}
+    evidence = {"probes": [lost(at)], "arp": [asked, {**asked, "node": "k8s01"}], "rules": [rule, {**rule, "node": "k8s01"}]}
+    (cause,) = small.diagnose(evidence=evidence).causes
+    assert cause.why[1:] == [
+        f"It asked on dev{at} who has 10.253.2.7, and nobody answered.", "9 packets were counted meanwhile by -A FORWARD -j DROP (filter, FORWARD)."
+    ]  # fmt: skip
+
+
 def test_answers_that_a_node_loses():
     at = [name for name, _node in BACK].index("node:k8s01")
     told = {"what": "replies", "after": BACK[at - 1][0], "hop": "node:k8s01"}
