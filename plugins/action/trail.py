@@ -8,6 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _trail
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
@@ -21,6 +22,8 @@ ARGUMENTS: dict[str, t.Any] = {
     "plan": {"type": "path"},
     "report": {"type": "path"},
     "trouble": {"type": "str", "default": ""},
+    "events": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 20.0},
 }
 
 
@@ -36,7 +39,7 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, variables)
         result["changed"] = False
         _spec, arguments = self.validate_argument_spec(
-            argument_spec=ARGUMENTS, required_if=[("event", "step", ["step"]), ("event", "outcome", ["plan", "report"])]
+            argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC}, required_if=[("event", "step", ["step"]), ("event", "outcome", ["plan", "report"])]
         )
         path, event = arguments["path"], arguments["event"]
         try:
@@ -62,8 +65,20 @@ class ActionModule(ActionBase):
         told = {**came._asdict(), "trouble": trouble, "report": report["id"], "verdict": report["verdict"]}
         _trail.append(arguments["path"], "outcome", **told)
         show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"], trouble, _trail.offered(plan, came)), self._display)
+        if arguments["events"]:
+            self._tell_the_api(result, arguments, _trail.events(plan, came, _trail.now()))
         said = f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})" if came.left else f"{came.outcome}, and a step failed: {trouble}"
         return {**result, "outcome": came.outcome, "left": came.left, "said": said}
+
+    def _tell_the_api(self, result: dict[str, t.Any], arguments: dict[str, t.Any], events: list[dict[str, t.Any]]) -> None:
+        """As far as this user may."""
+        try:
+            with _kube.Api(_kube.options_of(arguments), timeout=arguments["timeout"]) as api:
+                for event in events:
+                    api.request("POST", "/api/v1/namespaces/default/events", body=event)
+        except _kube.KubeError as exc:
+            result["event_refused"] = str(exc)
+            self._display.v(f"no Kubernetes Event was written: {exc}")
 
     def _back(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         backs = _trail.taken_back(arguments["results"].get("back") or {})

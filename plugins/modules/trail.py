@@ -19,6 +19,8 @@ description:
 extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
+  - podnet.doctor._attributes.actiongroup_podnet
+  - podnet.doctor._kubernetes
 options:
   path:
     description: The trail, RV(podnet.doctor.plan#module:trail_path).
@@ -50,6 +52,15 @@ options:
     description: With O(event=outcome), why no further step was taken.
     type: str
     default: ""
+  events:
+    description:
+      - With O(event=outcome), write a Kubernetes Event (reason C(PodnetRepair), namespace C(default)) on each node of the plan, if this user may create events.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds that the API may take.
+    type: float
+    default: 20.0
 seealso:
   - module: podnet.doctor.plan
 """
@@ -76,6 +87,10 @@ left:
   type: list
   elements: str
   returned: O(event=outcome)
+event_refused:
+  description: Why no Kubernetes Event was written.
+  type: str
+  returned: O(event=outcome), and if it was not
 said:
   description: The outcome as a sentence, for where it is an error.
   type: str

@@ -107,3 +107,18 @@ def taken_back(results: Mapping[str, Json]) -> list[Back]:
             error = str(result.get("msg") or "failed") if result.get("failed") or result.get("unreachable") else ""
             found.append(Back(str(back.get("node")), str(back.get("way_back")), error))
     return found
+
+
+def events(plan: Mapping[str, Json], came: Came, moment: str) -> list[dict[str, Json]]:
+    """Kubernetes Events on the nodes of the plan: what was done there, and what came of it."""
+    found = []
+    for node in sorted({str(action["node"]) for action in plan["actions"] if action["node"]}):
+        steps = "; ".join(str(action["action"]) for action in plan["actions"] if action["node"] == node and action["class"] != "R0")
+        found.append({
+            "apiVersion": "v1", "kind": "Event", "type": "Normal" if came.outcome == "repaired" else "Warning", "reason": "PodnetRepair", "count": 1,
+            "metadata": {"name": f"{node}.podnet-{plan['id']}-{moment.replace('-', '').replace(':', '').lower()}", "namespace": "default"},
+            "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node},  # as kubelet names a node in its own Events
+            "message": f"{came.outcome}, plan {plan['id']}: {steps}"[:1000], "source": {"component": "podnet.doctor"}, "firstTimestamp": moment,
+            "lastTimestamp": moment,
+        })  # fmt: skip
+    return found

@@ -26,6 +26,7 @@ R2 = {**R1, "id": "a.n1.2", "class": "R2"}
         (["R1"], [R1], None),
         (["R1"], [R1, R2], "step a.n1.2 is R2"),
         (["R1", "R2"], [R1, R2], None),
+        (["R2"], [{**R1, "class": "R0"}, R2], None),
         ({"classes": ["R1"], "causes": ["ip_forward_off"]}, [R1], None),
         ({"classes": ["R1"], "causes": ["other"]}, [R1], "does not approve the repair of ip_forward_off"),
         ({"classes": ["R1"], "not_causes": ["ip_forward_off"]}, [R1], "does not approve the repair of ip_forward_off"),

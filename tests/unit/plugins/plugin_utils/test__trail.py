@@ -76,3 +76,13 @@ def test_ways_back_are_taken_or_offered():
     assert backs == [_trail.Back("n1", "add x", ""), _trail.Back("n2", "add y", "No such device")]
     assert _plan_text.taken_back(backs) == ["BACK     taken on n1: add x", "BACK     FAILED on n2: add y: No such device"]
     assert _trail.taken_back({}) == []
+
+
+def test_an_event_for_each_node():
+    action = {"node": "k8s02", "class": "R1", "action": "delete x"}
+    plan = {"id": "0123456789ab", "actions": [{**action, "class": "R0", "action": "wait"}, action, {**action, "node": ""}]}
+    (event,) = _trail.events(plan, _trail.Came("partly", [], []), "2026-11-21T09:30:42Z")
+    assert event["involvedObject"]["name"] == "k8s02" and event["type"] == "Warning"
+    assert event["message"] == "partly, plan 0123456789ab: delete x"
+    assert event["metadata"]["name"] == "k8s02.podnet-0123456789ab-20261121t093042z"
+    assert _trail.events(plan, _trail.Came("repaired", [], []), "2026-11-21T09:30:42Z")[0]["type"] == "Normal"
