@@ -63,6 +63,24 @@ options:
     description: Whether packets are to be sent. If not, RV(probes) is empty.
     type: bool
     default: true
+  watch:
+    description: For how many seconds the source is to send a light train after that, at most 300.
+    type: float
+    default: 0
+  pcap:
+    description: Whether the packets that are captured are to be kept.
+    type: bool
+    default: false
+  grid:
+    description: Whether the grid of the runbooks is to be tried, too. With V(auto), M(podnet.doctor.verdict) adds it where what was read is broken.
+    type: str
+    choices: [auto, "true", "false"]
+    default: auto
+  flow:
+    description:
+      - A connection that is there already, like V(tcp/10.244.1.5:43210-10.244.2.7:8080). O(source), O(destination), O(protocol) and O(port) are its
+        own, where they are not given.
+    type: str
   timeout:
     description: Seconds that the Kubernetes API may take in all.
     type: float
@@ -127,6 +145,10 @@ probes:
   description: Arguments of M(podnet.doctor.path_probe) for each host and phase.
   type: dict
   returned: success
+sending:
+  description: What of O(probe), O(watch), O(pcap) and O(grid) M(podnet.doctor.verdict) is to know.
+  type: dict
+  returned: when the whole cluster is not asked for
 not_in_inventory:
   description: Nodes on the path that the inventory does not have, with the next step.
   type: dict

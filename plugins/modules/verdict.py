@@ -105,6 +105,11 @@ report_path:
   type: str
   returned: when O(final=true)
   sample: reports/7f3a11c0.json
+packets_path:
+  description: The packets that the captures kept, as a pcapng file on the controller.
+  type: str
+  returned: when O(final=true) and packets were kept
+  sample: reports/7f3a11c0.pcapng
 nodes_asked:
   description: How many nodes gave an answer.
   type: int
