@@ -52,6 +52,7 @@ CALICO = {
     "tiers": "tiers",
     "networksets": "networksets",
     "globalnetworksets": "globalnetworksets",
+    "ipamconfigs": "ipamconfigs",
 }
 # policies of the cluster's administrator; which version has which of them changed
 POLICY_GROUP = "policy.networking.k8s.io"

@@ -35,7 +35,7 @@ options:
         V(daemonsets), V(deployments), V(events), V(configmaps), V(clusternetworkpolicies), V(adminnetworkpolicies),
         V(baselineadminnetworkpolicies), V(ippools), V(ipamblocks), V(blockaffinities), V(bgpconfigurations), V(bgppeers),
         V(felixconfigurations), V(clusterinformations), V(hostendpoints), V(globalnetworkpolicies), V(calico_networkpolicies),
-        V(tiers), V(networksets), and V(globalnetworksets).
+        V(tiers), V(networksets), V(globalnetworksets), and V(ipamconfigs).
       - V(configmaps) is the configuration of flannel and, where DNS is asked for, of CoreDNS, and no other ConfigMap.
     type: list
     elements: str

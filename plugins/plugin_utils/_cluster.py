@@ -35,7 +35,7 @@ FLANNEL = "flannel.alpha.coreos.com/"
 CALICO_SECTIONS = frozenset(
     {
         "ippools", "ipamblocks", "blockaffinities", "bgpconfigurations", "bgppeers", "felixconfigurations", "clusterinformations", "hostendpoints",
-        "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets",
+        "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets", "ipamconfigs",
     }
 )  # fmt: skip
 DEFAULT_AS_NUMBER = 64512  # libcalico-go/lib/options: the AS of a cluster that names none

@@ -19,7 +19,7 @@ Json = t.Any
 BLOCKS = {"k8s01": "10.253.1.0/26", "k8s02": "10.253.2.0/26"}
 ADDRESSES = {"k8s01": "10.2.7.201", "k8s02": "10.2.7.202"}
 POLICY = ("serviceaccounts", "services", "endpointslices", "networkpolicies", "clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies",
-          "hostendpoints", "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets")  # fmt: skip
+          "hostendpoints", "globalnetworkpolicies", "calico_networkpolicies", "tiers", "networksets", "globalnetworksets", "ipamconfigs")  # fmt: skip
 PODS = {"shop/web-0": ("k8s01", "10.253.1.5"), "shop/api-0": ("k8s02", "10.253.2.7")}
 
 

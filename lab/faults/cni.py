@@ -1,0 +1,81 @@
+"""Faults of the CNI plugin: a new pod is not set up. The lab has no kubelet, so the Event that it writes is written here, in its words."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+from lab.api.client import Json
+from lab.cluster import Lab
+from lab.faults import FELIX, fault
+
+NODE, NAMESPACE, LATE = "k8s02", "shop", "late"
+POD = f"{NAMESPACE}/{LATE}"
+QUESTION = ("shop/web-0", "shop/web-1", 8080)
+FAILED = 'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "5c0c": plugin type="calico" failed (add): '
+NOT_AUTHORIZED = "error getting ClusterInformation: connection is unauthorized: Unauthorized"
+NO_SUCH_NODE = 'resource does not exist: Node(k8s02.internal) with error: nodes "k8s02.internal" not found'
+LOCKED = "Calico is currently not ready to process requests"
+NO_ADDRESS = "failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: [10.253.0.0/16]"
+
+
+def _not_set_up(lab: Lab, said: str) -> Iterator[None]:
+    """A pod that waits, and kubelet's Event."""
+    container = {"name": "web", "image": "registry.example/shop/web:1.4.2"}
+    pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": LATE, "namespace": NAMESPACE},
+                 "spec": {"nodeName": NODE, "containers": [container], "automountServiceAccountToken": False}}  # fmt: skip
+    made = lab.client.create("pods", pod)
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = {"apiVersion": "v1", "kind": "Pod", "namespace": NAMESPACE, "name": LATE, "uid": made["metadata"]["uid"]}
+    event: Json = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{LATE}.17c0", "namespace": NAMESPACE}, "involvedObject": about,
+                   "reason": "FailedCreatePodSandBox", "message": FAILED + said, "type": "Warning", "source": {"component": "kubelet", "host": NODE},
+                   "firstTimestamp": now, "lastTimestamp": now, "count": 3}  # fmt: skip
+    lab.client.create("events", event)
+    yield
+    lab.client.delete("events", f"{LATE}.17c0", NAMESPACE)
+    lab.client.delete("pods", LATE, NAMESPACE)
+
+
+@fault("cni_unauthorized", number="F48", node=NODE, breaks="cni.unauthorized", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+def unauthorized(lab: Lab) -> Iterator[None]:
+    """The API refuses the token of the CNI plugin of k8s02."""
+    return _not_set_up(lab, NOT_AUTHORIZED)
+
+
+@fault("nodename_mismatch", number="F47", node=NODE, breaks="cni.node_unknown", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+def other_name(lab: Lab) -> Iterator[None]:
+    """The CNI plugin of k8s02 asks for a node that does not exist."""
+    return _not_set_up(lab, NO_SUCH_NODE)
+
+
+@fault("datastore_locked", number="F67", node=NODE, breaks="cni.datastore_locked", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+def locked(lab: Lab) -> Iterator[None]:
+    """Calico's datastore is locked for a migration that was never ended."""
+    return _not_set_up(lab, LOCKED)
+
+
+@fault("cni_failed", number="", node=NODE, breaks="cni.failed", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+def failed(lab: Lab) -> Iterator[None]:
+    """The CNI plugin of k8s02 fails with words that nobody knows."""
+    return _not_set_up(lab, "netplugin failed with no error message: signal: killed")
+
+
+@fault("strict_affinity_or_block_limit", number="F64", node=NODE, breaks="cni.no_address", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+def strict_affinity(lab: Lab) -> Iterator[None]:
+    """A node takes addresses from blocks of its own only, and these are full."""
+    name = lab.client.list("ipamconfigs")[0]["metadata"]["name"]
+    before = lab.client.get("ipamconfigs", name)["spec"].get("strictAffinity", False)
+    lab.client.patch("ipamconfigs", name, {"spec": {"strictAffinity": True}})
+    yield from _not_set_up(lab, NO_ADDRESS)
+    lab.client.patch("ipamconfigs", name, {"spec": {"strictAffinity": before}})
+
+
+@fault("kube_controllers_down", number="F66", node="", breaks="kube_controllers.available", modes=FELIX, question=QUESTION, works=True)
+def no_controllers(lab: Lab) -> Iterator[None]:
+    """calico-kube-controllers has no available replica."""
+    about = ("deployments", "calico-kube-controllers")
+    before = lab.client.get(*about, "kube-system")["status"]
+    gone = {"replicas": 1, "availableReplicas": None, "readyReplicas": None, "unavailableReplicas": 1}
+    lab.client.patch(*about, {"status": gone}, "kube-system", part="status")
+    yield
+    lab.client.patch(*about, {"status": {**before, "unavailableReplicas": None}}, "kube-system", part="status")
