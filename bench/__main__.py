@@ -213,6 +213,14 @@ def audit_rows(repeat: int) -> dict[str, dict[str, Any]]:
         lab("down", "--name", name)
 
 
+def flood_rows() -> dict[str, dict[str, Any]]:
+    from bench import flood
+    from lab.cluster import Lab
+
+    got = flood.measure(Lab.load(LAB))
+    return {"flood_captured": row(got.captured, got.alone, got.ratio, flood.TARGET, got.ratio >= flood.TARGET)}
+
+
 def cpu_rows(repeat: int) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, got in node_cpu.measure(repeat).items():
@@ -284,6 +292,8 @@ def main() -> int:
         load = os.getloadavg()[0]
         print(f"load of the machine before: {load:.2f} on {os.cpu_count()} CPUs")
         rows = measure(Pair(inventory, kubeconfig, options.source, options.destination, options.port), options.repeat)
+        if own:
+            rows.update(flood_rows())
     finally:
         if own:
             lab("down", "--name", LAB)
@@ -296,9 +306,9 @@ def main() -> int:
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(rows, indent=2) + "\n")
     for name, values in rows.items():
-        bound = "at least" if name.startswith("runbook") else "at most"
+        bound = "at least" if name.startswith(("runbook", "flood")) else "at most"
         said = "met" if values["met"] else "MISSED"
-        unit = "MB" if "memory" in name else "s"
+        unit = "MB" if "memory" in name else "MB/s" if name.startswith("flood") else "s"
         print(f"{name:<27} {values['value']:8.3f} {unit} against {values['baseline']:8.3f} {unit}: {values['ratio']:5.2f} ({bound} {values['target']}: {said})")
     print(f"written: {target.relative_to(ROOT)}")
     return 0
