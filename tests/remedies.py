@@ -143,7 +143,7 @@ def module(lab: Lab, host: str, remedy: str, parameters: dict[str, t.Any]) -> di
     return t.cast("dict[str, t.Any]", json.loads(done.stdout[done.stdout.index("{") :]))
 
 
-def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder: pathlib.Path) -> None:
+def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder: pathlib.Path, brief: bool) -> None:
     if not fault.shows(lab):
         raise Wrong("the fault does not show")
     before = state(lab)
@@ -168,6 +168,8 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen and fault_is_gone(lab, fault)
     if not row.repaired:
         raise Wrong(f"ended with {code}: {screen[-2500:]}")
+    if brief and row.again:
+        return
     code, screen, plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
     if code != 0 or plan["actions"]:
         raise Wrong(f"at the second run there were still {[action['remedy'] for action in plan['actions']]} ({code})")
@@ -184,7 +186,7 @@ def fault_is_gone(lab: Lab, fault: Fault) -> bool:
     return lab.answers(source, destination, 3.0)
 
 
-def run_mode(mode: str, cases: list[tuple[str, str, dict[str, t.Any]]], keep: bool) -> list[Row]:
+def run_mode(mode: str, cases: list[tuple[str, str, dict[str, t.Any]]], keep: bool, brief: bool) -> list[Row]:
     name = f"r{os.getpid() % 10000}n{list(MODES).index(mode)}"
     folder = ROOT / "build" / "remedies" / mode
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +199,7 @@ def run_mode(mode: str, cases: list[tuple[str, str, dict[str, t.Any]]], keep: bo
                 try:
                     fault = find(fault_name)
                     with broken(lab, [fault]):
-                        prove(lab, row, fault, variables, folder)
+                        prove(lab, row, fault, variables, folder, brief)
                     row.right = True
                 except Exception as error:  # noqa: BLE001 - one row's trouble is that row's
                     row.note = f"{type(error).__name__}: {error}"
@@ -242,7 +244,7 @@ def main() -> int:
     options = parser.parse_args()
     wanted = chosen(options.remedy, options.mode, options.cover)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(run_mode, mode, cases, options.keep) for mode, cases in wanted.items()]
+        running = [pool.submit(run_mode, mode, cases, options.keep, options.cover) for mode, cases in wanted.items()]
         rows = [row for future in running for row in future.result()]
     target = ROOT / "build" / "remedies.json"
     target.parent.mkdir(exist_ok=True)

@@ -47,7 +47,11 @@ class ActionModule(ActionBase):
                 _trail.append(path, event, by={"how": "typed", **_trail.who(variables)})
             elif event == "step":
                 step = {name: arguments["step"].get(name) for name in ("id", "cause", "remedy", "class", "node", "host", "object", "change", "way_back")}
-                _trail.append(path, event, step=step, results=_trail.told(arguments["results"]))
+                told = _trail.told(arguments["results"])
+                _trail.append(path, event, step=step, results=told)
+                lasting = told.get("change", {}).get("lasting")
+                if lasting:
+                    show(result, _plan_text.lasting(step["node"], lasting), self._display)
             elif event == "back":
                 return self._back(result, arguments)
             else:

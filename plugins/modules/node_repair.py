@@ -112,6 +112,12 @@ back:
   type: list
   elements: dict
   returned: success
+lasting:
+  description: Files and lines of the node's own configuration that name what was changed, so that it may come back from there.
+  type: list
+  elements: str
+  returned: success
+  sample: ["/etc/sysctl.d/99-hardening.conf:3"]
 guard:
   description: What V(keep) needs to confirm the change; empty if nobody waits for that.
   type: str
@@ -121,7 +127,7 @@ guard:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _node_common, _repairs
+from ansible_collections.podnet.doctor.plugins.module_utils import _lasting, _node_common, _repairs
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Refused
 
@@ -152,6 +158,7 @@ def main() -> None:
         module.fail_json(msg=f"refused: {error}", refused=True)
     except OSError as error:
         module.fail_json(msg=f"{remedy} failed: {sentence(error)}")
+    result["lasting"] = _lasting.of(remedy, given)
     if module._diff and result["changed"]:
         result["diff"] = {"before": result["before"] + "\n" if result["before"] else "", "after": result["after"] + "\n" if result["after"] else ""}
     module.exit_json(**result)

@@ -56,8 +56,14 @@ def test_a_policy_approves_or_says_why_not(site, lab):
         refused = site.remediate(*ends(fault), podnet_auto_approve={"classes": ["R1"], "not_nodes": ["k8s01", "k8s02", "k8s03"]})
         assert refused.code == 2 and "does not approve repairs on" in " ".join(refused.screen.split())
         assert [event["event"] for event in trail_of(site)] == ["plan"]
-        approved = site.remediate(*ends(fault), podnet_auto_approve=["R1"])
+        hardening = "/etc/sysctl.d/99-hardening.conf"
+        lab.run(fault.node, "sh", "-c", f"mkdir -p /etc/sysctl.d; echo net.ipv4.ip_forward=0 > {hardening}")
+        try:
+            approved = site.remediate(*ends(fault), podnet_auto_approve=["R1"])
+        finally:
+            lab.run(fault.node, "rm", hardening)
         assert approved.code == 0 and "OUTCOME  REPAIRED" in approved.screen, approved.screen
+        assert f"it may come back: on {fault.node}, see {hardening}:1" in " ".join(approved.screen.split())
         assert trail_of(site)[1]["by"]["how"] == "policy"
         wrong = site.remediate(*ends(fault), podnet_auto_approve=["R3"])
         assert "can be approved by nobody beforehand" in wrong.screen

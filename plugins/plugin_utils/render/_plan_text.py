@@ -37,6 +37,11 @@ def outcome(
     return [*stopped, *labelled("OUTCOME", texts), *ways, *labelled("TRAIL", [trail])]
 
 
+def lasting(node: str, places: Sequence[str]) -> list[str]:
+    """Where the node's own configuration would bring back what was changed."""
+    return labelled("LASTING", [f"it may come back: on {node}, see {listed(places)}"]) if places else []
+
+
 def taken_back(backs: Sequence[Back]) -> list[str]:
     """What was undone, as it did not help."""
     lines = []
