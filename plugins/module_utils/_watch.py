@@ -21,7 +21,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._marks import MOST_W
 
 PACE = 0.2  # seconds between echoes
 FLOW_PACE = 0.34  # seconds between connects
-PATIENCE = 0.9  # for one answer: before a SYN is sent again
+PATIENCE = 2.5  # for one answer: a SYN that was lost by chance is sent again after a second, one of a bad way is lost again
 LONGEST = 30.0  # one call
 Tried = dict[int, list[int]]
 
