@@ -151,4 +151,3 @@ def lines(grid: Sequence[Mapping[str, Json]]) -> list[str]:
         code = f" {cell['rcode']}" if cell.get("rcode") not in (None, "NOERROR") else ""
         found.append(f"{cell.get('source')} > {cell.get('destination')} {what}: {words.get(str(cell.get('outcome')), '?')}{code}{arrived}")
     return found
-
