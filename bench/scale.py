@@ -111,11 +111,11 @@ def policies(nodes: int) -> dict[str, Any]:
     }
 
 
-def cluster_document(nodes: int) -> dict[str, Any]:
-    """What the API says. node-1 announces the address of a bridge."""
+def cluster_document(nodes: int, broken: bool = True) -> dict[str, Any]:
+    """What the API says. broken: node-1 announces the address of a bridge."""
     listed = []
     for number in range(nodes):
-        announced = "192.188.1.1/24" if number == 1 else f"{node_address(number)}/12"
+        announced = "192.188.1.1/24" if broken and number == 1 else f"{node_address(number)}/12"
         annotations = {"projectcalico.org/IPv4Address": announced, "projectcalico.org/IPv4IPIPTunnelAddr": address(number * 64)}
         status = {"addresses": [{"type": "InternalIP", "address": node_address(number)}], "conditions": [{"type": "Ready", "status": "True"}]}
         listed.append({"metadata": {"name": f"node-{number}", "uid": f"n{number}", "annotations": annotations}, "spec": {}, "status": status})
@@ -164,16 +164,16 @@ def session(number: int, up: bool) -> dict[str, Any]:
     return {"name": f"Mesh_{number}", "proto": "BGP", "table": "master", "state": "up" if up else "start", "since": "10:00", "info": state, "bgp": bgp}
 
 
-def node_document(number: int, nodes: int) -> dict[str, Any]:
-    """What a node says: node-1 lost everything, all others lost node-1."""
+def node_document(number: int, nodes: int, broken: bool = True) -> dict[str, Any]:
+    """What a node says. broken: node-1 lost everything, all others lost node-1."""
     names = [(place, f"pod-{number}-{place}") for place in range(PODS)]
     calis = [interface("app", name) for _place, name in names]
     others = [other for other in range(nodes) if other != number]
-    lost = others if number == 1 else [1]
+    lost = [] if not broken else others if number == 1 else [1]
     known = sorted(set(others) - set(lost))
     settings = {"net/ipv4/ip_forward": "1", "net/ipv4/conf/all/proxy_arp": "0"}
     settings.update({f"net/ipv4/conf/{cali}/{name}": "1" for cali in calis for name in ("forwarding", "proxy_arp")})
-    held = [("eth0", node_address(number), 12), ("tunl0", address(number * 64), 32)] + ([("br0", "192.188.1.1", 24)] if number == 1 else [])
+    held = [("eth0", node_address(number), 12), ("tunl0", address(number * 64), 32)] + ([("br0", "192.188.1.1", 24)] if broken and number == 1 else [])
     far, own = address((1 - number) * 64 + 1), address(number * 64 + 1)
     pod = {
         "links": [link(3, "eth0")],
@@ -203,7 +203,7 @@ def node_document(number: int, nodes: int) -> dict[str, Any]:
             "ipv4": {
                 "version": "1.6.8",
                 "status": {"graceful_restart": None},
-                "protocols": [session(other, other not in set(lost)) for other in others] if number == 1 else [*(session(o, o != 1) for o in others)],
+                "protocols": [session(other, other not in set(lost)) for other in others],
                 "routes": [
                     {"prefix": block(other), "type": "unicast", "protocol": f"Mesh_{other}", "state": "*", "preference": 100,
                      "nexthops": [{"gateway": node_address(other), "dev": "tunl0"}]}

@@ -38,9 +38,14 @@ COUNTERS = ("arp_cache", "nf_conntrack")
 MARKS = ("\x00", "\x01")
 
 
-def digest(tables: Tables) -> str:
-    """Of the tables; both sides must mean the same."""
-    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]
+def digest(tables: Tables, of_table: t.Callable[[t.Sequence[t.Sequence[str]]], str] | None = None) -> str:
+    """Of the tables; both sides must mean the same. of_table: knows the digests of tables that it has seen."""
+    parts = {name: (of_table or table_digest)(rows) for name, rows in tables.items()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def table_digest(rows: t.Sequence[t.Sequence[str]]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _replace(value: t.Any, pairs: t.Sequence[tuple[str, str]]) -> t.Any:
@@ -108,6 +113,15 @@ class Expander:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str, Row], Entry] = {}
+        self._seen: dict[int, tuple[t.Sequence[t.Sequence[str]], str]] = {}  # kept, so that no other table gets its number
+
+    def digest_of(self, rows: t.Sequence[t.Sequence[str]]) -> str:
+        """Of a table, worked out once for all nodes that have it."""
+        if len(rows) < 256:
+            return table_digest(rows)
+        if id(rows) not in self._seen:
+            self._seen[id(rows)] = (rows, table_digest(rows))
+        return self._seen[id(rows)][1]
 
     def entries(self, section: t.Mapping[str, t.Any], tables: Tables) -> list[Entry]:
         """The entries of a section. Raises ValueError for what is none."""
@@ -259,7 +273,7 @@ def _bird(daemon: t.Any, tables: Tables) -> t.Any:
 
 def expand(document: t.Mapping[str, t.Any], tables: Tables, expander: Expander) -> dict[str, t.Any]:
     """The document again. Raises ValueError if it was made with other tables, or is none."""
-    if document.get("expected") != digest(tables):
+    if document.get("expected") != digest(tables, expander.digest_of):
         raise ValueError("it was made for other expectations")
     result = {name: value for name, value in document.items() if name != "expected"}
 

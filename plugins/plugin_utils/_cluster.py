@@ -236,7 +236,7 @@ class Cluster:
     def section(self, name: str) -> list[Mapping[str, Json]]:
         if name in CALICO_SECTIONS and self.document.get("calico_api", "") is None and self.document.get("reachable") is not False:
             return []  # the API answered, and it serves no Calico resources
-        return objects(section_of(self.document, name, "Kubernetes API"))
+        return self.once(f"section {name}", lambda: objects(section_of(self.document, name, "Kubernetes API")))
 
     def once(self, key: str, make: t.Callable[[], Made]) -> Made:
         """What was worked out from this document under this name, once."""
