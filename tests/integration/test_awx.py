@@ -98,8 +98,8 @@ def test_nothing_is_repaired_without_an_approval_before(awx):
     assert approval["timeout"] and all(word in approval["description"] for word in ("cause", "plan's id", "blast radius", "way back"))
 
 
-SURVEYED = [("job_templates", name) for name in ("podnet Diagnose", "podnet Audit", "podnet Compare", "podnet Plan", "podnet Remediate",
-                                                "podnet Remediate approved")] + [("workflow_job_templates", "podnet Diagnose and repair")]  # fmt: skip
+TEMPLATES = ("podnet Diagnose", "podnet Audit", "podnet Compare", "podnet Plan", "podnet Remediate", "podnet Remediate approved")
+SURVEYED = [*(("job_templates", name) for name in TEMPLATES), ("workflow_job_templates", "podnet Diagnose and repair")]
 
 
 @pytest.mark.parametrize(("kind", "name"), SURVEYED)

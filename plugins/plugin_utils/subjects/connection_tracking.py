@@ -61,8 +61,7 @@ def table_full(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
                     remedies=[
                         set_sysctl(node, LIMIT.replace(".", "/"), limit, raised, f"{node} has room for more connections", f"{node} tracks more connections"),
                         Remedy("advise_conntrack_max", "R0", f"for good: conntrack.maxPerCore of kube-proxy, which sets {LIMIT} anew when it starts; and"
-                               f" nf_conntrack_buckets of {node} to a quarter of it", "", node=node, object=LIMIT),
-                    ])  # fmt: skip
+                               f" nf_conntrack_buckets of {node} to a quarter of it", "", node=node, object=LIMIT)])  # fmt: skip
 
 
 @expects("conntrack.flow")
@@ -111,5 +110,4 @@ def stale_flow(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
                         Remedy("delete_connection", "R1", f"{command} on {node}", "none needed: the next packet is tracked anew", node=node,
                                object=entry, change=(f"{entry} answered by {gone}", ""), verify=f"{node} sends it to an endpoint of {flow['key']}",
                                parameters={"src": flow["src"], "dst": flow["dst"], "sport": finding.hint["port"], "dport": flow["port"], "gone": gone},
-                               blast_radius="this one flow", preconditions=(f"{gone} is no endpoint of {flow['key']}",), wait_seconds=20),
-                    ])  # fmt: skip
+                               blast_radius="this one flow", preconditions=(f"{gone} is no endpoint of {flow['key']}",), wait_seconds=20)])  # fmt: skip

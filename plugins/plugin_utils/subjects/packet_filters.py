@@ -64,8 +64,8 @@ def _dropped(fact: Fact, documents: Documents, question: Question, way: Way) -> 
     if wanted is not None and check_id in ("policy.denied", "policy.lags", "hostendpoint.denied"):
         sources += ("api",)
     evidence = f"{fact.node}: {found.line}, in {found.where}"
-    return Finding(check_id, fact, found.line, evidence, sources, hint={"blame": found, "verdict": way.verdict, "wanted": wanted, "phase": way.phase,
-                                                                      "untracked": untracked_by(way.steps)})  # fmt: skip
+    hint = {"blame": found, "verdict": way.verdict, "wanted": wanted, "phase": way.phase, "untracked": untracked_by(way.steps)}
+    return Finding(check_id, fact, found.line, evidence, sources, hint=hint)
 
 
 def _calico_elsewhere(documents: Documents, node: str, found: Blame) -> bool:

@@ -236,8 +236,7 @@ def neighbour_overflow(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
                         set_sysctl(node, "net/ipv4/neigh/default/gc_thresh3", finding.hint["limit"], wanted, f"{node} has room for more neighbours",
                                    f"{node} keeps more neighbours in memory"),
                         Remedy("advise_gc_thresh", "R0", f"for good: keep {name}={wanted} in /etc/sysctl.d of {node}, and gc_thresh1 and gc_thresh2 below it",
-                               "", node=node),
-                    ])  # fmt: skip
+                               "", node=node)])  # fmt: skip
 
 
 @cause(roots=("underlay.route.missing", "underlay.neighbour.failed"))
