@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -81,6 +82,10 @@ class Network:
         """A process in a namespace; its pid."""
         process = space.spawn("sleep", "600")
         self.processes.append(process)
+        end = time.monotonic() + 10
+        while os.readlink(f"/proc/{process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):  # it enters by itself
+            assert time.monotonic() < end, "the process does not enter the namespace"
+            time.sleep(0.01)
         return int(process.pid)
 
     def close(self) -> None:

@@ -301,7 +301,7 @@ def test_property_mutated_messages(messages: list[bytes], data: st.DataObject) -
     for decode in (_routes.decode, _neighbours.decode_neighbour, _neighbours.decode_fdb):
         decode(cut, {1: "lo"})
         _routes.decode(cut, {}, cached=True)
-    for read in (_links._address, _links.links):
+    for read in (_links.address, _links.links):
         read([cut] if read is _links.links else cut, {1: "lo"})  # type: ignore[operator]
     _links._rule(cut)
     _links.indexes([cut])
