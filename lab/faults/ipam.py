@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from lab import kube_proxy
 from lab.api import calico, seed
+from lab.api.client import CALICO as CALICO_API
 from lab.cluster import Lab
 from lab.faults import CALICO, fault
 
@@ -37,3 +39,13 @@ def leaked(lab: Lab) -> Iterator[None]:
     lab.client.patch("ipamblocks", calico.cidr_name(host.block), {"spec": spec})
     yield
     seed.write_ipam(lab.client, lab.description, NODE)
+
+
+@fault("pool_overlaps_services", number="F65", node="", breaks="pool.holds.service", modes=CALICO, question=("shop/web-0", "svc/shop/api", 80), works=None)
+def over_services(lab: Lab) -> Iterator[None]:
+    """A new pool covers the network of the Services. No node may take of it yet, so that nothing else changes."""
+    spec = {"cidr": "10.96.0.0/16", "blockSize": 26, "ipipMode": "Never", "vxlanMode": "Never", "natOutgoing": False, "nodeSelector": "!all()"}
+    lab.client.create("ippools", {"apiVersion": CALICO_API, "kind": "IPPool", "metadata": {"name": "over-services"}, "spec": spec})
+    with kube_proxy.running(lab):
+        yield
+    lab.client.delete("ippools", "over-services")

@@ -27,7 +27,7 @@ ERRORS = (
     ("cni.unauthorized", ("connection is unauthorized",)),
     ("cni.node_unknown", ("resource does not exist: Node(",)),
     ("cni.datastore_locked", ("currently not ready to process requests",)),
-    ("cni.no_address", ("No IPs available", "Assigned 0 out of")),
+    ("cni.no_address", ("No IPs available", "Assigned 0 out of", "no configured Calico pools")),
     ("cni.api_unreachable", ("i/o timeout", "connect: connection refused", "connect: no route to host", "connect: network is unreachable")),
 )
 
@@ -130,7 +130,11 @@ def new_pods_fail(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
                                     f"see whether {node} reaches the API server (its own firewall, kube-proxy, the route)"),
             "cni.failed": ("cni_failed", None, "its CNI plugin fails", f"kubectl -n {pod.partition('/')[0]} describe pod {pod.partition('/')[2]}"),
         }[finding.check]  # fmt: skip
-        limit = _limit(diagnosis.documents.cluster, node) if finding.check == "cni.no_address" else ""
+        limit = ""
+        if finding.check == "cni.no_address":
+            limit = _limit(diagnosis.documents.cluster, node)
+            if _all_disabled(diagnosis.documents.cluster):
+                what, advice = "every IP pool is disabled", "enable an IP pool (disabled: false), or add one"
         if limit:
             name, fault, what = "strict_affinity_or_block_limit", "F64", limit
             advice = "calicoctl ipam show --show-blocks; switch strictAffinity off, raise maxBlocksPerHost (IPAMConfig), or add a pool"
@@ -157,6 +161,13 @@ def _limit(cluster: Cluster, node: str) -> str:
     if specs[0].get("strictAffinity") is True:
         return f"strictAffinity lets it take addresses only from blocks of its own, its {len(own)} are full, and {free} addresses are free elsewhere"
     return ""
+
+
+def _all_disabled(cluster: Cluster) -> bool:
+    try:
+        return bool(cluster.pools) and all(pool.disabled for pool in cluster.pools)
+    except NotCollected:
+        return False
 
 
 def _inside(block: Block, pool: Pool) -> bool:

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
-from .._graph import Fact, Finding
+from .._graph import Fact, Finding, NotApplicable
 from .._json import NotCollected
 from .._question import Scope
+from .._services import addresses_of, services
 from .._topology import families, peer_addresses
 
 if t.TYPE_CHECKING:
@@ -53,6 +55,40 @@ def affinity_agrees(fact: Fact, documents: Documents, scope: Scope) -> Finding |
         return Finding("ipam.affinity.missing", fact, None, evidence, ("api",), severity="latent")
     evidence = f"BlockAffinity of {fact.node} for {fact.object}: confirmed; IPAMBlock: affinity {f'host:{block.node}' if block.node else 'none'}"
     return Finding("ipam.affinity.contradicts", fact, block.node, evidence, ("api",), severity="latent")
+
+
+@expects("pool.services")
+def services_apart(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
+    if cluster.backend and cluster.pools:
+        yield Fact("pool.services", "", value="no Service has its address in an IP pool")
+
+
+@check("pool.holds.service", fact="pool.services")
+def no_service_inside(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
+    """A Service's address that lies in a pool may be given to a pod, too (calico.md F65)."""
+    cluster = documents.cluster
+    known = services(cluster)
+    if not known:
+        raise NotApplicable("no Service was read for this question")
+    pools = [pool for pool in cluster.pools if not pool.disabled]
+    for key in sorted(known):
+        for address in addresses_of(known[key]):
+            pool = next((pool for pool in pools if ipaddress.ip_address(address) in pool.cidr), None)
+            if pool is not None:
+                evidence = f"Service {key} has the address {address}, which lies in the IP pool {pool.name} ({pool.cidr})"
+                return Finding("pool.holds.service", fact, address, evidence, ("api",), severity="latent", hint={"pool": f"{pool.name} ({pool.cidr})"})
+    return None
+
+
+@cause(roots=("pool.holds.service",))
+def pool_over_services(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    for finding in findings:
+        pool = finding.hint["pool"]
+        yield Cause("pool_overlaps_services", "F65", "", f"The IP pool {pool} overlaps the network of the Services.", [finding], objects=[f"IPPool {pool}"],
+                    why=["A pod that gets the address of a Service is never reached: kube-proxy takes its packets first.",
+                         "Services in a pool are not masqueraded as what is outside of the pools."],
+                    remedies=[Remedy("advise_overlap", "R0", "make another pool outside of the Services' network, disable this one, and move its pods", "",
+                                     object=f"IPPool {pool}")])  # fmt: skip
 
 
 @cause(roots=("ipam.affinity.missing",))

@@ -109,3 +109,9 @@ def test_addresses_that_are_free_and_not_for_this_node(spec, fault, words):
 
     (found,) = small.diagnose(cluster=small.together(failed(FULL), change)).causes
     assert found.fault == fault and words in found.summary
+
+
+def test_pools_that_are_all_disabled():
+    said = "failed (add): failed to request IPv4 addresses: no configured Calico pools for node k8s01"
+    (found,) = small.diagnose(cluster=small.together(failed(said), lambda cluster: cluster["ippools"][0]["spec"].update(disabled=True))).causes
+    assert found.id == "pool_exhausted" and "every IP pool is disabled" in found.summary

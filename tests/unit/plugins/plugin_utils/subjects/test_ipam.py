@@ -41,3 +41,17 @@ def test_blocks_that_were_read_for_one_question_prove_no_absence():
         document["narrowed"] = ["ipamblocks"]
 
     assert small.verdict(small.diagnose(cluster=narrowed), "ipam.affinity", "k8s01", "10.253.9.0/26").outcome == "not_checked"
+
+
+@pytest.mark.parametrize(("address", "disabled", "is_named"), [("10.253.9.9", False, True), ("10.253.9.9", True, False), ("10.96.0.7", False, False)])
+def test_a_service_inside_of_a_pool(address, disabled, is_named):
+    def change(cluster):
+        cluster["services"] = [{"metadata": {"namespace": "shop", "name": "api"}, "spec": {"clusterIP": address, "ports": []}}]
+        cluster["ippools"].append({"metadata": {"name": "wide"}, "spec": {"cidr": "10.253.0.0/16", "disabled": disabled, "ipipMode": "Always"}})
+        cluster["ippools"][0]["spec"]["cidr"] = "10.253.0.0/21"
+
+    assert small.named(small.diagnose(cluster=change)) == ["pool_overlaps_services"] * is_named
+
+
+def test_without_services_nothing_is_said():
+    assert small.verdict(small.diagnose(), "pool.services", "").outcome == "not_applicable"
