@@ -154,17 +154,16 @@ def judge(asked: Asked, mode: str, report: dict[str, t.Any]) -> Row:
 @contextlib.contextmanager
 def broken(lab: Lab, asked: Asked) -> Iterator[str]:
     """Yields what a watch must find."""
-    if asked.place in flaky.KINDS:
-        with flaky.flaky(lab, asked.place, SOURCE, DESTINATION) as hop:
-            yield hop
-    elif asked.fault:
-        with matrix.broken(lab, [find(asked.fault)]):
-            yield services.GONE
-    elif asked.place:
-        with drops.dropped(lab, asked.place, asked.what, SOURCE, DESTINATION):
-            yield NOWHERE
-    else:
-        yield NOWHERE
+    with contextlib.ExitStack() as stack:
+        wanted = NOWHERE
+        if asked.place in flaky.KINDS:
+            wanted = stack.enter_context(flaky.flaky(lab, asked.place, SOURCE, DESTINATION))
+        elif asked.fault:
+            stack.enter_context(matrix.broken(lab, [find(asked.fault)]))
+            wanted = services.GONE
+        elif asked.place:
+            stack.enter_context(drops.dropped(lab, asked.place, asked.what, SOURCE, DESTINATION))
+        yield wanted
 
 
 def measure(lab: Lab, name: str, asked: Asked, folder: pathlib.Path, expected: str) -> Row:
