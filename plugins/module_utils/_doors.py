@@ -162,9 +162,9 @@ def netfilter_info(module: AnsibleModule) -> None:
         found: dict[str, t.Any] = {"chains": [], "rules": [], "nft": [table for table in tables if "name" in table]}
         sets = section["ipsets"] if isinstance(section["ipsets"], list) else []
         found["ipsets"] = [entry for entry in sets if options["family"] in (None, entry["family"])]
-        servers = section.get("ipvs", [])
-        found["ipvs"] = [server for server in servers if options["family"] in (None, "inet6" if ":" in server["address"] else "inet")] if isinstance(
-            servers, list) else []
+        servers = section["ipvs"] or []
+        told = servers if isinstance(servers, list) else []
+        found["ipvs"] = [server for server in told if options["family"] in (None, "inet6" if ":" in server["address"] else "inet")]
         unread = [part for part in (section["ipsets"], servers) if isinstance(part, dict)]
         found["errors"] = [entry["error"] for entry in (*section["iptables"], *tables, *unread) if "error" in entry]
         for entry in section["iptables"]:

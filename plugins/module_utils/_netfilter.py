@@ -230,13 +230,12 @@ def read(deadline: Deadline, addresses: t.Sequence[str] = ()) -> dict[str, t.Any
         if program("iptables", "nft"):
             saved += [_save(name, "nft", family, deadline) for family, (name, _names) in FAMILIES.items()]
         nft = _nft(saved, deadline, addresses)
-    return {"iptables": saved, "nft": nft, "ipsets": _sets(saved, deadline, addresses), **_virtual_servers(addresses)}
+    return {"iptables": saved, "nft": nft, "ipsets": _sets(saved, deadline, addresses), "ipvs": _virtual_servers(addresses)}
 
 
-def _virtual_servers(addresses: t.Sequence[str]) -> dict[str, t.Any]:
-    """``ipvs``, where the kernel has it loaded."""
+def _virtual_servers(addresses: t.Sequence[str]) -> list[dict[str, t.Any]] | dict[str, t.Any] | None:
+    """None where the kernel has no ip_vs loaded."""
     try:
-        found = _ipvs.read(addresses)
+        return _ipvs.read(addresses)
     except OSError as error:
-        return {"ipvs": {"error": sentence(error)}}
-    return {} if found is None else {"ipvs": found}
+        return {"error": sentence(error)}

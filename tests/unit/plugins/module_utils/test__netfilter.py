@@ -103,7 +103,7 @@ def test_kernel_without_nf_tables_is_not_asked(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_netfilter, "has_module", lambda name: False)
     monkeypatch.setattr(_netfilter, "read_file", lambda _path: None)
     monkeypatch.setattr(_netfilter, "output", never)
-    assert _netfilter.read(Deadline(5)) == {"iptables": [], "nft": [], "ipsets": []}
+    assert _netfilter.read(Deadline(5)) == {"iptables": [], "nft": [], "ipsets": [], "ipvs": None}
     monkeypatch.setattr(_netfilter, "has_module", lambda name: None)
     assert "could load it" in _netfilter.read(Deadline(5))["nft"]["error"]
 
@@ -128,7 +128,7 @@ def test_tables_that_nobody_can_list(namespaces: t.Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(_netfilter, "PATH", "/nowhere")
     names = (("inet", "firewall"), ("ip", "filter"))
     foreign = [{"family": family, "name": name, "error": "nft is not installed"} for family, name in names]
-    assert read(space) == {"iptables": [], "nft": foreign, "ipsets": []}
+    assert read(space) == {"iptables": [], "nft": foreign, "ipsets": [], "ipvs": None}
 
 
 def test_sets_that_rules_ask_for(namespaces: t.Any) -> None:
