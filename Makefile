@@ -8,21 +8,22 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-BESIDE := lint unit docs sanity galaxy truth hops-cover
-IN_LABS := integration cover remedies-cover
+BESIDE := lint unit docs sanity galaxy truth hops-cover remedies-cover
+IN_LABS := integration cover
 TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) matrix hops remedies property captures policy bench scale format changelog setup setup-lab setup-dev fleet clean distclean
+.PHONY: help demo test $(TESTED) matrix hops remedies cores property captures policy bench scale format changelog setup setup-lab setup-dev fleet clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make hops [MODE=ipip] [HEALTHY=10]                 packets dropped at every hop, and the hop that was measured; make test runs a selection (hops-cover)"
 	@echo "  make remedies [REMEDY=set_sysctl] [MODE=ipip]      every remedy refused, taken back, applied and proven; make test runs a selection (remedies-cover)"
+	@echo "  make cores                                         installed under each ansible-core; make test runs the oldest and the newest"
 	@echo "  make scale [NODES=5000]                           faults hidden in a large cluster, audited from a store"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
 	@echo "  make partial CAPTURE=vxlan                         the same, each with every part of it taken away in turn"
@@ -44,7 +45,10 @@ property: .venv/.dev $(HOUSE)
 	@PODNET_EXPLORE=1 tests/tools/pytest_dirs.sh tests/unit -k property
 
 integration: setup tools fleet
-	@tests/tools/pytest_dirs.sh tests/lab tests/integration --reruns 1
+	@tests/tools/pytest_dirs.sh tests/lab tests/integration --reruns 1 --durations 15
+
+cores: setup tools
+	@PODNET_CORES=all tests/tools/pytest_dirs.sh tests/integration -k installed
 
 captures: .venv/.dev $(HOUSE)
 	@$(PY) tests/captures.py $(CAPTURE)
