@@ -61,10 +61,12 @@ def first_wave(cluster: Cluster, question: Question, probe: bool = False) -> lis
 
 
 def _to_service(question: Question, node: str) -> list[dict[str, Json]]:
-    """The packet from a pod to the address of a Service, as its node sees it before it translates."""
+    """The packet to the address of a Service, as its node sees it before it translates."""
     source = question.source
-    if question.asked is None or question.asked.headless or source.kind != "pod" or source.node != node:
+    if question.asked is None or question.asked.headless or source.node != node:
         return []
+    if source.kind != "pod":
+        return [{"dst": question.destination.address}]
     return [{"dst": question.destination.address, "src": source.address, "iif": source.ifname}]
 
 

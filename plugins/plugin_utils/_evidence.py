@@ -335,17 +335,19 @@ def _flapped(far: Endpoint, found: Registered) -> dict[str, Json]:
 
 
 def _checksums(question: Question, far: Endpoint, found: Registered) -> dict[str, Json]:
-    """What the far pod, and its node, threw away for a wrong checksum while the capture listened."""
+    """What the far pod, and its node, threw away for a wrong checksum while the capture listened; nothing where that was not counted."""
     pods = [end.label for end in _pods_on(str(far.node), question)]
     result: dict[str, int] = {}
+    read = False
     for one in objects(found.collected.get(str(far.node), {}).get("checksum_errors")):
         pod = one.get("pod")
         own = isinstance(pod, int) and pods[pod : pod + 1] == [far.label]
+        read = read or own
         for name in ("tcp", "udp"):
             number = one.get(name)
             if isinstance(number, int) and number > 0 and (own or one.get("where") == "host"):
                 result[name if own else f"node_{name}"] = number
-    return {"checksum_errors": result} if result else {}
+    return {"checksum_errors": result} if read else {}
 
 
 def _trouble_at(node: str, result: Mapping[str, Json]) -> str:

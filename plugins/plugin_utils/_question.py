@@ -294,15 +294,21 @@ def _resolve_address(cluster: Cluster, address: str, role: str) -> Endpoint:
     return Endpoint(address, "address", address)
 
 
+def resolve_source(cluster: Cluster, asked: str) -> Endpoint:
+    """Errors: as resolve_endpoint."""
+    origin = resolve_endpoint(cluster, asked, "source")
+    if origin.kind == "address":
+        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
+    return origin
+
+
 def resolve(cluster: Cluster, source: str, destination: str, protocol: str | None, port: Json) -> Question:
     """Errors: BadQuestion, one sentence."""
     try:
-        origin = resolve_endpoint(cluster, source, "source")
+        origin = resolve_source(cluster, source)
         target = resolve_endpoint(cluster, destination, "destination")
     except NotCollected as exc:
         raise BadQuestion(f"the question cannot be resolved to pods and nodes, because the Kubernetes API did not tell them: {exc.reason}") from exc
-    if origin.kind == "address":
-        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
     origin, target = one_family(cluster, origin, target)
     if origin.address == target.address:
         raise BadQuestion(f"source and destination are the same: {origin.label}")

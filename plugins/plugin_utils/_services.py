@@ -17,7 +17,7 @@ from ._json import Json, NotCollected, as_list, as_mapping, family_of, in_family
 from ._policy_members import endpoint_slices, protocol_name
 from ._policy_rules import Packet
 from ._policy_services import Backend, ServicePort, of_node_port, resolve_service
-from ._question import Asked, BadQuestion, Endpoint, Question, pod_endpoint, resolve_endpoint
+from ._question import Asked, BadQuestion, Endpoint, Question, pod_endpoint, resolve_endpoint, resolve_source
 
 MOST_WAYS = 5  # endpoints whose way is looked at
 DNS_PORT = 53
@@ -104,7 +104,7 @@ def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], pr
     spec = as_mapping(raw.get("spec"))
     if spec.get("type") == "ExternalName":
         raise BadQuestion(f"destination: Service {key} is an ExternalName: DNS answers with {spec.get('externalName')}; ask for an address of it")
-    origin = _origin(cluster, source)
+    origin = resolve_source(cluster, source)
     entry = _port(key, raw, protocol, _question.check_port(port), port_name)
     chosen, number = str(entry.get("protocol") or "TCP").lower(), int(entry["port"])
     given = str(parse_address(asked) or "")
@@ -121,13 +121,6 @@ def _about(cluster: Cluster, source: str, asked: str, named: tuple[str, str], pr
     notes = _notes(cluster, key, raw, len(backends) - len(sampled))
     about = Asked(key, not common, tuple(notes), len(backends) - len(sampled), dns=_is_dns(raw) and number == DNS_PORT)
     return Question(origin, service, chosen, number, about, ways)
-
-
-def _origin(cluster: Cluster, source: str) -> Endpoint:
-    origin = resolve_endpoint(cluster, source, "source")
-    if origin.kind == "address":
-        raise BadQuestion(f"source: {origin.address} is the address of no pod and no node of this cluster; a path starts at a pod or a node")
-    return origin
 
 
 def _ways(cluster: Cluster, start: Endpoint, protocol: str, backends: Sequence[Backend]) -> tuple[Question, ...]:
@@ -156,7 +149,7 @@ def _node_port(cluster: Cluster, destination: str, protocol: str | None, port: i
 
 def _about_node_port(cluster: Cluster, source: str, held: _NodePort) -> Question:
     key = _key(held.raw)
-    origin, node = _question.one_family(cluster, _origin(cluster, source), held.node)
+    origin, node = _question.one_family(cluster, resolve_source(cluster, source), held.node)
     found = service_port(cluster, node.address, held.protocol, held.port, origin)
     backends = found.backends(origin.node) if found is not None else ()
     sampled = _sample(backends, node.node)

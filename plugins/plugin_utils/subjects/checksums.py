@@ -13,7 +13,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable, Severity
-from .._json import as_mapping
+from .._json import NotCollected, as_mapping
 from .._question import Scope
 
 if t.TYPE_CHECKING:
@@ -39,9 +39,12 @@ def checksums_hold(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 def no_wrong_checksums(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """A kernel throws away what has a wrong checksum and counts it (InCsumErrors, RFC 9293 3.1); between machines of one network there is none."""
     probes = [probe for probe in documents.evidence.probes if probe.get("direction") == fact.value["direction"]]
-    counted = next((as_mapping(probe.get("checksum_errors")) for probe in probes if probe.get("checksum_errors")), {})
     if not probes:
         raise NotApplicable("no packets were sent in this run")
+    told = [as_mapping(probe["checksum_errors"]) for probe in probes if "checksum_errors" in probe]
+    if not told:
+        raise NotCollected(f"{fact.node}: packets that are thrown away for a wrong checksum were not counted")
+    counted = next((one for one in told if one), {})
     if not counted:
         return None
     sender, end = str(fact.value["from"]), str(fact.value["to"])

@@ -12,7 +12,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
-from .._json import as_mapping, objects
+from .._json import NotCollected, as_list, as_mapping, objects
 from .._path import service_fact
 from .._question import Scope
 from .._remedies import set_sysctl
@@ -81,6 +81,8 @@ def held_to_the_living(fact: Fact, documents: Documents, scope: Scope) -> Findin
     if not ready:
         raise NotApplicable("the Service has no ready endpoint")
     asked = tuple(fact.value[name] for name in ("src", "dst", "port"))
+    if list(asked[:2]) not in as_list(tracked.get("pairs")):
+        raise NotCollected(f"{fact.node}: what it tracks from {asked[0]} to {asked[1]} was not read")
     stale = [
         entry for entry in objects(tracked.get("entries"))
         if entry.get("protocol") == "udp" and (entry.get("src"), entry.get("dst"), entry.get("dport")) == asked

@@ -12,6 +12,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
+from .._json import NotCollected
 from .._listeners import listening, served
 from .._path import listener_fact, service_facts
 from .._question import Question, Scope
@@ -54,8 +55,10 @@ def _of_node(fact: Fact, documents: Documents, question: Question) -> Finding | 
     if not tried or question.protocol != "tcp":
         raise NotApplicable(f"whether {question.destination.label} answers on {question.service} was not tried")
     refused = next((probe for probe in tried if probe.get("reset_at") == hop), None)
-    if refused is None or _replied(documents):
+    if _replied(documents):
         return None
+    if refused is None:
+        raise NotCollected(f"{question.destination.label} neither answered on {question.service} nor refused it")
     pod, how, told = question.destination.label, f"refuses {question.service}", "nobody listens there, and no rule sends it elsewhere"
     return Finding("pod.port.closed", fact, str(refused.get("error")), f"{pod} {how}: {refused.get('refused')} of {refused.get('sent')} connections",
                    (f"marked packets at {fact.node}",), hint={"pod": pod, "how": how, "told": told})  # fmt: skip

@@ -21,7 +21,7 @@ def leaves_checksums(document):
 
 def diagnose(tcp, errors, cluster=vxlan):
     echo = small.probe("forward", True, "icmp")
-    asked = small.probe("forward", tcp, **({"checksum_errors": errors} if errors else {}))
+    asked = small.probe("forward", tcp, **({"checksum_errors": errors} if errors is not None else {}))
     return small.diagnose({"probes": [echo, asked]}, cluster=cluster, k8s01=leaves_checksums)
 
 
@@ -36,5 +36,6 @@ def test_what_was_thrown_away_while_packets_were_sent(answered, severity):
 
 def test_without_errors_without_probes_and_without_vxlan():
     assert small.verdict(diagnose(True, {}), *FACT).outcome == "ok"
+    assert small.verdict(diagnose(True, None), *FACT).outcome == "not_checked"
     assert small.verdict(small.diagnose(cluster=vxlan), *FACT).outcome == "not_applicable"
     assert not [fact for fact in diagnose(False, {"tcp": 3}, cluster=lambda cluster: None).judged if fact.kind == "tunnel.checksum"]

@@ -44,7 +44,7 @@ def tracked(end, *flags, sport=40053, protocol="udp"):
 
     def change(document):
         entry = {**asked, "reply": {"src": end, "dst": "10.253.1.5", "sport": 8080, "dport": sport}, "flags": list(flags), "timeout": 20}
-        document["conntrack"] = {"pairs": [], "entries": [entry], "left_out": 0}
+        document["conntrack"] = {"pairs": [["10.253.1.5", small_services.ADDRESS]], "entries": [entry], "left_out": 0}
 
     return change
 
