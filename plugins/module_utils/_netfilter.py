@@ -25,6 +25,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._processes import re
 
 FAMILIES = {"inet": ("iptables", "/proc/thread-self/net/ip_tables_names"), "inet6": ("ip6tables", "/proc/thread-self/net/ip6_tables_names")}
 NFT_FAMILIES = {"inet": "ip", "inet6": "ip6"}
+IPTABLES_TABLES = ("raw", "mangle", "nat", "filter", "security")
 BINARIES = {"nft": ("xtables-nft",), "legacy": ("xtables-legacy", "xtables-multi", "iptables-multi", "ip6tables-multi")}
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/run/current-system/sw/bin:/var/lib/rancher/k3s/data/current/bin/aux:/var/lib/rancher/rke2/bin"
 LARGEST = 16 << 20
@@ -113,11 +114,12 @@ def _save(name: str, backend: str, family: str, deadline: Deadline) -> dict[str,
 
 
 def _own_tables(saved: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
-    """The tables of nftables that iptables has shown."""
+    """The tables of nftables that iptables has shown, or would have: its error stands for them."""
     own: set[tuple[str, str]] = set()
     for entry in saved:
-        if entry["backend"] == "nft" and "text" in entry:
-            own.update((NFT_FAMILIES[entry["family"]], line[1:].strip()) for line in entry["text"].split("\n") if line.startswith("*"))
+        if entry["backend"] == "nft":
+            shown = [line[1:].strip() for line in entry["text"].split("\n") if line.startswith("*")] if "text" in entry else IPTABLES_TABLES
+            own.update((NFT_FAMILIES[entry["family"]], name) for name in shown)
     return own
 
 

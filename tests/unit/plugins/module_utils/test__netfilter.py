@@ -57,6 +57,14 @@ def test_reading_leaves_nothing(namespaces: t.Any) -> None:
     assert [space.run(*command).stdout for command in (("nft", "list", "ruleset"), ("cat", "/proc/net/ip_tables_names"))] == before
 
 
+def test_a_table_of_iptables_that_could_not_be_saved_is_nobody_elses() -> None:
+    item = {"table": {"family": "ip", "name": "filter"}}
+    foreign = {"table": {"family": "ip", "name": "mine"}}
+    saved: list[dict[str, t.Any]] = [{"backend": "nft", "family": "inet", "error": "Permission denied"}]
+    assert [table["name"] for table in _netfilter.by_table({"nftables": [item, foreign]}, saved)] == ["mine"]
+    assert [table["name"] for table in _netfilter.by_table({"nftables": [item, foreign]}, [])] == ["filter", "mine"], "where iptables is not installed"
+
+
 def test_a_name_is_never_more_than_a_name(namespaces: t.Any) -> None:
     """Whoever can make tables can choose what they are called."""
     tools()
