@@ -9,31 +9,23 @@ import tempfile
 import typing as t
 
 from ansible import constants
-from ansible.plugins.action import ActionBase
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _store
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _store
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 
 ARGUMENTS: dict[str, t.Any] = {**_store.OPTIONS, "question": {"type": "dict", "required": True}, "max_age": {"type": "float", "default": 3600.0}}
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Take the answers that other runs have kept."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = ARGUMENTS
+    READS_OTHER_HOSTS = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        refusal = _run.refuse_free_strategy(self._task)
-        if refusal:
-            return {**result, "failed": True, "msg": refusal}
-        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         asked = arguments["question"]
         if not asked.get("audit") or asked.get("api"):
-            return {**result, "failed": True, "msg": "kept answers are judged against the Kubernetes API, as an audit: question is not what that returned"}
+            raise Refused("kept answers are judged against the Kubernetes API, as an audit: question is not what that returned")
         since = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=arguments["max_age"])).replace(microsecond=0).isoformat()
         try:
             store = _store.store_of(arguments)
@@ -43,11 +35,11 @@ class ActionModule(ActionBase):
                 folder = tempfile.mkdtemp(prefix="podnet-stored-", dir=constants.DEFAULT_LOCAL_TMP)
                 _store.fetch(store, [str(node) for node in asked["nodes"]], folder)
         except (_store.StoreError, OSError) as exc:
-            return {**result, "failed": True, "msg": f"kept answers cannot be read: {exc}"}
+            raise Refused(f"kept answers cannot be read: {exc}") from exc
         stored = _store.Stored(folder, since)
         lost = [node for node in asked["nodes"] if stored.answer(str(node))[0].get("stored") is False]
         if len(lost) == len(asked["nodes"]):
             why = stored.answer(str(lost[0]))[0]["why"] if lost else "the inventory has no node of the cluster"
-            return {**result, "failed": True, "msg": f"no node's answer is in the store; {lost[0] if lost else ''} {why}"}
+            raise Refused(f"no node's answer is in the store; {lost[0] if lost else ''} {why}")
         told = {"stored": {"folder": folder, "since": since}, "answers": len(asked["nodes"]) - len(lost), "lost": len(lost)}
         return {**asked, **result, **told}

@@ -7,11 +7,9 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _approval, _files, _plan, _run, _trail
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
 
@@ -27,18 +25,12 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """From a report to a plan, shown and recorded."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         asked = arguments["question"]
         try:
             policy = _approval.Policy.of(arguments["auto_approve"])
@@ -48,15 +40,13 @@ class ActionModule(ActionBase):
             options = {name: arguments[name] for name in ("delete_interface", "at_once", "guard")}
             plan = _plan.plan(report, cluster, hosts, **options)
             path = _files.write(plan, arguments["report_dir"], f"plan-{plan['id']}")
-        except BadQuestion as exc:
-            return {**result, "failed": True, "msg": str(exc)}
         except OSError as exc:
-            return {**result, "failed": True, "msg": f"the plan cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+            raise Refused(f"the plan cannot be written to {arguments['report_dir']}: {exc.strerror or exc}") from exc
         approve = arguments["approve"].strip()
         if approve and approve != plan["id"] and plan["actions"]:
             msg = f"NOT APPROVED: the approval is for plan {approve}, but what is found now gives plan {plan['id']} ({path}); read it and approve that one"
             show(result, _plan_text.screen(plan), self._display)
-            return {**result, "failed": True, "msg": msg, "plan_id": plan["id"], "plan_path": path}
+            raise Refused(msg, plan_id=plan["id"], plan_path=path)
         objections = policy.objections(plan["actions"], datetime.datetime.now().astimezone())
         how = "id" if approve else "" if objections else "policy"
         if not plan["actions"]:
@@ -69,7 +59,7 @@ class ActionModule(ActionBase):
             try:
                 result["trail_path"] = self._begin_trail(arguments["report_dir"], plan, report, how, variables)
             except OSError as exc:
-                return {**result, "failed": True, "msg": f"the audit trail cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+                raise Refused(f"the audit trail cannot be written to {arguments['report_dir']}: {exc.strerror or exc}") from exc
         show(result, _plan_text.screen(plan, bool(self._task.check_mode), result["objections"], how), self._display)
         return result
 

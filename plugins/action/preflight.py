@@ -7,13 +7,12 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_cluster import CALICO, CORE, POLICY, POLICY_GROUP
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _inventory, _preflight, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import Json, NotCollected, as_mapping
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 
@@ -117,21 +116,13 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json] | None, dict
         return None, {"msg": str(exc)}, []
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Compose the answers of the nodes and of the API into one line each."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = {**ARGUMENTS, **_kube.ARGUMENT_SPEC}
+    READS_OTHER_HOSTS = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        refusal = _run.refuse_free_strategy(self._task)
-        if refusal:
-            return {**result, "failed": True, "msg": refusal}
-        _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         cluster, failure, rights = ask_api(arguments)
         answer = _preflight.check(hosts(variables, cluster, in_batches(self._task)), cluster, failure, rights)
         result.update(ready=answer.ready, lines=[line.to_json() for line in answer.lines if line.asked])

@@ -10,14 +10,12 @@ import tempfile
 import typing as t
 
 from ansible import constants
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _evidence, _files, _inventory, _run, _since, _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import audit_wave, first_wave
-from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
-from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import printable
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -48,21 +46,13 @@ def _kept(document: t.Any) -> str:
     return path
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Resolve the question to pods and nodes, and say what has to be asked of which host."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = {**ARGUMENTS, **_kube.ARGUMENT_SPEC}
+    READS_OTHER_HOSTS = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        refusal = _run.refuse_free_strategy(self._task)
-        if refusal:
-            return {**result, "failed": True, "msg": refusal}
-        _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         try:
             if arguments["baseline"]:
                 _since.read(arguments["baseline"])
@@ -71,8 +61,6 @@ class ActionModule(ActionBase):
             document, question = _run.ask_api({**arguments, **_run.of_log(arguments, variables)})
         except _run.ApiSilent as exc:
             return {**result, **self._alone(exc, arguments, variables)}
-        except (BadQuestion, NotCollected, _kube.KubeError) as exc:
-            return {**result, "failed": True, "msg": str(exc)}
         cluster = Cluster(document)
         hosts = _inventory.match(cluster, _run.of_play(variables, self._task))
         wave = first_wave(cluster, question, arguments["probe"])

@@ -8,10 +8,9 @@ import datetime
 import socket
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _lock, _trail
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 
 ARGUMENTS: dict[str, t.Any] = {
     "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
@@ -21,18 +20,13 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Keep two remediations of one cluster apart."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = {**ARGUMENTS, **_kube.ARGUMENT_SPEC}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result.update(changed=False, locked=False)
-        _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        result["locked"] = False
         who = _trail.who(variables)
         holder = f"{who['user']} at {socket.gethostname()}, plan {arguments['plan']}" + (f", job {who['job']}" if who.get("job") else "")
         if self._task.check_mode:
@@ -43,9 +37,7 @@ class ActionModule(ActionBase):
                     return {**result, "changed": _lock.give_back(api, holder)}
                 _lock.take(api, holder, arguments["seconds"], datetime.datetime.now(datetime.timezone.utc))
         except _lock.Held as exc:
-            return {**result, "failed": True, "msg": f"NOT BEGUN: {exc}; nothing was changed"}
+            raise Refused(f"NOT BEGUN: {exc}; nothing was changed") from exc
         except _lock.Unlocked as exc:
             return {**result, "warnings": [str(exc)]}
-        except _kube.KubeError as exc:
-            return {**result, "failed": True, "msg": str(exc)}
         return {**result, "changed": True, "locked": True, "holder": holder}

@@ -7,26 +7,20 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _store
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _export
 
 ARGUMENTS: dict[str, t.Any] = {**_store.OPTIONS, "report": {"type": "path", "required": True}, "bundle": {"type": "path"}}
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Bring a report, its page and its bundle to a place where others find them."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars or {})
-        result["changed"] = False
-        _spec, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         try:
             report = _run.read_document(arguments["report"], _export.SCHEMA)
             store, base = _store.store_of(arguments), f"reports/{report['id']}"
@@ -37,5 +31,5 @@ class ActionModule(ActionBase):
                 for kind, data in parts.items():
                     store.put(f"{base}.{kind}", data)
         except (_store.StoreError, BadQuestion, OSError, ValueError) as exc:
-            return {**result, "failed": True, "msg": f"the report is in {arguments['report']}, but could not be published: {exc}"}
+            raise Refused(f"the report is in {arguments['report']}, but could not be published: {exc}") from exc
         return {**result, "changed": True, "published": {kind: store.where(f"{base}.{kind}") for kind in parts}}

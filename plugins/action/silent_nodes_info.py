@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _indirect, _run
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -22,27 +20,19 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """What the Kubernetes API tells of nodes that gave no answer themselves."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = {**ARGUMENTS, **_kube.ARGUMENT_SPEC}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result.update(changed=False, documents={}, reasons={})
-        _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        result.update(documents={}, reasons={})
         asked = arguments["question"]
-        try:
-            if asked.get("api"):
-                return result
-            if not any(asked.get(name) for name in ("question", "audit")):
-                raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
-            cluster = Cluster(_run.read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1"))
-            silent = _run.silent(variables, asked["nodes"], _run.asked_nodes(asked, cluster), _run.stored_answers(asked))
-            heard = _indirect.hear(cluster, silent, _kube.options_of(arguments), arguments["exec"], arguments["timeout"])
-        except (BadQuestion, NotCollected, _kube.KubeError) as exc:
-            return {**result, "failed": True, "msg": str(exc)}
+        if asked.get("api"):
+            return result
+        if not any(asked.get(name) for name in ("question", "audit")):
+            raise BadQuestion("question is not what podnet.doctor.question returned; register that task and pass its result")
+        cluster = Cluster(_run.read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1"))
+        silent = _run.silent(variables, asked["nodes"], _run.asked_nodes(asked, cluster), _run.stored_answers(asked))
+        heard = _indirect.hear(cluster, silent, _kube.options_of(arguments), arguments["exec"], arguments["timeout"])
         return {**result, "documents": {node: pack(document) for node, document in heard.documents.items()}, "reasons": heard.reasons}

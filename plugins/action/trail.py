@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _trail
-from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
 
@@ -27,20 +25,13 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Write down what a remediation did; at its end say what came of it."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = {**ARGUMENTS, **_kube.ARGUMENT_SPEC}
+    CONDITIONS: t.ClassVar[dict[str, t.Any]] = {"required_if": [("event", "step", ["step"]), ("event", "outcome", ["plan", "report"])]}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        _spec, arguments = self.validate_argument_spec(
-            argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC}, required_if=[("event", "step", ["step"]), ("event", "outcome", ["plan", "report"])]
-        )
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         path, event = arguments["path"], arguments["event"]
         try:
             if event == "approval":
@@ -56,10 +47,8 @@ class ActionModule(ActionBase):
                 return self._back(result, arguments)
             else:
                 return self._outcome(result, arguments)
-        except BadQuestion as exc:
-            return {**result, "failed": True, "msg": str(exc)}
         except OSError as exc:
-            return {**result, "failed": True, "msg": f"the audit trail {path} cannot be written: {exc.strerror or exc}; nothing more is done without it"}
+            raise Refused(f"the audit trail {path} cannot be written: {exc.strerror or exc}; nothing more is done without it") from exc
         return result
 
     def _outcome(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _bundle, _evidence, _files, _pcapng, _run, _since
 from ansible_collections.podnet.doctor.plugins.plugin_utils._catalogue import catalogue
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import first_wave
+from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import as_mapping
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
@@ -51,20 +50,13 @@ def _packets(diagnosis: Diagnosis, variables: dict[str, t.Any], hosts: dict[str,
     return _pcapng.written(kept, f"podnet.doctor {VERSION}") if kept else None
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Judge what was collected; finally write and show the report."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _requires_connection = False
+    SPEC = ARGUMENTS
+    CONDITIONS: t.ClassVar[dict[str, t.Any]] = {"mutually_exclusive": [("question", "replay")], "required_one_of": [("question", "replay")]}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, variables)
-        result["changed"] = False
-        _spec, arguments = self.validate_argument_spec(
-            argument_spec=ARGUMENTS, mutually_exclusive=[("question", "replay")], required_one_of=[("question", "replay")]
-        )
+    def act(self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         asked = arguments["question"]
         try:
             if arguments["replay"]:
@@ -96,10 +88,10 @@ class ActionModule(ActionBase):
             path = _files.write(report, arguments["report_dir"], report["id"])
             if captured is not None:
                 result["packets_path"] = _files.write_bytes(captured, arguments["report_dir"], f"{report['id']}.pcapng")
-        except (BadQuestion, UserCheckError) as exc:
-            return {**result, "failed": True, "msg": str(exc)}
+        except UserCheckError as exc:
+            raise Refused(str(exc)) from exc
         except OSError as exc:
-            return {**result, "failed": True, "msg": f"the report cannot be written to {arguments['report_dir']}: {exc.strerror or exc}"}
+            raise Refused(f"the report cannot be written to {arguments['report_dir']}: {exc.strerror or exc}") from exc
         verdict = report["verdict"]
         result.update(
             report_id=report["id"],
