@@ -48,6 +48,7 @@ NOWHERE = "nowhere"
 
 
 WATCH, LONG_WATCH = 8, 20  # seconds; the long one sends 100 echoes
+BAD_BACKEND, BAD = "shop/api-2", FAR  # one of three
 BACKEND, SERVICE = "kube_proxy_rules_stale.iptables", "svc/shop/api"
 
 
@@ -58,10 +59,11 @@ class Asked(t.NamedTuple):
     what: str = ""
     fault: str = ""
     watched: int = 0  # seconds
+    backend: str = ""  # a Service is asked for, and it is the packets to this one of its endpoints
 
     @property
     def name(self) -> str:
-        return self.fault or self.place or "healthy"
+        return f"{self.place} to {self.backend}" if self.backend else self.fault or self.place or "healthy"
 
 
 @dataclass
@@ -98,6 +100,8 @@ def hop_of(place: str, replies: bool) -> str:
 
 def expected(asked: Asked) -> tuple[str, str]:
     """(what is lost, at which hop) of the asked flow."""
+    if asked.backend:
+        return "requests", f"node:{BAD}"
     if asked.fault:
         return "requests", FAULTS[asked.fault]
     if not asked.place:
@@ -113,7 +117,8 @@ def expected(asked: Asked) -> tuple[str, str]:
 def measured(report: dict[str, t.Any]) -> tuple[str, str]:
     """The same, as the probe of the asked port saw it."""
     probe = next(one for one in report["probes"] if one["direction"] == "forward" and one["protocol"] == "tcp")
-    lost = probe.get("lost")
+    further = [one for pair in report.get("pairs") or [] for one in pair.get("probes") or []]
+    lost = next((one["lost"] for one in [probe, *further] if one.get("lost")), None)
     return (lost["what"], lost["hop"]) if lost else ("nothing", NOWHERE)
 
 
@@ -162,14 +167,14 @@ def broken(lab: Lab, asked: Asked) -> Iterator[str]:
             stack.enter_context(matrix.broken(lab, [find(asked.fault)]))
             wanted = services.GONE
         elif asked.place:
-            stack.enter_context(drops.dropped(lab, asked.place, asked.what, SOURCE, DESTINATION))
+            stack.enter_context(drops.dropped(lab, asked.place, asked.what, SOURCE, asked.backend or DESTINATION))
         yield wanted
 
 
 def measure(lab: Lab, name: str, asked: Asked, folder: pathlib.Path, expected: str) -> Row:
     """One diagnosis."""
     if not asked.watched:
-        return judge(asked, lab.mode, matrix.diagnose(name, (SOURCE, DESTINATION, 8080), folder))
+        return judge(asked, lab.mode, matrix.diagnose(name, (SOURCE, SERVICE, 80) if asked.backend else (SOURCE, DESTINATION, 8080), folder))
     question = (SOURCE, SERVICE, 80) if asked.fault else (SOURCE, DESTINATION, 8080)
     return judge_watch(asked, lab.mode, matrix.diagnose(name, question, folder, "-e", f"watch={asked.watched}"), expected)
 
@@ -184,6 +189,7 @@ def rows_of(lab: Lab, cover: int | None, times: int) -> list[Asked]:
     if cover in (None, 0):
         found += [Asked(watched=WATCH if cover == 0 else LONG_WATCH)] * times
         found += [*(Asked(kind, watched=WATCH) for kind in flaky.KINDS), Asked(fault=BACKEND, watched=WATCH)]
+        found += [Asked("destination node", "requests", backend=BAD_BACKEND)]
     if cover is None:
         found += [Asked(fault=name) for name in FAULTS if not find(name).why_not(lab.mode) and find(name).question[:2] == (SOURCE, DESTINATION)]
     return found

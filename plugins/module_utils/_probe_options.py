@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
 
 LONGEST_LIMIT = 600
-MOST_PORTS = MOST_NEXT_HOPS = 8
+MOST_PORTS, MOST_NEXT_HOPS = 8, 16
 MOST_CELLS = 16
 CELLS: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

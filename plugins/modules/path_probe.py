@@ -99,7 +99,7 @@ options:
     type: bool
     default: false
   next_hops:
-    description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 8.
+    description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 16.
     type: list
     elements: str
     default: []

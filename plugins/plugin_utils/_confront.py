@@ -9,21 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ._documents import Evidence
-from ._graph import FactId, Finding, Judged
+from ._graph import Fact, FactId, Finding, Judged
 from ._json import as_mapping
 from ._path import Hop
+from ._question import Question, Scope
 
 CHECK, KIND = "probe.contradicts", "probe.agreement"
 
 
-def agreement_fact(node: str | None, direction: str) -> FactId:
-    return FactId(KIND, node or "", direction)
+def agreement_fact(node: str | None, object_name: str) -> FactId:
+    return FactId(KIND, node or "", object_name)
+
+
+def object_of(direction: str, pair: Question, scope: Scope) -> str:
+    """What facts about the packets of a direction are about: the direction, and behind a Service which endpoint's it is."""
+    first = scope.whole is None or pair == scope.whole.lead
+    return direction if first else f"{direction} {pair.destination.address}:{pair.port}"
+
+
+def direction_of(fact: FactId | Fact) -> str:
+    return fact.object.partition(" ")[0]
 
 
 def confront(judged: dict[FactId, Judged], ways: Mapping[str, Sequence[Hop]], evidence: Evidence) -> None:
     """Turns the verdicts of the facts KIND, which were found right as far as they go by themselves, into findings."""
     for fact_id, verdict in list(judged.items()):
-        if fact_id.kind != KIND or verdict.outcome != "ok":
+        if fact_id.kind != KIND or fact_id.object not in ways or verdict.outcome != "ok":
             continue
         hops = ways[fact_id.object]
         finding = _lost_without_reason(verdict, hops, judged, evidence) or _passed_all_the_same(verdict, hops, judged, evidence)
@@ -38,7 +49,7 @@ def _critical(hop: Hop, judged: Mapping[FactId, Judged]) -> list[Finding]:
 
 def _lost_without_reason(verdict: Judged, hops: Sequence[Hop], judged: Mapping[FactId, Judged], evidence: Evidence) -> Finding | None:
     """Packets did not pass a hop of a node, and nothing that was read of it, or of what it needs, is wrong."""
-    lost = evidence.lost(verdict.fact.object)
+    lost = evidence.lost(direction_of(verdict.fact))
     position = next((number for number, hop in enumerate(hops) if lost is not None and hop.id == lost["hop"]), None)
     if lost is None or position is None or hops[position].kind in ("wire", "beyond", "pod"):
         return None
@@ -49,7 +60,7 @@ def _lost_without_reason(verdict: Judged, hops: Sequence[Hop], judged: Mapping[F
     mine = [judged[fact] for fact in hop.facts if fact in judged]
     right, untold = sum(one.outcome == "ok" for one in mine), [one.reason for one in mine if one.outcome == "not_checked"]
     read = f"{right} checks of this hop found nothing wrong" + (f", {len(untold)} could not look" if untold else "")
-    places = {str(one.get("hop")): one for one in evidence.way(verdict.fact.object)}
+    places = {str(one.get("hop")): one for one in evidence.way(direction_of(verdict.fact))}
     after, missed = (as_mapping(places.get(str(lost[name]))) for name in ("after", "hop"))
     seen = f"{after.get('packets')} packets were seen on {_place(after)} and none on {_place(missed)}"
     hint = {"node": hop.node, "after": _place(after), "before": _place(missed), "devices": [after.get("device"), missed.get("device")], "untold": untold}
@@ -70,7 +81,7 @@ def _explained(verdict: Judged, judged: Mapping[FactId, Judged]) -> bool:
 
 def _passed_all_the_same(verdict: Judged, hops: Sequence[Hop], judged: Mapping[FactId, Judged], evidence: Evidence) -> Finding | None:
     """Something was found that ends packets at a hop, and packets passed it."""
-    passed = evidence.passed(verdict.fact.object, asked_only=True)
+    passed = evidence.passed(direction_of(verdict.fact), asked_only=True)
     for hop in hops:
         wrong = _critical(hop, judged) if passed.get(hop.id) else []
         if wrong:

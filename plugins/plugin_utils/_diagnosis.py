@@ -10,14 +10,14 @@ import datetime
 import hashlib
 import json
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from . import _audit, _old_flow
 from ._catalogue import Cause, Remedy, catalogue
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
-from ._confront import confront
+from ._confront import confront, object_of
 from ._dataplane import Unmodelled, unmodelled
 from ._documents import Documents, Evidence
 from ._graph import Explanation, Fact, FactId, Finding, Judged, Severity, closure, explain, judge, settle_severity, wrong_ancestors
@@ -68,8 +68,7 @@ class Diagnosis:
             expected, missing = catalogue().expect(self.documents.cluster, scope)
             fresh = [fact for fact in expected if fact.id not in self.facts]
             self.facts.update((fact.id, fact) for fact in fresh)
-            sent_there = scope.question == self.question.lead
-            documents = self.documents if sent_there else replace(self.documents, evidence=Evidence())
+            documents = replace(self.documents, evidence=self._evidence_of(scope.question))
             judged = judge(fresh, catalogue().checks, documents, scope)
             self.judged.update((fact_id, verdict) for fact_id, verdict in judged.items() if self._counts(verdict))
             untold.update(missing)
@@ -78,9 +77,9 @@ class Diagnosis:
         self._mark_not_reached()
         self._mark_explained()
         settle_severity(self.judged, {fact for hop in self.hops for fact in hop.facts})
-        confront(self.judged, {"forward": self.paths[0].forward, "reverse": self.paths[0].reverse}, self.documents.evidence)
-        for number, path in enumerate(self.paths):
-            evidence = self.documents.evidence if number == 0 else Evidence()
+        for pair, path in self._seen_paths():
+            evidence = self._evidence_of(pair)
+            confront(self.judged, {object_of("forward", pair, self.scope): path.forward, object_of("reverse", pair, self.scope): path.reverse}, evidence)
             settle(path.forward, self.judged, evidence, "forward")
             settle(path.reverse, self.judged, evidence, "reverse")
 
@@ -91,7 +90,20 @@ class Diagnosis:
     @property
     def path(self) -> Path:
         """The one that is shown: the first that is broken, else the first."""
-        return next((path for path in self.paths if self._blocked(path)), self.paths[0])
+        return next((path for pair, path in self._seen_paths() if self._blocked(path) or self._lost(pair)), self.paths[0])
+
+    def _seen_paths(self) -> Iterator[tuple[Question, Path]]:
+        return zip(self.question.pairs, self.paths)
+
+    def _evidence_of(self, pair: Question) -> Evidence:
+        """What packets between the two did."""
+        evidence = self.documents.evidence
+        return evidence if pair == self.question.lead else evidence.of_way(pair.destination.address, pair.port)
+
+    def _lost(self, pair: Question) -> bool:
+        """Whether packets between the two were seen to be lost."""
+        evidence = self._evidence_of(pair)
+        return False in (evidence.arrived("forward"), evidence.arrived("reverse"))
 
     def _blocked(self, path: Path) -> bool:
         return any(self._critical(fact) for hop in path.forward + path.reverse for fact in hop.facts)
@@ -240,21 +252,24 @@ class Diagnosis:
 
     @cached_property
     def outcome(self) -> str:
-        evidence = self.documents.evidence
-        directions = {direction: evidence.arrived(direction) for direction in ("forward", "reverse")}
         if self.blind is not None:
             return "unknown"
         if self.scope.audit:
             return "broken" if self.findings else "unknown" if self.not_checked() else "healthy"
-        if any(arrived is False for arrived in directions.values()):
+        if any(self._lost(pair) for pair in self.question.pairs):
             return "broken"
         if any(self._critical(fact) for fact in self.facts if fact.kind in ALWAYS and fact.kind != "probe"):
             return "broken"
-        if (all(directions.values()) or self._resolved) and (self.question.asked is None or self._answered):
+        if (self._crossed or self._resolved) and (self.question.asked is None or self._answered):
             return "healthy"
         if any(map(self._blocked, self.paths)):
             return "broken"
         return "unknown"  # healthy means seen: rules and routes that are right do not tell of what is between the nodes
+
+    @property
+    def _crossed(self) -> bool:
+        """Whether packets were seen to cross both ways."""
+        return all(self.documents.evidence.arrived(direction) for direction in ("forward", "reverse"))
 
     @property
     def _answered(self) -> bool:
@@ -277,9 +292,8 @@ class Diagnosis:
         if self.blind is not None:
             return f"{ends}: nothing could be judged, because {self.blind}"
         if self.outcome == "healthy":
-            seen = all(self.documents.evidence.arrived(d) for d in ("forward", "reverse"))
             crossed = "marked packets crossed both ways" + (", it and its endpoints answered" if self.question.asked is not None else "")
-            crossed = crossed if seen else "every server answered" if self._resolved else ""
+            crossed = crossed if self._crossed else "every server answered" if self._resolved else ""
             text = crossed or "every hop of both directions is as it must be"
             return f"{ends}: {text}" + ("; some findings beside the path" if self.causes or self.unexplained else "")
         if self.outcome == "unknown":
@@ -450,9 +464,10 @@ class Diagnosis:
             answer = self.judged.get(FactId("dns.answer", str(way.source.node), f"{way.destination.address} {way.protocol}"))
         tried = answer.outcome if answer is not None else ""
         return {
-            "destination": way.destination.to_json(), "port": way.port, "outcome": "broken" if self._blocked(path) or tried == "finding" else
+            "destination": way.destination.to_json(), "port": way.port, "outcome": "broken" if self._blocked(path) or self._lost(way) or tried == "finding" else
             "healthy" if tried == "ok" else "unknown", "answered": {"ok": True, "finding": False}.get(tried), "path": path.to_json(),
             "findings": [finding.id for finding in self.findings if finding.fact.id in mine],
+            **({"probes": [dict(probe) for probe in self._evidence_of(way).probes]} if way != self.question.lead else {}),
         }  # fmt: skip
 
     def _finding_json(self, finding: Finding) -> dict[str, Json]:

@@ -234,6 +234,12 @@ class Evidence:
         found = [{key: value for key, value in probe.items() if isinstance(value, PROBE.get(key, object))} for probe in probes]
         return [{**probe, **{name: objects(probe.get(name)) for name in ("hops", "back")}} for probe in found]
 
+    def of_way(self, address: str, port: int | None) -> Evidence:
+        """What packets to one further endpoint of a Service did."""
+        ways = objects(as_mapping(self.document).get("ways"))
+        mine = [way for way in ways for end in (as_mapping(way.get("destination")),) if (end.get("address"), end.get("port")) == (address, port)]
+        return Evidence({"probes": mine}, self.forbidden) if mine else Evidence()
+
     @property
     def watch(self) -> Mapping[str, Json] | None:
         """What a watch saw; None where nothing was watched for a while."""

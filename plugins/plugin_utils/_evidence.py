@@ -33,8 +33,11 @@ PHASES = ("arm", "fire", "collect")
 REGISTERED = {"arm": "diagnose_armed", "fire": "diagnose_fired", "watch": "diagnose_watched", "collect": "diagnose_seen"}
 VXLAN_PORTS = (4789, 8472)  # Calico's and flannel's own
 FLOWS = {"forward": 0, "reverse": 1}
+FIRST_WAY_FLOW = max(_grid.FLOWS.values()) + 1  # of the further endpoints of a Service
+WAY = "way:"
 ANSWERS = ("reply", "reset")
 TRANSPORTS = ("tcp", "udp")
+Ways = Sequence[Mapping[str, Sequence[Hop]]]  # of each pair of a question, the hops by direction
 
 
 def directions(question: Question) -> Iterator[tuple[str, Endpoint, Endpoint]]:
@@ -48,7 +51,14 @@ def _pod(end: Endpoint) -> dict[str, Json] | None:
 
 def _pods_on(node: str, question: Question) -> list[Endpoint]:
     """In the order in which a capture on the node is given them."""
-    return [end for end in dict.fromkeys((question.source, question.destination)) if end.kind == "pod" and end.node == node]
+    ends = dict.fromkeys(end for pair in question.pairs for end in (pair.source, pair.destination))
+    return [end for end in ends if end.kind == "pod" and end.node == node]
+
+
+def further_ways(question: Question) -> Iterator[tuple[int, str, Question]]:
+    """(its flow, its cell, the way) to each endpoint of a Service that the trains do not go to."""
+    for number, way in enumerate(question.pairs[1:]):
+        yield FIRST_WAY_FLOW + number, f"{WAY}{number}", way
 
 
 def _next_hops(cluster: Cluster, question: Question, node: str) -> list[str]:
@@ -110,9 +120,9 @@ def probes(
     watch: for how many seconds the source sends a light train after that.
     """
     result: dict[str, dict[str, list[dict[str, Json]]]] = {}
-    asked, question = question, question.lead
+    lead = question.lead
     slices = _watched.slices(watch)
-    if question.destination.kind == "service":  # which has no endpoint
+    if lead.destination.kind == "service":  # which has no endpoint
         return result
 
     def add(node: str | None, phase: str, arguments: dict[str, Json]) -> None:
@@ -120,7 +130,7 @@ def probes(
         if host is not None:
             result.setdefault(host, {name: [] for name in PHASES}).setdefault(phase, []).append(arguments)
 
-    if question.source.node not in hosts:  # an answer without its question proves nothing
+    if lead.source.node not in hosts:  # an answer without its question proves nothing
         return {}
     name, ports = secrets.token_hex(16), _vxlan_ports(cluster, question)
     for node in question.nodes:
@@ -129,20 +139,27 @@ def probes(
         add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep, "count_rules": grid,
                           "next_hops": _next_hops(cluster, question, node)})  # fmt: skip
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
-    tried = _grid.cells(cluster, asked) if grid else []
-    for direction, near, far in directions(question):
-        port = question.port if direction == "forward" and question.protocol in TRANSPORTS else None
+    tried = _grid.cells(cluster, question) if grid else []
+    for direction, near, far in directions(lead):
+        port = lead.port if direction == "forward" and lead.protocol in TRANSPORTS else None
         mine = [cell.arguments for cell in tried if cell.sender == near.node and (direction == "forward") is (cell.name != _grid.FAR_TO_POD)]
+        mine += [_way_cell(flow, name, way) for flow, name, way in further_ways(question) if way.source == near]
         add(near.node, "fire", {"id": name, "direction": direction, "cells": mine, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address,
-                                "port": port, "protocol": question.protocol if port else "tcp",
+                                "port": port, "protocol": lead.protocol if port else "tcp",
                                 "source": near.address if near.kind == "pod" else None})  # fmt: skip
-    near, far = question.source, question.destination
-    service = {"service": asked.destination.address, "service_port": asked.port} if asked.destination.kind == "service" and asked.ways else {}
+    near, far = lead.source, lead.destination
+    by_service = question.destination.kind == "service" and question.ways
+    service = {"service": question.destination.address, "service_port": question.port} if by_service else {}
     for offset, seconds in slices:
         add(near.node, "watch", {"id": name, "direction": "forward", "flow": FLOWS["forward"], "pod": _pod(near), "dst": far.address,
-                                 "port": question.port if question.protocol in TRANSPORTS else None, "protocol": question.protocol if question.port else "tcp",
+                                 "port": lead.port if lead.protocol in TRANSPORTS else None, "protocol": lead.protocol if lead.port else "tcp",
                                  "source": near.address if near.kind == "pod" else None, "offset": offset, "watch": seconds, **service})  # fmt: skip
     return result
+
+
+def _way_cell(flow: int, name: str, way: Question) -> dict[str, Json]:
+    to = {"protocol": way.protocol, "port": way.port} if way.port is not None and way.protocol in TRANSPORTS else {"protocol": "icmp"}
+    return {"name": name, "dst": way.destination.address, "flow": flow, "inside": way.source.kind == "pod", **to}
 
 
 def _results(variables: Mapping[str, t.Any], hosts: Mapping[str, str]) -> Iterator[tuple[str, str, str, Mapping[str, Json]]]:
@@ -172,7 +189,6 @@ class Registered:
     armed: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     collected: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     watched: list[Mapping[str, Json]] = field(default_factory=list)  # of each call of a watch, in their order
-    whole: Question | None = None  # where it is about a Service
 
 
 def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> dict[str, Json] | None:
@@ -188,16 +204,14 @@ def gather(variables: Mapping[str, t.Any], cluster: Cluster, question: Question,
     if not found.fired:
         return None
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    found.whole = question
-    return document(cluster, question.lead, found, now)
+    return document(cluster, question, found, now)
 
 
 def packets(variables: Mapping[str, t.Any], cluster: Cluster, question: Question, hosts: Mapping[str, str]) -> list[_pcapng.Packet]:
     """The packets that the captures have kept, each with the hop that it has passed where it was seen."""
-    question = question.lead
     try:
-        path = walk(cluster, question)
-        named = {(point.node, point.role if point.role in ("pod", NIC) else point.device): hop.id
+        paths = [walk(cluster, pair) for pair in reversed(question.pairs)]
+        named = {(point.node, point.role if point.role in ("pod", NIC) else point.device): hop.id for path in paths
                  for way in (path.reverse, path.forward) for hop, point in zip(way, passing(way)) if point is not None}  # fmt: skip
     except NotCollected:
         named = {}
@@ -219,40 +233,55 @@ def packets(variables: Mapping[str, t.Any], cluster: Cluster, question: Question
     return found
 
 
-def document(cluster: Cluster, question: Question, found: Registered, collected_at: str) -> dict[str, Json]:
+def _ways(cluster: Cluster, question: Question) -> Ways:
     try:
-        path = walk(cluster, question)
-        ways = {"forward": path.forward, "reverse": path.reverse}
+        paths = [walk(cluster, pair) for pair in question.pairs]
     except NotCollected:
-        ways = {"forward": [], "reverse": []}
-    entries = []
-    for direction, near, far in directions(question):
+        return [{"forward": [], "reverse": []} for _pair in question.pairs]
+    return [{"forward": path.forward, "reverse": path.reverse} for path in paths]
+
+
+def document(cluster: Cluster, question: Question, found: Registered, collected_at: str) -> dict[str, Json]:
+    ways = _ways(cluster, question)
+    lead = question.lead
+    entries, further = [], []
+    for direction, near, far in directions(lead):
         fired = found.fired.get(direction)
         if fired is None:
             continue
         watched = {node: _watched_at(node, question, found, fired, ways) for node in question.nodes}
-        probe = Probe(question, direction, near, far, ways[direction], ways["forward" if direction == "reverse" else "reverse"], watched)
-        trouble = _trouble(fired, near)
+        there, back = ways[0][direction], ways[0]["forward" if direction == "reverse" else "reverse"]
+        probe = Probe(lead, direction, near, far, there, back, watched, FLOWS[direction])
+        trouble, reason = _trouble(fired, near), str(fired.get("reason") or "")
+        beside = {**_flapped(far, found), **_checksums(question, far, found)}
         for train in objects(fired.get("fired")) or [{"protocol": "icmp", "sent": 0, "replied": 0}]:
-            entries.append({**probe.entry(train, trouble or str(fired.get("reason") or "")), **_flapped(far, found), **_checksums(question, far, found)})
+            entries.append({**probe.entry(train, trouble or reason), **beside})
+        told = {str(cell.get("name")): cell for cell in objects(fired.get("cells"))}
+        for (flow, name, way), hops in zip(further_ways(question), ways[1:]):
+            if way.source == near:
+                probe = Probe(way, "forward", near, way.destination, hops["forward"], hops["reverse"], watched, flow)
+                train = {**told.get(name, {"sent": 0, "error": "it was not tried"}), "protocol": _way_cell(flow, name, way)["protocol"], "port": way.port}
+                beside = {**_flapped(way.destination, found), **_checksums(question, way.destination, found)}
+                further.append({**probe.entry(train, trouble or reason), **beside, "id": f"{name}-{train['protocol']}"})
     found_watch = _watch(question, found, ways)
     grid = _gridded(cluster, question, found, ways, entries)
     fired = next(iter(found.fired.values()), {})
     arp = _unanswered(cluster, question, {node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
-    more = {name: part for name, part in (("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found))) if part}
-    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **more}
+    parts = (("ways", further), ("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found)))
+    return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **{name: part for name, part in parts if part}}
 
 
 def _gridded(
-    cluster: Cluster, question: Question, found: Registered, ways: Mapping[str, Sequence[Hop]], entries: Sequence[Mapping[str, Json]]
+    cluster: Cluster, question: Question, found: Registered, ways: Ways, entries: Sequence[Mapping[str, Json]]
 ) -> dict[str, Json]:  # fmt: skip
     """The grid, where it was sent, and what it says."""
     told = {str(cell.get("name")): cell for fired in found.fired.values() for cell in objects(fired.get("cells"))}
-    if not told:
+    if all(name.startswith(WAY) for name in told):
         return {}
+    lead = question.lead
     asked = next((entry for entry in entries if entry["direction"] == "forward" and entry["answers_question"] and not entry.get("size")), None)
     cells: list[dict[str, Json]] = []
-    for cell in _grid.cells(cluster, found.whole or question):
+    for cell in _grid.cells(cluster, question):
         fired = found.fired.get("reverse" if cell.name == _grid.FAR_TO_POD else "forward", {})
         arrived = None
         if cell.seen_in is not None and cell.seen_in[0] in question.nodes and told.get(cell.name, {}).get("sent"):
@@ -260,9 +289,9 @@ def _gridded(
         cells.append(_grid.measured(cell, told.get(cell.name), arrived, str(fired.get("reason") or "")))
     if asked is not None:
         answer = {"sent": asked["sent"], "replied": asked["replied"], "refused": asked["refused"], "error": asked.get("error") or asked.get("reason")}
-        pods = _grid.Cell(_grid.PODS, question.source.label, question.destination.label, "", {"protocol": asked["protocol"], "port": question.port})
+        pods = _grid.Cell(_grid.PODS, lead.source.label, lead.destination.label, "", {"protocol": asked["protocol"], "port": lead.port})
         cells.insert(0, _grid.measured(pods, answer, asked["arrived"], ""))
-    said = _grid.pattern(cells, str(question.source.node), str(question.destination.node))
+    said = _grid.pattern(cells, str(lead.source.node), str(lead.destination.node))
     return {"cells": cells, "pattern": said.text, "nodes": list(said.nodes)}
 
 
@@ -279,7 +308,7 @@ def _arrived_cell(cell: _grid.Cell, there: Watched) -> bool | None:
     return bool(numbers(mine))
 
 
-def _watch(question: Question, found: Registered, ways: Mapping[str, Sequence[Hop]]) -> dict[str, Json] | None:
+def _watch(question: Question, found: Registered, ways: Ways) -> dict[str, Json] | None:
     """What a watch from the source saw, and at which hops."""
     if not found.watched:
         return None
@@ -287,13 +316,13 @@ def _watch(question: Question, found: Registered, ways: Mapping[str, Sequence[Ho
     flow = FLOWS["forward"]
 
     def at(direction: str, kinds: Sequence[str], of: int, train: str) -> list[dict[str, Json]]:
-        return trace(ways[direction], watched, kinds, of, train, keep=True)
+        return trace(ways[0][direction], watched, kinds, of, train, keep=True)
 
     return _watched.entry(found.watched, watched, lambda direction, kinds, of=flow, train="watch": at(direction, kinds, of, train))
 
 
 def _watched_at(
-    node: str, question: Question, found: Registered, fired: Mapping[str, Json], ways: Mapping[str, Sequence[Hop]]
+    node: str, question: Question, found: Registered, fired: Mapping[str, Json], ways: Ways
 ) -> Watched:  # fmt: skip
     armed, collected = found.armed.get(node, {}), found.collected.get(node, {})
     trouble = _trouble_at(node, armed)
@@ -306,7 +335,7 @@ def _watched_at(
     trouble += _counted(armed, collected) if trouble else ""
     pods = _pods_on(node, question)
     inner = {end.ifname for end in pods} | {str(capture.get("ifname")) for capture in objects(armed.get("captures")) if capture.get("ifname")}
-    inner |= {hop.device for hops in ways.values() for hop in hops if hop.node == node and hop.kind in ("tunnel", "bridge") and hop.device}
+    inner |= {hop.device for way in ways for hops in way.values() for hop in hops if hop.node == node and hop.kind in ("tunnel", "bridge") and hop.device}
     return Watched(node, trouble, armed, objects(collected.get("seen")), [end.label for end in pods], frozenset(inner))
 
 
@@ -371,6 +400,7 @@ class Probe:
     way: Sequence[Hop]
     way_back: Sequence[Hop]
     watched: Mapping[str, Watched]
+    flow: int
 
     def entry(self, train: Mapping[str, Json], trouble: str) -> dict[str, Json]:
         """One train of packets."""
@@ -389,7 +419,7 @@ class Probe:
             entry["reason"] = reason
         if not sent or trouble:
             return entry
-        flow = FLOWS[self.direction]
+        flow = self.flow
         entry["hops"] = trace(self.way, self.watched, ("request",), flow, name)
         missed = lost(entry["hops"]) if not arrived else None
         if missed:
@@ -422,7 +452,7 @@ class Probe:
                 return None, missing
         mine = [
             sight for sight in there.sights
-            if (sight.get("flow"), sight.get("train"), sight.get("kind"), sight.get("way")) == (FLOWS[self.direction], name, "request", "in")
+            if (sight.get("flow"), sight.get("train"), sight.get("kind"), sight.get("way")) == (self.flow, name, "request", "in")
             and (there.pod_of(sight) == self.far.label if self.far.kind == "pod" else sight.get("where") == "host")
         ]  # fmt: skip
         return bool(numbers(mine)), ""

@@ -21,9 +21,23 @@ def texts(report: Mapping[str, Json]) -> list[str]:
         kind, port = str(probe.get("protocol")), (probe.get("destination") or {}).get("port")
         told.setdefault((str(probe.get("direction")), _text(probe)), []).append(f"{kind}{f'/{port}' if port and kind != 'icmp' else ''}{_size(probe)}")
     seen = [f"{direction} {', '.join(kinds)}: {text}" for (direction, text), kinds in told.items()]
+    seen += _further(report)
     seen += [f"{one['packets']} packets were counted meanwhile on {one['node']} by {one['rule']} ({one['table']}, {one['chain']})"
              for one in (report.get("rules") or [])[:3]]  # fmt: skip
     return seen + [f"{one.get('pod') or one['node']} asked on {one['device']} who has {one['address']}, and nobody answered" for one in report.get("arp") or []]
+
+
+def _further(report: Mapping[str, Json]) -> list[str]:
+    """Of a Service's other endpoints: those that do not answer one by one, the others together."""
+    found, fine = [], 0
+    for pair in report.get("pairs") or []:
+        for probe in pair.get("probes") or []:
+            if probe.get("arrived") is True and probe.get("replied") == probe.get("sent"):
+                fine += 1
+                continue
+            end = probe.get("destination") or {}
+            found.append(f"to {end.get('address')}{':' + str(end['port']) if end.get('port') else ''} {probe.get('protocol')}: {_text(probe)}")
+    return found + [f"to {fine} more endpoint{'s' * (fine > 1)}: arrived, all answered"] * bool(fine)
 
 
 def grid(report: Mapping[str, Json]) -> list[str]:

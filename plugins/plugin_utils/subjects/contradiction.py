@@ -10,7 +10,7 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
-from .._confront import agreement_fact
+from .._confront import agreement_fact, direction_of, object_of
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
 from .._json import as_mapping, objects
@@ -31,13 +31,13 @@ def agreement(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     path = walk(cluster, pair)
     for direction, hops, origin in (("forward", path.forward, pair.source), ("reverse", path.reverse, pair.destination)):
         needs = tuple(fact for hop in hops for fact in hop.facts)
-        yield Fact(*agreement_fact(origin.node, direction), value="as it was read", needs=needs)
+        yield Fact(*agreement_fact(origin.node, object_of(direction, pair, scope)), value="as it was read", needs=needs)
 
 
 @check("probe.contradicts", fact="probe.agreement")
 def watched(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """By itself it is right as soon as packets were watched at any hop."""
-    if not documents.evidence.passed(fact.object):
+    if not documents.evidence.passed(direction_of(fact)):
         raise NotApplicable("no packets were watched on their way")
     return None
 

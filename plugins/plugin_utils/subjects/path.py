@@ -10,7 +10,7 @@ import typing as t
 
 from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
-from .._confront import agreement_fact
+from .._confront import agreement_fact, direction_of, object_of
 from .._documents import Documents
 from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
@@ -208,28 +208,30 @@ def probes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     path = walk(cluster, pair)
     for direction, hops, origin in (("forward", path.forward, pair.source), ("reverse", path.reverse, pair.destination)):
         needs = tuple(fact for hop in hops for fact in hop.facts)
-        yield Fact("probe", origin.node or "", direction, value="seen at the far end", needs=(*needs, agreement_fact(origin.node, direction)))
+        name = object_of(direction, pair, scope)
+        yield Fact("probe", origin.node or "", name, value="seen at the far end", needs=(*needs, agreement_fact(origin.node, name)))
 
 
 @check("probe.lost", fact="probe")
 def probe_arrived(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
-    arrived = documents.evidence.arrived(fact.object)
+    direction = direction_of(fact)
+    arrived = documents.evidence.arrived(direction)
     if arrived is True:
         return None
-    mine = [p for p in documents.evidence.probes if p.get("direction") == fact.object and not p.get("size")]
-    if not mine:
+    mine = [p for p in documents.evidence.probes if p.get("direction") == direction and not p.get("size")]
+    if not mine and arrived is None:
         raise NotApplicable("no packets were sent in this run")
     if arrived is None:
         if all(p.get("protocol") in documents.evidence.forbidden for p in mine):
             raise NotApplicable(f"policy does not let {fact.node} send it by itself, and answers need none")
-        raise NotCollected(f"the {fact.object} probe could not be watched: {next((p.get('reason') for p in mine if p.get('reason')), 'no reason given')}")
+        raise NotCollected(f"the {direction} probe could not be watched: {next((p.get('reason') for p in mine if p.get('reason')), 'no reason given')}")
     sent = sum(int(p.get("sent") or 0) for p in mine)
     kinds = ", ".join(sorted({str(p.get("protocol")) for p in mine}))
-    lost = as_mapping(documents.evidence.lost(fact.object))
+    lost = as_mapping(documents.evidence.lost(direction))
     if lost.get("after"):
         what = "answers" if lost.get("what") == "replies" else f"marked packets ({kinds})"
         evidence = f"{what} from {fact.node} passed {lost['after']} and not {lost['hop']}"
-        places = {str(hop.get("hop")): str(hop.get("node")) for hop in documents.evidence.way(fact.object)}
+        places = {str(hop.get("hop")): str(hop.get("node")) for hop in documents.evidence.way(direction)}
         captures = tuple(dict.fromkeys(f"capture {places.get(str(lost[name]))}" for name in ("after", "hop")))
         return Finding("probe.lost", fact, "lost", evidence, captures, hint={"hop": lost["hop"]})
     return Finding("probe.lost", fact, "lost", f"{sent} marked packets ({kinds}) left {fact.node}, none was seen at the far end", ("probe",))

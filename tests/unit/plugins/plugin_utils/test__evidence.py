@@ -8,11 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence
+from ansible_collections.podnet.doctor.plugins.module_utils._marks import FLOWS
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _evidence, _grid
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
-from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Evidence
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import resolve
-from ansible_collections.podnet.doctor.tests.unit import small
+from ansible_collections.podnet.doctor.plugins.plugin_utils._services import MOST_WAYS
+from ansible_collections.podnet.doctor.plugins.plugin_utils._services import resolve as resolve_service
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _seen_text
+from ansible_collections.podnet.doctor.tests.unit import small, small_services
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
 HOSTS = {"k8s01": "one", "k8s02": "two"}
@@ -317,3 +322,82 @@ def test_a_sidecar_that_answers_for_others_is_no_arrival():
     (entry,) = document["probes"]
     assert (entry["replied"], entry["arrived"]) == (3, False)
     assert Evidence(document).arrived("forward") is False
+
+
+# ---------------------------------------------------------------------------- the further endpoints of a Service
+
+ENDS = (("10.253.2.7", "k8s02"), ("10.253.2.8", "k8s02"))
+SECOND = "to 10.253.2.8:8080 tcp: "
+
+
+def with_another_pod(document):
+    document["pods"].append(small.pod("shop/api-1", "k8s02", "10.253.2.8"))
+
+
+def of_service():
+    """A Service with two endpoints on the other node, and the question for it."""
+    found = small.documents(cluster=small.together(small_services.service(ends=ENDS), with_another_pod))
+    return found, resolve_service(found.cluster, "shop/web-0", "svc/shop/api", None, None)
+
+
+def through_service(*places, replied=0, **cell):
+    """The document of a run in which the packets to the second endpoint were seen at these places."""
+    found, asked = of_service()
+    second = asked.ways[1].destination
+    way = [*WAY[:6], ("k8s02", "host", second.ifname, "out", None), ("k8s02", "pod", "eth0", "in", None)]
+    ((flow, name, _way),) = _evidence.further_ways(asked)
+    fired = {"id": ID, "fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 3}]}
+    fired["cells"] = [{"name": name, "sent": 3, "replied": replied, "refused": 0, **cell}]
+    registered = _evidence.Registered({"forward": fired})
+    sights = [*seen(), *(sight(way[place], flow=flow, **({"pod": 1} if place == 7 else {})) for place in places)]
+    for node, links in (("k8s01", [NEAR]), ("k8s02", [FAR, second.ifname])):
+        captures = [{"where": "host"}, *({"where": "pod", "pod": position, "ifname": link} for position, link in enumerate(links))]
+        registered.armed[node] = {"id": ID, "armed": True, "captures": captures, "missing": []}
+        registered.collected[node] = {"id": ID, "captured": True, "seen": [entry for where, entry in sights if where == node]}
+    document = _evidence.document(found.cluster, asked, registered, "2026-11-21T09:30:42Z")
+    support.valid("evidence", document)
+    return Diagnosis(asked, Documents(found.cluster, found.nodes, Evidence(document))), document
+
+
+def lost_of(diagnosis):
+    return [(finding.check, finding.fact.object) for finding in diagnosis.findings if finding.check.startswith("probe.")]
+
+
+def test_each_endpoint_of_a_service_is_sent_to_and_listened_in():
+    found, asked = of_service()
+    told = _evidence.probes(found.cluster, asked, HOSTS)
+    assert [pod["ip"] for pod in told["two"]["arm"][0]["pods"]] == ["10.253.2.7", "10.253.2.8"] == [pod["ip"] for pod in told["two"]["collect"][0]["pods"]]
+    (cell,) = told["one"]["fire"][0]["cells"]
+    assert (cell["dst"], cell["port"], cell["protocol"], cell["inside"]) == ("10.253.2.8", 8080, "tcp", True)
+    assert told["two"]["fire"][0]["cells"] == []
+    flows = [flow for flow, _name, _way in _evidence.further_ways(asked)]
+    assert set(flows).isdisjoint([*_evidence.FLOWS.values(), *_grid.FLOWS.values()]) and max(flows) + MOST_WAYS < FLOWS
+
+
+def test_the_hop_at_which_packets_to_a_bad_endpoint_vanish_is_named():
+    diagnosis, document = through_service(0, 1, 2, 3, 4, 5, error="no answer within 2 s")
+    (way,) = document["ways"]
+    assert (way["arrived"], way["lost"]) == (False, {"what": "requests", "after": "tunnel:k8s02", "hop": "node:k8s02"})
+    assert [probe["arrived"] for probe in document["probes"]] == [True]
+    assert diagnosis.outcome == "broken"
+    assert ("probe.lost", "forward 10.253.2.8:8080") in lost_of(diagnosis)
+    report = diagnosis.report()
+    assert [pair["outcome"] for pair in report["pairs"]] == ["unknown", "broken"]
+    assert next(hop["id"] for hop in report["path"]["forward"] if hop["seen"] is False) == "node:k8s02"
+    assert [text for text in _seen_text.texts(report) if text.startswith(SECOND)] == [
+        f"{SECOND}left eth0 of web-0, were last seen on tunl0 of k8s02, never on {of_service()[1].ways[1].destination.ifname} of k8s02"
+    ]
+
+
+def test_endpoints_that_answer_are_told_together():
+    diagnosis, document = through_service(*range(8), replied=3)
+    assert [way["arrived"] for way in document["ways"]] == [True]
+    assert "to 1 more endpoint: arrived, all answered" in _seen_text.texts(diagnosis.report())
+    # by what was read it has no route and no link
+    assert lost_of(diagnosis) == [("probe.contradicts", "forward 10.253.2.8:8080")]
+
+
+def test_an_endpoint_to_which_nothing_could_be_sent_is_not_lost():
+    diagnosis, document = through_service(sent=0, error="Network is unreachable")
+    assert [(way["arrived"], way["reason"]) for way in document["ways"]] == [(None, "Network is unreachable")]
+    assert lost_of(diagnosis) == []
