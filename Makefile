@@ -8,8 +8,8 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-BESIDE := lint unit docs sanity galaxy truth hops-cover
-IN_LABS := integration cover remedies-cover
+BESIDE := lint unit docs sanity galaxy truth hops-cover remedies-cover
+IN_LABS := integration cover
 TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections

@@ -46,6 +46,8 @@ CASES: list[tuple[str, str, str, dict[str, t.Any]]] = [
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
     ("set_neighbour", "flannel_vtep_stale.neighbour", "flannel", {}),
     ("set_bridge_port", "veth_not_on_bridge", "flannel", {}),
+    ("set_bridge_port", "bridge_port_disabled", "flannel", {}),
+    ("restart_flannel", "flannel_vtep_stale.recreated", "flannel", {}),
     ("restart_flannel", "flanneld_not_running", "flannel", {}),
 ]
 # not proven here: printed

@@ -10,7 +10,6 @@ import pytest
 
 from tests.integration.running import Running
 from tests.integration.test_no_trace import marker, settle, state, what_stays
-from tests.integration.test_remediate import broken, ends, plan_of
 
 __all__ = ["marker"]
 
@@ -37,25 +36,3 @@ def test_a_diagnosis_changes_nothing(site, lab, marker):
     assert site.diagnose("shop/web-0", "shop/web-1:8080").code == 0
     for node in lab.nodes:  # files are compared in test_no_trace.py: what is written to them does not depend on the network plugin
         assert set(what_stays(lab, node.name, marker, before[node.name])) <= {"files", "temporary"}
-
-
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
-        ("flannel_vtep_stale.fdb", "set_fdb"),
-        ("flannel_vtep_stale.neighbour", "set_neighbour"),
-        ("flannel_peer_route_missing.vxlan", "add_route"),
-        ("flannel_vtep_stale.recreated", "restart_flannel"),
-        ("bridge_port_disabled", "set_bridge_port"),
-        ("veth_not_on_bridge", "set_bridge_port"),
-    ],
-)
-def test_each_remedy_is_proven(site, lab, name, remedy):
-    with broken(lab, name) as fault:
-        site.remediate(*ends(fault), "--check")
-        plan = plan_of(site)
-        assert [action["remedy"] for action in plan["actions"]] == [remedy]
-        run = site.remediate(*ends(fault), podnet_approve=plan["id"])
-        assert run.code == 0, run.screen
-        assert run.last["verdict"]["outcome"] == "healthy", run.screen
-        assert site.remediate(*ends(fault), podnet_approve=plan["id"]).code == 0
