@@ -7,6 +7,8 @@
 Arguments: host (127.0.0.1), port (5055), token (of the header Authorization: Bearer; none by default).
 POST /alerts takes what Alertmanager's webhook receiver sends, POST /events one event of Kubernetes or a list of them, as exporters of events send them.
 
+A pair whose names could not be names of a question (a template, for one: they become variables of a playbook) is none.
+
 What comes out: {kind: alert | event, name, cause, firing, source, destination, port, node}; cause is the same for all that one fault makes fire alike.
 """
 
@@ -14,11 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Iterator
 from typing import Any
 
 LARGEST = 16 << 20
 UNKNOWN = "unknown"
+END = re.compile(r"[A-Za-z0-9._:/\[\]%-]{1,512}")
+PORT = re.compile(r"[A-Za-z0-9-]{0,63}")
 
 
 def _text(value: Any) -> str:
@@ -51,7 +56,9 @@ def of_events(payload: Any) -> Iterator[dict[str, Any]]:
 
 def _event(kind: str, name: str, firing: bool, cluster: str, ends: list[str], node: str) -> dict[str, Any]:
     source, destination, port = ends
-    pair = f"{source} to {destination} {port}".strip() if source and destination else ""
+    if not (END.fullmatch(source) and END.fullmatch(destination) and PORT.fullmatch(port)):
+        source = destination = port = ""
+    pair = f"{source} to {destination} {port}".strip() if source else ""
     return {"kind": kind, "name": name, "cause": " ".join(filter(None, (cluster, pair or "cluster"))), "firing": firing, "pair": bool(pair), "source": source,
             "destination": destination, "port": port, "node": node}  # fmt: skip
 

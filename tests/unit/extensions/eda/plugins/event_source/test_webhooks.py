@@ -41,6 +41,14 @@ def test_a_pair_is_a_cause_of_its_own_and_so_is_a_cluster(webhooks):
     assert (over["firing"], over["pair"]) == (False, False)
 
 
+@pytest.mark.parametrize("label", ["podnet_source", "podnet_destination", "podnet_port"])
+@pytest.mark.parametrize("text", ["{{ lookup('pipe', 'id') }}", "{% raw %}", "shop/web-0 -e x=y", "shop/web-0\n"])
+def test_what_could_be_a_template_is_no_pair(webhooks, label, text):
+    ends = {"podnet_source": "shop/web-0", "podnet_destination": "svc/shop/api", "podnet_port": "8080", label: text}
+    (event,) = webhooks.of_alerts({"alerts": [alert(alertname="TargetDown", **ends)]})
+    assert (event["pair"], event["source"], event["destination"], event["port"], event["cause"]) == (False, "", "", "", "cluster")
+
+
 def test_events_of_kubernetes(webhooks):
     event = {"reason": "FailedCreatePodSandBox", "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "web-0"}, "source": {"host": "k8s02"}}
     (one,) = webhooks.of_events(event)
