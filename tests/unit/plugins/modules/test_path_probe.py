@@ -4,8 +4,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import pathlib
+import signal
 import socket
+import struct
+import subprocess
+import sys
+import time
+import types
 import typing as t
 
 import pytest
@@ -168,3 +176,97 @@ def test_packet_sockets_refused(run: t.Any, network: support.Network, monkeypatc
     (entry,) = evidence(armed, fired, collected)
     assert entry["arrived"] is None and "cali01 counted " in entry["reason"]
     assert collected["counters"]["cali01"]["tx"] - armed["counters"]["cali01"]["tx"] >= 3
+
+
+CAP_NET_RAW, CAPABILITIES_VERSION = 13, 0x20080522
+
+
+def without_net_raw() -> None:
+    """The module, as a thread of root runs it that has lost CAP_NET_RAW."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head, held = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITIES_VERSION, 0)), ctypes.create_string_buffer(24)
+    assert libc.capget(head, held) == 0
+    low, *rest = struct.unpack("=6I", held.raw)
+    assert low & 1 << CAP_NET_RAW
+    assert libc.capset(head, ctypes.create_string_buffer(struct.pack("=6I", low & ~(1 << CAP_NET_RAW), *rest))) == 0
+    path_probe.main()
+
+
+def test_root_without_cap_net_raw(run: t.Any, network: support.Network) -> None:
+    """The kernel itself refuses: one sentence from either end, and the rest of what is asked goes on."""
+    network.serve(network.pods[1], 8080)
+    module, identifier = types.SimpleNamespace(main=without_net_raw), os.urandom(16).hex()
+    pods = [{"ifname": "cali01"}]
+    armed = run(module, {"phase": "arm", "id": identifier, "pods": pods}, network.nodes[1])
+    assert (armed["armed"], armed["reason"]) == (False, "packet sockets are refused here: root without CAP_NET_RAW")
+    arguments = {"phase": "fire", "id": identifier, "dst": "10.244.1.2", "port": 8080, "wait": 0.5, "pod": {"ifname": "cali00"}}
+    fired = run(module, arguments, network.nodes[0])
+    collected = run(module, {"phase": "collect", "id": identifier, "pods": pods}, network.nodes[1])
+    echoes, connects = evidence(armed, fired, collected, 8080)
+    assert (echoes["sent"], echoes["reason"]) == (0, "raw sockets are refused here")
+    assert (connects["replied"], connects["arrived"]) == (3, None) and connects["reason"].startswith(armed["reason"])
+
+
+EMPTY_ROOT = """
+import os, signal, sys
+os.chroot(sys.argv[1])
+os.chdir("/")
+os.write(1, b"ready")
+os.closerange(0, 3)
+signal.pause()
+"""
+IN_ALL_EVENTS, IN_NONBLOCK = 0xFFF, 0o4000
+
+
+def test_a_pod_without_a_shell_or_any_file(run: t.Any, network: support.Network, tmp_path: pathlib.Path) -> None:
+    """The only process of the pod sees an empty root, and nothing looks into it."""
+    root, libc = tmp_path / "root", ctypes.CDLL(None, use_errno=True)
+    root.mkdir()
+    network.serve(network.pods[1], 8080)
+    source = network.pods[0]
+    process = subprocess.Popen(["nsenter", f"--net={source.path}", sys.executable, "-c", EMPTY_ROOT, str(root)], stdout=subprocess.PIPE)
+    watching = libc.inotify_init1(IN_NONBLOCK)
+    try:
+        assert process.stdout is not None and process.stdout.read(5) == b"ready" and os.listdir(f"/proc/{process.pid}/root/") == []
+        subprocess.run(["ip", "netns", "del", source.name], check=True)  # from now on it is only in the process that it is found
+        assert libc.inotify_add_watch(watching, os.fsencode(root), IN_ALL_EVENTS) > 0
+        probe = Probe(run, network)
+        armed = probe.arm(pods=[{"ifname": "cali01"}])
+        fired = probe.fire(port=8080)
+        entries = evidence(armed, fired, probe.collect(), 8080)
+        assert [(entry["protocol"], entry["replied"], entry["arrived"]) for entry in entries] == [("icmp", 3, True), ("tcp", 3, True)]
+        with pytest.raises(BlockingIOError):
+            os.read(watching, 4096)
+        os.listdir(f"/proc/{process.pid}/root/")
+        assert os.read(watching, 4096)  # it would have been seen
+    finally:
+        os.close(watching)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def test_over_ipv6(run: t.Any, network: support.Network) -> None:
+    one, two = network.nodes
+    for number, (node, pod) in enumerate(zip(network.nodes, network.pods)):
+        node.sysctl("net/ipv6/conf/all/forwarding", "1")
+        node.ip(f"addr add 2001:db8::1{number}/64 dev eth0 nodad")
+        node.ip(f"addr add fe80::1/64 dev cali0{number} nodad")
+        node.ip(f"route add fd00:10:{number}::2/128 dev cali0{number}")
+        pod.ip(f"addr add fd00:10:{number}::2/128 dev eth0 nodad")
+        pod.ip("route add default via fe80::1 dev eth0")
+    one.ip("route add fd00:10:1::/64 via 2001:db8::11")
+    two.ip("route add fd00:10::/64 via 2001:db8::10")
+    server = "s=socket.create_server(('::',8080),family=socket.AF_INET6)"
+    network.run(network.pods[1], f"import socket\n{server}\nprint('up',flush=True)\nwhile True: s.accept()[0].close()")
+    end = time.monotonic() + 20
+    while any(space.ip("-6 addr show tentative") for space in (*network.nodes, *network.pods)):  # link-local ones, which the kernel makes by itself
+        assert time.monotonic() < end, "duplicate address detection does not end"
+        time.sleep(0.05)
+    probe = Probe(run, network)
+    armed = probe.arm(pods=[{"ifname": "cali01"}])
+    fired = probe.fire(dst="fd00:10:1::2", port=8080, full_size=True)
+    collected = probe.collect()
+    assert [(train["protocol"], train["sent"], train["replied"]) for train in fired["fired"]] == [("icmp", 3, 3), ("icmp", 3, 3), ("tcp", 3, 3)]
+    for train in ("icmp", "full", "tcp"):
+        assert [seen(collected, *place, train) for place in (("host", "eth0", "in"), ("host", "cali01", "out"), ("pod", "eth0", "in"))] == [3, 3, 3]
+    assert armed["armed"]
