@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import typing as t
+from dataclasses import fields
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _approval, _files, _plan, _run, _trail
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
@@ -22,6 +23,8 @@ ARGUMENTS: dict[str, t.Any] = {
     "delete_interface": {"type": "bool", "default": False},
     "at_once": {"type": "bool", "default": False},
     "guard": {"type": "float", "default": 60.0},
+    "restart_all": {"type": "bool", "default": False},
+    "restart_wait": {"type": "float", "default": 0.0},
 }
 
 
@@ -37,8 +40,8 @@ class ActionModule(ControllerAction):
             report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
             cluster = Cluster(_run.read_document(str(asked.get("cluster_file")), "podnet.doctor/cluster/1"))
             hosts = {str(k): str(v) for k, v in (asked.get("nodes") or {}).items()}
-            options = {name: arguments[name] for name in ("delete_interface", "at_once", "guard")}
-            plan = _plan.plan(report, cluster, hosts, **options)
+            wishes = _plan.Wishes(**{field.name: arguments[field.name] for field in fields(_plan.Wishes)})
+            plan = _plan.plan(report, cluster, hosts, wishes)
             path = _files.write(plan, arguments["report_dir"], f"plan-{plan['id']}")
         except OSError as exc:
             raise Refused(f"the plan cannot be written to {arguments['report_dir']}: {exc.strerror or exc}") from exc

@@ -54,7 +54,8 @@ class ActionModule(ControllerAction):
     def _outcome(self, result: dict[str, t.Any], arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         plan = _run.read_document(arguments["plan"], "podnet.doctor/plan/1")
         report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
-        came, trouble = _trail.came_of(plan, report), arguments["trouble"]
+        trouble = arguments["trouble"]
+        came = _trail.came_of(plan, report, trouble)
         told = {**came._asdict(), "trouble": trouble, "report": report["id"], "verdict": report["verdict"]}
         _trail.append(arguments["path"], "outcome", **told)
         show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"], trouble, _trail.offered(plan, came)), self._display)

@@ -15,11 +15,15 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Di
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion, Question, Scope
+from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import restart_objection
 
 ARGUMENTS: dict[str, t.Any] = {
     "question": {"type": "dict", "required": True},
     "node": {"type": "str", "required": True},
     "findings": {"type": "list", "elements": "str", "required": True},
+    "known": {"type": "list", "elements": "str", "default": []},
+    "restart": {"type": "bool", "default": False},
+    "others": {"type": "str", "default": "critical", "choices": ["none", "critical", "any"]},
     "timeout": {"type": "float", "default": 20.0},
     "wait_seconds": {"type": "float", "default": 0.0},
 }
@@ -68,9 +72,14 @@ class ActionModule(NodeAction):
         facts = node_facts(node, answer)
         if not facts.collected:
             return {**result, "failed": True, "msg": f"{node} {facts.reason}", "done": False, "left": [f"{node} {facts.reason}"]}
+        if arguments["restart"]:
+            objection = restart_objection(Documents(cluster, {node: facts}), node)
+            return {**result, "done": not objection, "left": [objection] if objection else []}
         diagnosis = Diagnosis(asked, Documents(cluster, {node: facts}), witnesses)
-        wanted = set(arguments["findings"])
-        left = [f.evidence for f in diagnosis.findings if f.fact.node == node and (f.id in wanted or f.severity == "critical")]
+        wanted, known = set(arguments["findings"]), set(arguments["known"])
+        counted = {"none": (), "critical": ("critical",), "any": ("critical", "warning", "latent")}[arguments["others"]]
+        mine = [f for f in diagnosis.findings if f.fact.node == node]
+        left = [f.evidence for f in mine if f.id in wanted or (f.severity in counted and f.id not in known)]
         unread = [v.reason for v in diagnosis.judged.values() if v.fact.node == node and v.outcome == "not_checked" and _wanted(v, wanted)]
         return {**result, "done": not left and not unread, "left": left + unread}
 

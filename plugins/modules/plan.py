@@ -54,6 +54,15 @@ options:
     description: Seconds, beyond the time for the verification of a step, after which a node takes a change back by itself that nobody confirmed.
     type: float
     default: 60.0
+  restart_all:
+    description:
+      - Restart calico-node of all nodes, too, one after the other. The plan ends at the first node that does not come back.
+    type: bool
+    default: false
+  restart_wait:
+    description: The most seconds that a restarted component has to come back. V(0) is what the step itself says.
+    type: float
+    default: 0.0
 seealso:
   - module: podnet.doctor.verdict
   - module: podnet.doctor.node_repair

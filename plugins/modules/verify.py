@@ -22,6 +22,22 @@ extends_documentation_fragment:
   - podnet.doctor._attributes.node
   - podnet.doctor._kubernetes
 options:
+  restart:
+    description:
+      - Say instead whether calico-node of this node may be restarted as things are now. RV(done) is false if the node would come back with another address,
+        or if it is the only route reflector, and RV(left) says so.
+    type: bool
+    default: false
+  others:
+    description: Which other findings on this node count, too, unless they are in O(known).
+    type: str
+    choices: [none, critical, any]
+    default: critical
+  known:
+    description: Ids of findings on this node that are of other causes, and are not waited for.
+    type: list
+    elements: str
+    default: []
   question:
     description: The registered result of M(podnet.doctor.question).
     type: dict

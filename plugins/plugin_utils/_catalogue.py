@@ -43,6 +43,14 @@ class Remedy:
     only_if: str = ""
 
 
+def remedy_json(remedy: Remedy) -> dict[str, Json]:
+    return {
+        "id": remedy.id, "class": remedy.risk, "action": remedy.action, "way_back": remedy.way_back, "node": remedy.node, "object": remedy.object,
+        "change": {"before": remedy.change[0], "after": remedy.change[1]}, "parameters": dict(remedy.parameters), "verify": remedy.verify,
+        "blast_radius": remedy.blast_radius, "preconditions": list(remedy.preconditions), "wait_seconds": remedy.wait_seconds, "only_if": remedy.only_if,
+    }  # fmt: skip
+
+
 @dataclass
 class Cause:
     """A named root. `roots` are the findings it is made of; `also` are findings that belong to it without following from it."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from . import _audit, _old_flow
-from ._catalogue import Cause, Remedy, catalogue
+from ._catalogue import Cause, Remedy, catalogue, remedy_json
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
 from ._confront import confront, object_of
 from ._dataplane import Unmodelled, unmodelled
@@ -507,14 +507,6 @@ def _together(causes: list[Cause]) -> list[Cause]:
         replace(mine[0], roots=[root for cause in mine for root in cause.roots], also=[finding for cause in mine for finding in cause.also])
         for mine in groups.values()
     ]
-
-
-def remedy_json(remedy: Remedy) -> dict[str, Json]:
-    return {
-        "id": remedy.id, "class": remedy.risk, "action": remedy.action, "way_back": remedy.way_back, "node": remedy.node, "object": remedy.object,
-        "change": {"before": remedy.change[0], "after": remedy.change[1]}, "parameters": dict(remedy.parameters), "verify": remedy.verify,
-        "blast_radius": remedy.blast_radius, "preconditions": list(remedy.preconditions), "wait_seconds": remedy.wait_seconds, "only_if": remedy.only_if,
-    }  # fmt: skip
 
 
 def node_summary(host: str, node: str, document: Mapping[str, Json] | None, reason: str) -> dict[str, Json]:

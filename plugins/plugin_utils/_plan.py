@@ -10,51 +10,73 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from ._catalogue import remedy_json
 from ._cluster import Cluster
 from ._json import Json, NotCollected, objects
 from ._question import BadQuestion
-from ._topology import uses_bird
+from ._remedies import restart_when_asked
+from ._topology import is_reflector, uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
 BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers")
 WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
+ASKED = "restart_asked_for"
 
 
-def plan(
-    report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], *, delete_interface: bool = False, at_once: bool = False, guard: float = 60
-) -> dict[str, Json]:  # fmt: skip
-    """delete_interface: take the whole interface of a stray address away instead of the address, which cannot be taken back.
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for beside the repair of the causes.
+
+    delete_interface: take the whole interface of a stray address away instead of the address, which cannot be taken back.
     at_once: restart without waiting for what would heal by itself.
-    guard: seconds beyond the time for the verification after which a node takes an unconfirmed change back by itself."""
+    guard: seconds beyond the time for the verification after which a node takes an unconfirmed change back by itself.
+    restart_all: restart calico-node of all nodes, one after the other.
+    restart_wait: the most seconds that a restarted component has to come back; 0: as its remedy says.
+    """
+
+    delete_interface: bool = False
+    at_once: bool = False
+    guard: float = 60
+    restart_all: bool = False
+    restart_wait: float = 0
+
+
+def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str], wishes: Wishes | None = None) -> dict[str, Json]:
+    """What would be done, in this order."""
+    wishes = wishes or Wishes()
     if not isinstance(report.get("verdict"), Mapping) or not isinstance(report.get("findings"), list):
         raise BadQuestion("the report has no verdict and no findings; make it anew with podnet.doctor.diagnose")
     others = {str(entry.get("node")) for entry in objects(report.get("collected")) if entry.get("machine") == "other"}
     actions: list[dict[str, Json]] = []
     refused: list[dict[str, Json]] = []
-    for cause in report["verdict"]["causes"]:
+    for cause in [*report["verdict"]["causes"], *(_asked_for(report, cluster) if wishes.restart_all else [])]:
         mine = 0
         runnable = any(remedy["class"] in RUN_WHEN_APPROVED for remedy in cause["remedies"])
         for remedy in cause["remedies"]:
-            if remedy["id"] == WAIT and (at_once or not runnable):
+            if remedy["id"] == WAIT and (wishes.at_once or not runnable):
                 continue
             if remedy["id"] != WAIT and remedy["class"] not in RUN_WHEN_APPROVED:
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": remedy["action"]})
                 continue
             host = hosts.get(remedy["node"])
-            if remedy["node"] in others or (remedy["id"] not in BY_API and host is None):
+            if remedy["node"] in others or (host is None and (remedy["node"] or remedy["id"] not in BY_API)):
                 why = f"the inventory's host {host} is another machine (machine-id)" if host else f"{remedy['node']} is not in the inventory"
                 reason = f"{remedy['action']}: {why}"
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             mine += 1
-            actions.append(_action(report, cause, remedy, host, cluster, mine, hosts, delete_interface=delete_interface, at_once=at_once))
-    if at_once:
+            actions.append(_action(report, cause, remedy, host, cluster, mine, hosts, wishes))
+    if wishes.at_once:
         _without_waiting(actions)
+    if wishes.restart_all:
+        actions = _once(actions)
+    _gate(actions)
     for action in actions:
         if action["by"] == "node" and action["class"] == "R1":
-            action["guard_seconds"] = action["wait_seconds"] + guard
+            action["guard_seconds"] = action["wait_seconds"] + wishes.guard
     body: dict[str, Json] = {
         "schema": SCHEMA,
         "id": plan_id(actions),
@@ -66,6 +88,34 @@ def plan(
     return body
 
 
+def _asked_for(report: Mapping[str, Json], cluster: Cluster) -> list[dict[str, Json]]:
+    """calico-node of each node, as causes of their own; route reflectors last, as all sessions of the others end there."""
+    if cluster.calico_daemonset is None:
+        raise BadQuestion("there is no DaemonSet of calico-node that would make its pods again")
+    names = sorted(cluster.nodes, key=lambda name: (is_reflector(cluster.nodes[name]), name))
+    return [
+        {
+            "id": ASKED, "node": name, "fault": None, "summary": f"The restart of calico-node on {name} was asked for.", "roots": [], "explains": [],
+            "remedies": [remedy_json(restart_when_asked(cluster, name))],
+        }
+        for name in names
+    ]  # fmt: skip
+
+
+def _once(actions: list[dict[str, Json]]) -> list[dict[str, Json]]:
+    """No component of a node is restarted for a cause, and once more because it was asked for."""
+    asked = {action["node"] for action in actions if action["cause"] == ASKED}
+    return [a for a in actions if a["cause"] == ASKED or a["node"] not in asked or a["parameters"].get("component") != "calico-node"]
+
+
+def _gate(actions: list[dict[str, Json]]) -> None:
+    """Where the plan ends unless the node is well again: after a restart, as long as nothing else follows for the same cause."""
+    for number, action in enumerate(actions):
+        following = actions[number + 1] if number + 1 < len(actions) else None
+        last_of_cause = following is None or (following["cause"], following["node"]) != (action["cause"], action["node"])
+        action["gate"] = action["class"] == "R2" and last_of_cause and (following is not None or action["cause"] == ASKED)
+
+
 def _without_waiting(actions: list[dict[str, Json]]) -> None:
     """Only the last step of each cause is waited for."""
     for action, following in zip(actions, actions[1:]):
@@ -75,7 +125,7 @@ def _without_waiting(actions: list[dict[str, Json]]) -> None:
 
 def _action(
     report: Mapping[str, Json], cause: Mapping[str, Json], remedy: Mapping[str, Json], host: str | None, cluster: Cluster, number: int,
-    hosts: Mapping[str, str], *, delete_interface: bool, at_once: bool,
+    hosts: Mapping[str, str], wishes: Wishes,
 ) -> dict[str, Json]:  # fmt: skip
     mine = {*cause["roots"], *cause["explains"]}
     sufferers = sorted({str(f["node"]) for f in report["findings"] if f["id"] in mine and f["node"] != remedy["node"]})
@@ -86,11 +136,14 @@ def _action(
         "action": remedy["action"], "parameters": dict(remedy["parameters"]),
         "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"]},
         "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": sorted(mine),
+        "known": sorted(str(f["id"]) for f in report["findings"] if f["node"] == remedy["node"] and f["id"] not in mine),
         "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],
-        "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if at_once else remedy["only_if"],
+        "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if wishes.at_once else remedy["only_if"],
         "by": "wait" if remedy["id"] == WAIT else "api" if remedy["id"] in BY_API else "node", "guard_seconds": 0,
     }  # fmt: skip
-    if delete_interface and remedy["id"] == "delete_address":
+    if wishes.restart_wait and remedy["class"] == "R2":
+        action["wait_seconds"] = min(wishes.restart_wait, remedy["wait_seconds"])
+    if wishes.delete_interface and remedy["id"] == "delete_address":
         ifname = remedy["parameters"]["ifname"]
         action.update(
             remedy="delete_link", **{"class": "R2"}, object=ifname, change={"before": f"link {ifname}", "after": ""}, action=f"delete the interface {ifname}"

@@ -16,6 +16,7 @@ from ._json import NotCollected
 from ._topology import families, intended_address, is_reflector
 
 if t.TYPE_CHECKING:
+    from ._cluster import Cluster
     from ._diagnosis import Diagnosis
     from ._graph import Finding
 
@@ -53,6 +54,19 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
         return [Remedy("advise_no_restart", "R0", text, "", node=node)]
     precondition = f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}"
     return [_restart(node, verify, intended, f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds", (precondition,))]
+
+
+def restart_when_asked(cluster: Cluster, node: str) -> Remedy:
+    """Restart calico-node of a node where nothing is wrong. Whether it would come back with its address is looked at right before."""
+    intended = intended_address(cluster, cluster.nodes[node])
+    precondition = f"right before, the facts of {node} say that it comes back with {intended or 'its address'}"
+    radius = f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds"
+    return _restart(node, f"{node} has its sessions and its routes again, and nothing new is wrong there", intended, radius, (precondition,))
+
+
+def restart_objection(documents: Documents, node: str) -> str:
+    """Why calico-node of a node must not be restarted as its facts are now; empty: it may."""
+    return "; ".join(remedy.action for remedy in restart_calico_node(documents, node, "") if remedy.risk == "R0")
 
 
 def _restart(node: str, verify: str, intended: str | None, blast_radius: str, preconditions: tuple[str, ...]) -> Remedy:

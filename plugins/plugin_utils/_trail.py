@@ -15,6 +15,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ._json import Json, as_mapping, objects
+from ._plan import ASKED
 
 TOLD = ("changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "lasting", "pod", "old_pod", "new_pod", "attempts")
 LAUNCHED_BY = {"awx": ("awx_user_name", "awx_job_id"), "tower": ("tower_user_name", "tower_job_id")}
@@ -70,8 +71,8 @@ class Came(t.NamedTuple):
     others: list[str]
 
 
-def came_of(plan: Mapping[str, Json], report: Mapping[str, Json]) -> Came:
-    """plan: as carried out; report: of the diagnosis after it."""
+def came_of(plan: Mapping[str, Json], report: Mapping[str, Json], trouble: str = "") -> Came:
+    """plan: as carried out; report: of the diagnosis after it; trouble: why it was not carried out to its end."""
 
     def key(cause: Mapping[str, Json], name: str) -> str:
         return f"{cause[name]} on {cause['node']}" if cause["node"] else str(cause[name])
@@ -80,7 +81,8 @@ def came_of(plan: Mapping[str, Json], report: Mapping[str, Json]) -> Came:
     now_named = [key(cause, "id") for cause in report["verdict"]["causes"] if cause.get("affects_path", True)]
     left = [name for name in now_named if name in planned]
     others = [name for name in now_named if name not in planned]
-    outcome = "not repaired" if left else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
+    undone = trouble and any(action["cause"] == ASKED for action in plan["actions"])  # no diagnosis names what was only asked for
+    outcome = "not repaired" if left or undone else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
     return Came(outcome, left, others)
 
 

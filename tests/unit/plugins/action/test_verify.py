@@ -98,3 +98,24 @@ def test_no_answer_is_no_success(run, world, change, sentence):
     vars(world).update(change)
     result = run()
     assert (result["failed"], result["done"], result["msg"], result["left"]) == (True, False, sentence, [sentence])
+
+
+def test_a_finding_of_another_cause_is_not_waited_for(run, world):
+    world.node["sysctls"]["net/ipv4/ip_forward"] = "0"
+    assert run(findings=[])["done"] is False
+    assert run(findings=[], known=[WRONG.id])["done"] is True
+    assert run(known=[WRONG.id])["done"] is False, "what is asked for counts all the same"
+
+
+def test_a_restart_is_looked_at_with_the_facts_of_now(run, world):
+    assert (run(restart=True)["done"], run(restart=True)["left"]) == (True, [])
+    world.node["addresses"] = {"error": "no answer"}
+    refused = run(restart=True)
+    assert refused["done"] is False and "by hand, once it is known which address it would take" in refused["left"][0]
+
+
+def test_a_node_that_was_restarted_must_be_well_altogether(run, world):
+    world.node["bird"] = {"ipv4": {"error": "nobody listens", "reason": "dead"}}
+    world.node["calico"]["bird"]["running"] = False
+    assert run(findings=[])["done"] is True, "of no cause of this plan, and not critical"
+    assert run(findings=[], others="any")["done"] is False

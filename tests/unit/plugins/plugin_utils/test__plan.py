@@ -20,7 +20,7 @@ def report(value="0", **more):
 
 
 def plan(found, **options):
-    return _plan.plan(found, small.documents().cluster, HOSTS, **options)
+    return _plan.plan(found, small.documents().cluster, HOSTS, _plan.Wishes(**options))
 
 
 def test_the_same_fault_gives_the_same_id():
@@ -88,3 +88,33 @@ def test_a_node_guards_what_can_be_taken_back():
     assert (action["by"], action["guard_seconds"]) == ("node", action["wait_seconds"] + 7)
     (_wait, restart) = plan(small.diagnose(k8s02=no_route).report())["actions"]
     assert restart["guard_seconds"] == 0
+
+
+def test_all_nodes_are_restarted_one_after_the_other_and_each_is_a_gate():
+    found = plan(small.diagnose().report(), restart_all=True, restart_wait=15)
+    assert [(a["cause"], a["remedy"], a["node"], a["gate"], a["wait_seconds"]) for a in found["actions"]] == [
+        ("restart_asked_for", "restart_calico_node", node, True, 15) for node in ("k8s01", "k8s02")
+    ]
+    assert not plan(small.diagnose().report())["actions"]
+
+
+def test_what_is_restarted_anyway_is_not_restarted_for_a_cause():
+    found = plan(small.diagnose(k8s02=no_route).report(), restart_all=True)
+    assert [(a["cause"], a["node"]) for a in found["actions"] if a["remedy"] == "restart_calico_node"] == [
+        ("restart_asked_for", "k8s01"), ("restart_asked_for", "k8s02"),
+    ]  # fmt: skip
+
+
+def test_the_last_restart_for_a_cause_is_judged_by_the_diagnosis_after_it():
+    actions = plan(small.diagnose(k8s02=no_route).report())["actions"]
+    assert [(a["remedy"], a["gate"]) for a in actions] == [("wait", False), ("restart_calico_node", False)]
+
+
+def test_findings_of_other_causes_are_not_waited_for():
+    def two(document):
+        document["sysctls"]["net/ipv4/ip_forward"] = "0"
+        no_route(document)
+
+    found = small.diagnose(k8s02=two).report()
+    for action in plan(found)["actions"]:
+        assert action["findings"] and action["known"] and not set(action["findings"]) & set(action["known"])

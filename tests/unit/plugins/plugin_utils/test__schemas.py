@@ -110,7 +110,7 @@ def test_a_plan_of_a_stray_address(options):
     if recorded.folder() is None:
         pytest.skip(recorded.ABSENT)
     report, cluster = recorded.report("ipip-f01-stray-nic"), Cluster(recorded.cluster("ipip-f01-stray-nic"))
-    plan = _plan.plan(report, cluster, {node: node for node in cluster.nodes}, **options)
+    plan = _plan.plan(report, cluster, {node: node for node in cluster.nodes}, _plan.Wishes(**options))
     support.valid("plan", plan)
     first, second = plan["actions"]
     assert first["remedy"] == ("delete_link" if options.get("delete_interface") else "delete_address")
