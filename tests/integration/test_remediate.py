@@ -60,8 +60,8 @@ def test_a_policy_approves_or_says_why_not(site, lab):
         assert refused.code == 2 and "does not approve repairs on" in " ".join(refused.screen.split())
         assert [event["event"] for event in trail_of(site)] == ["plan"]
         hardening = "/etc/sysctl.d/99-hardening.conf"
-        here, there = (lab.pod(pod).node for pod in fault.question[:2])
-        alien = [lab.node(there).block, "via", GATEWAY, "dev", "eth0", "proto", "static", "metric", "1024"]
+        (here,) = {lab.pod(pod).node for pod in fault.question[:2]} - {fault.node}
+        alien = [lab.node(fault.node).block, "via", GATEWAY, "dev", "eth0", "proto", "static", "metric", "1024"]
         lab.run(fault.node, "sh", "-c", f"mkdir -p /etc/sysctl.d; echo net.ipv4.ip_forward=0 > {hardening}")
 
         def another(over):
