@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run, _store
 from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction, Refused
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion
-from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _export
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _export, _page
 
 ARGUMENTS: dict[str, t.Any] = {**_store.OPTIONS, "report": {"type": "path", "required": True}, "bundle": {"type": "path"}}
 
@@ -24,7 +24,8 @@ class ActionModule(ControllerAction):
         try:
             report = _run.read_document(arguments["report"], _export.SCHEMA)
             store, base = _store.store_of(arguments), f"reports/{report['id']}"
-            parts = {"json": pathlib.Path(arguments["report"]).read_bytes(), "md": _export.markdown(report).encode("utf-8", "replace")}
+            shown = {"md": _export.markdown(report), "html": _page.html(report)}
+            parts = {"json": pathlib.Path(arguments["report"]).read_bytes(), **{kind: text.encode("utf-8", "replace") for kind, text in shown.items()}}
             if arguments["bundle"]:
                 parts["zip"] = pathlib.Path(arguments["bundle"]).expanduser().read_bytes()
             if not self._task.check_mode:

@@ -16,7 +16,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._question import Bad
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 from ansible_collections.podnet.doctor.plugins.plugin_utils._user_checks import UserCheckError, run_checks
 from ansible_collections.podnet.doctor.plugins.plugin_utils._version import VERSION
-from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _text
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _page, _text
 
 catalogue()  # kept by it: Ansible loads an action once, and then forks a process for each task
 ARGUMENTS: dict[str, t.Any] = {
@@ -86,6 +86,7 @@ class ActionModule(ControllerAction):
             if arguments["bundle"]:
                 _bundle.save(arguments["bundle"], diagnosis, report, captured)
             path = _files.write(report, arguments["report_dir"], report["id"])
+            result["page_path"] = _files.write_bytes(_page.html(report).encode("utf-8", "replace"), arguments["report_dir"], f"{report['id']}.html")
             if captured is not None:
                 result["packets_path"] = _files.write_bytes(captured, arguments["report_dir"], f"{report['id']}.pcapng")
         except UserCheckError as exc:
@@ -103,7 +104,7 @@ class ActionModule(ControllerAction):
             node_tasks=report["node_tasks"],
         )
         if not arguments["quiet"] and not _run.batches_follow(variables):
-            lines = _text.screen(report, path)
+            lines = _text.screen(report, path, result["page_path"])
             show(result, lines + _text.labelled("PACKETS", [result["packets_path"]] if "packets_path" in result else []), self._display)
         if arguments["fail_on"] == "finding" and (verdict["outcome"] != "healthy" or report["findings"]):
             result.update(failed=True, msg=f"{verdict['outcome']}: {verdict['summary']}")

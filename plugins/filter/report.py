@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._plain import plain
-from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _export
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _export, _page
 
 
 def _written(name: str, make: Callable[..., str], *arguments: t.Any) -> t.Any:
@@ -37,8 +37,13 @@ def markdown(report: t.Any) -> t.Any:
     return _written("markdown", _export.markdown, report)
 
 
+def html(report: t.Any) -> t.Any:
+    """A report as one page of HTML."""
+    return _written("html", _page.html, report)
+
+
 class FilterModule:
     """Reports in the forms of other programs."""
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
-        return {"junit": junit, "prometheus": prometheus, "markdown": markdown}
+        return {"junit": junit, "prometheus": prometheus, "markdown": markdown, "html": html}

@@ -12,7 +12,7 @@ version_added: 1.0.0
 author:
   - podnet.doctor contributors (@podnet)
 description:
-  - Writes the report (C(reports/<id>.json)), a page of Markdown (C(.md)) and the bundle (C(.zip)), if there is one, to a store.
+  - Writes the report (C(reports/<id>.json)), its page (C(.html)), a summary in Markdown (C(.md)) and the bundle (C(.zip)), if there is one, to a store.
   - Runs on the controller.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -48,5 +48,5 @@ published:
   description: Where each part is.
   type: dict
   returned: success
-  sample: {"json": "/srv/reports/reports/7f3a11c0.json", "md": "/srv/reports/reports/7f3a11c0.md"}
+  sample: {"json": "/srv/reports/reports/7f3a11c0.json", "html": "/srv/reports/reports/7f3a11c0.html"}
 """

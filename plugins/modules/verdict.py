@@ -105,6 +105,11 @@ report_path:
   type: str
   returned: when O(final=true)
   sample: reports/7f3a11c0.json
+page_path:
+  description: The report as one page of HTML, beside it.
+  type: str
+  returned: when O(final=true)
+  sample: reports/7f3a11c0.html
 packets_path:
   description: The packets that the captures kept, as a pcapng file on the controller.
   type: str

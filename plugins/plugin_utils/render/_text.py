@@ -35,7 +35,7 @@ def labelled(label: str, texts: Iterable[str], right: str = "") -> list[str]:
     return [(label if i == 0 else "").ljust(LABEL) + line for i, line in enumerate(lines)]
 
 
-def _end(endpoint: Mapping[str, Json]) -> str:
+def endpoint_text(endpoint: Mapping[str, Json]) -> str:
     if endpoint.get("kind") == "pod":
         return f"{endpoint.get('namespace')}/{endpoint.get('name')} on {endpoint.get('node')}"
     if endpoint.get("kind") == "service":
@@ -51,10 +51,10 @@ def title(report: Mapping[str, Json]) -> list[str]:
     service = str(question.get("protocol")) + (f"/{question['port']}" if question.get("port") else "")
     name = (question.get("service") or {}).get("name")
     service += f", {name}" if name else ""
-    left = f"{_end(question['source'])}  →  {_end(question['destination'])}, {service}"
+    left = f"{endpoint_text(question['source'])}  →  {endpoint_text(question['destination'])}, {service}"
     if len(left) + len(word) + 2 <= WIDTH:
         return [left.ljust(WIDTH - len(word)) + word]
-    return [_end(question["source"]).ljust(WIDTH - len(word)) + word, f"  →  {_end(question['destination'])}, {service}"]
+    return [endpoint_text(question["source"]).ljust(WIDTH - len(word)) + word, f"  →  {endpoint_text(question['destination'])}, {service}"]
 
 
 def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, Json]], number: str = "") -> list[str]:
@@ -85,7 +85,7 @@ def cause_lines(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, J
     return lines
 
 
-def _hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -> str:
+def hop_word(hop: Mapping[str, Json], findings: Sequence[Mapping[str, Json]]) -> str:
     name = {"pod": "eth0", "beyond": "outside"}.get(str(hop["kind"]), "")
     if hop["kind"] == "pod":
         name = f"{str(hop['id']).rpartition('/')[2]} eth0"
@@ -114,7 +114,7 @@ def path_lines(report: Mapping[str, Json]) -> list[str]:
         hops = report["path"].get(direction) or []
         if hops:
             gone = next((position for position, hop in enumerate(hops) if hop.get("seen") is False), -1)
-            words = [_hop_word(hop, report["findings"]) + " (NOT SEEN)" * (position == gone) for position, hop in enumerate(hops)]
+            words = [hop_word(hop, report["findings"]) + " (NOT SEEN)" * (position == gone) for position, hop in enumerate(hops)]
             lines += labelled(label, [" > ".join(words)])
     return lines
 
@@ -122,16 +122,20 @@ def path_lines(report: Mapping[str, Json]) -> list[str]:
 PAIR_WORDS = {"broken": "BROKEN", "healthy": "ok", "unknown": "no fault found"}
 
 
-def backend_lines(report: Mapping[str, Json]) -> list[str]:
-    """Of a Service: each endpoint that was looked at, and what of the Service decides who answers."""
+def backends(report: Mapping[str, Json]) -> list[str]:
+    """Of a Service: each endpoint that was looked at."""
     texts = []
     for pair in report.get("pairs") or []:
         end = pair["destination"]
-        where = f"{end['namespace']}/{end['name']} on {end['node']}" if end.get("kind") == "pod" else _end(end)
+        where = f"{end['namespace']}/{end['name']} on {end['node']}" if end.get("kind") == "pod" else endpoint_text(end)
         answered = {True: ", answered", False: ", no right answer"}.get(pair.get("answered"), "")
         texts.append(f"{end['address']}:{pair['port']} ({where}): {PAIR_WORDS[str(pair['outcome'])]}{answered}")
-    notes = [str(note) for note in ((report.get("question") or {}).get("service") or {}).get("notes") or []]
-    return labelled("BACKENDS", texts) + labelled("NOTE", notes)
+    return texts
+
+
+def service_notes(report: Mapping[str, Json]) -> list[str]:
+    """What of a Service decides who answers."""
+    return [str(note) for note in ((report.get("question") or {}).get("service") or {}).get("notes") or []]
 
 
 def probe_lines(report: Mapping[str, Json]) -> list[str]:
@@ -143,13 +147,13 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
     return lines + labelled("FLOW", _old_flow.lines(report))
 
 
-def since_lines(report: Mapping[str, Json]) -> list[str]:
+def since_texts(report: Mapping[str, Json]) -> list[str]:
     """What changed since the baseline, oldest first."""
     told = report.get("since")
     if not told:
         return []
     if told.get("error"):
-        return labelled("SINCE", [f"not compared: {told['error']}"])
+        return [f"not compared: {told['error']}"]
     changes = told["changes"]
     day = str(report["created_at"])[:10]
     texts = [f"{told['collected_at']}: {count(len(changes), 'change') if changes else 'nothing changed'}"]
@@ -160,7 +164,7 @@ def since_lines(report: Mapping[str, Json]) -> list[str]:
         texts.append(f"and {count(len(changes) - MOST_CHANGES, 'more change')} in the report")
     if told["not_compared"]:
         texts.append(f"not compared: {listed(told['not_compared'])}")
-    return labelled("SINCE", texts)
+    return texts
 
 
 def indirect(report: Mapping[str, Json]) -> list[str]:
@@ -207,12 +211,12 @@ def _generic(entry: Mapping[str, Json]) -> str:
     return reason[len(node) + 2 :] if node and reason.startswith(f"{node}: ") else reason
 
 
-def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
-    """The whole first screen."""
+def screen(report: Mapping[str, Json], path: str | None = None, page: str | None = None) -> list[str]:
+    """The whole first screen. path, page: the files that hold the report."""
     findings = {str(f["id"]): f for f in report["findings"]}
     verdict = report["verdict"]
     lines = title(report)
-    causes, alike = _alike(verdict["causes"]) if "audit" in report else (list(verdict["causes"]), {})
+    causes, alike = alike_causes(verdict["causes"]) if "audit" in report else (list(verdict["causes"]), {})
     if "audit" in report or not any(cause.get("affects_path", True) for cause in causes):
         lines += labelled("VERDICT", [str(verdict["summary"])])
     for index, cause in enumerate(causes[:MOST_CAUSES], 1):
@@ -236,16 +240,16 @@ def screen(report: Mapping[str, Json], path: str | None = None) -> list[str]:
     if "audit" in report:
         lines += _audit_text.node_lines(report)
         lines += labelled("SESSIONS", _audit_text.session_lines(report))
-    lines += backend_lines(report)
+    lines += labelled("BACKENDS", backends(report)) + labelled("NOTE", service_notes(report))
     lines += path_lines(report)
     lines += probe_lines(report)
-    lines += since_lines(report)
+    lines += labelled("SINCE", since_texts(report))
     lines += checked_lines(report)
     if "audit" in report and report.get("no_nodes"):
         lines += labelled("HOSTS", [f"no nodes of this cluster: {listed(report['no_nodes'], 6)}"])
-    lines += user_check_lines(report)
+    lines += labelled("YOURS", user_check_texts(report))
     if path:
-        lines += labelled("REPORT", [path])
+        lines += labelled("REPORT", [path, *([page] if page else [])])
     return lines
 
 
@@ -262,7 +266,7 @@ def _next_step(error: str) -> str:
     return next((step for word, step in STEPS if word in words), "See whether its address is reached from here, and the log of kube-apiserver.")
 
 
-def _alike(causes: Sequence[Mapping[str, Json]]) -> tuple[list[Mapping[str, Json]], dict[int, list[str]]]:
+def alike_causes(causes: Sequence[Mapping[str, Json]]) -> tuple[list[Mapping[str, Json]], dict[int, list[str]]]:
     """The causes, each once where only the node differs, and the other nodes that have it."""
     groups: dict[tuple[str, ...], list[Mapping[str, Json]]] = {}
     for cause in causes:
@@ -272,7 +276,7 @@ def _alike(causes: Sequence[Mapping[str, Json]]) -> tuple[list[Mapping[str, Json
     return [mine[0] for mine in groups.values()], {id(mine[0]): [str(other["node"]) for other in mine[1:]] for mine in groups.values()}
 
 
-def user_check_lines(report: Mapping[str, Json]) -> list[str]:
+def user_check_texts(report: Mapping[str, Json]) -> list[str]:
     """Checks that the user added: each that found something, and each that could not look."""
     texts = []
     for entry in report.get("user_checks") or []:
@@ -282,4 +286,4 @@ def user_check_lines(report: Mapping[str, Json]) -> list[str]:
             texts.append(f"{entry['severity']} {entry['id']}{where}: {entry['message']}: {textwrap.shorten(shown, 100)}")
         elif entry["outcome"] == "not_checked":
             texts.append(f"{entry['id']}: not checked, {entry.get('reason')}")
-    return labelled("YOURS", texts) if texts else []
+    return texts

@@ -13,7 +13,10 @@ from ansible_collections.podnet.doctor.tests.unit import small
 FILTERS = FilterModule().filters()
 
 
-@pytest.mark.parametrize(("name", "sign"), [("junit", "<testsuites"), ("prometheus", "podnet_report_outcome{"), ("markdown", "## shop/web")])
+SIGNS = [("junit", "<testsuites"), ("prometheus", "podnet_report_outcome{"), ("markdown", "## shop/web"), ("html", "→ shop/api-0 on k8s02, tcp/8080</title>")]
+
+
+@pytest.mark.parametrize(("name", "sign"), SIGNS)
 def test_a_report_is_written(name, sign):
     assert sign in FILTERS[name](small.diagnose().report())
 

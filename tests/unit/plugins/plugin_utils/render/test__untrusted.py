@@ -18,7 +18,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Clus
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
-from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text, _text
+from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _page, _plan_text, _text
 from ansible_collections.podnet.doctor.tests.unit import small
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
@@ -103,8 +103,7 @@ def test_property_mutated_documents_give_a_report_a_plan_and_a_screen(changes):
         put(found, path, junk)
     report = judge(found)
     json.dumps(report)
-    lines = shown(report, found["cluster"])
-    assert lines
+    lines = [*shown(report, found["cluster"]), *_page.html(report).splitlines()]
     assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or char == "\u202e" for line in lines for char in line)
 
 
