@@ -31,11 +31,12 @@ ARGUMENTS: dict[str, t.Any] = {
     "probe": {"type": "bool", "default": True},
     "watch": {"type": "float", "default": 0},
     "pcap": {"type": "bool", "default": False},
+    "trace": {"type": "bool", "default": False},
     "grid": {"type": "str", "default": "auto", "choices": ["auto", "true", "false"]},
     "timeout": {"type": "float", "default": 20.0},
 }
 
-SENDING = ("probe", "watch", "pcap", "grid")  # what the verdict must know of what is sent
+SENDING = ("probe", "watch", "pcap", "grid", "trace")  # what the verdict must know of what is sent
 
 
 def _kept(document: t.Any) -> str:
@@ -70,7 +71,9 @@ class ActionModule(ControllerAction):
             cluster_file=_kept(document),
             nodes=hosts,
             ask=_run.ask(wave, hosts),
-            probes=_evidence.probes(cluster, question, hosts, arguments["watch"], arguments["pcap"], arguments["grid"] == "true") if arguments["probe"] else {},
+            probes=_evidence.probes(
+                cluster, question, hosts, arguments["watch"], arguments["pcap"], arguments["grid"] == "true", arguments["trace"]
+            ) if arguments["probe"] else {},
             hosts=[hosts[w.node] for w in wave if w.node in hosts],
             not_in_inventory=_inventory.not_matched([w.node for w in wave], hosts),
         )

@@ -39,7 +39,7 @@ def _probes(asked: dict[str, t.Any], diagnosis: Diagnosis, hosts: dict[str, str]
         return {}
     grid = sending.get("grid") == "true" or (sending.get("grid") == "auto" and diagnosis.outcome == "broken")
     watch, keep = float(sending.get("watch") or 0), bool(sending.get("pcap"))
-    return _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch, keep, grid)
+    return _evidence.probes(diagnosis.documents.cluster, diagnosis.question, hosts, watch, keep, grid, bool(sending.get("trace")))
 
 
 def _packets(diagnosis: Diagnosis, variables: dict[str, t.Any], hosts: dict[str, str]) -> bytes | None:

@@ -22,9 +22,9 @@ import struct
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture_filter, _packets
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture_filter, _packets, _trace
 from ansible_collections.podnet.doctor.plugins.module_utils._counters import ChecksumErrors
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._marks import Marks
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import _enter
 
@@ -36,6 +36,7 @@ MOST_ANSWER = 1 << 24  # bytes
 MOST_KEPT = 1 << 20  # bytes of packets that one capture keeps
 MOST_WORDS = 4  # different addresses or texts that are kept of one sight
 PR_SET_NAME = 15
+ANSWERED_WITHIN = 5  # seconds, by the kernel
 _TIMESTAMP = struct.Struct("@ll")
 
 
@@ -190,9 +191,48 @@ def _is_root(peer: socket.socket) -> bool:
     return bool(uid in (0, os.geteuid()))
 
 
-def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kept | None, memory: t.Any) -> None:
+class Order(t.NamedTuple):
+    """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
+
+    keep: the packets, too, not only where they were seen. arp: IPv4 addresses that links are asked for.
+    memory: what is handed over again with what was seen. trace: the flows to trace through the node's rules.
+    """
+
+    probe: str
+    places: t.Sequence[Place]
+    marks: Marks
+    vxlan_ports: t.Sequence[int]
+    limit: float
+    keep: bool = False
+    arp: t.Sequence[str] = ()
+    memory: t.Any = None
+    trace: t.Sequence[_trace.Flow] = ()
+
+
+class Traced:
+    """The trace of a capture, or why there is none."""
+
+    def __init__(self, order: Order) -> None:
+        self.reason, self.tracer = "", None
+        try:
+            if order.trace:
+                self.tracer = _trace.Tracer(order.probe, order.trace, order.marks, Deadline(ANSWERED_WITHIN))
+        except OSError as error:
+            self.reason = _trace.refused(error)
+
+    def result(self) -> dict[str, t.Any]:
+        """What is told of it."""
+        if self.tracer is None:
+            return {"trace": {"reason": self.reason}} if self.reason else {}
+        self.tracer.drain()
+        return {"trace": self.tracer.result()}
+
+
+def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kept | None, memory: t.Any, traced: Traced) -> None:
     """Listen until someone collects, or until the end."""
     poll = select.poll()
+    if traced.tracer is not None:
+        poll.register(traced.tracer.kernel, select.POLLIN)
     poll.register(door, select.POLLIN)
     for listener in listeners:
         poll.register(listener.socket, select.POLLIN)
@@ -200,6 +240,8 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kep
         poll.poll(max(int((end - time.monotonic()) * 1000), 1))
         for listener in listeners:
             listener.drain()
+        if traced.tracer is not None:
+            traced.tracer.drain()
         try:
             peer, _address = door.accept()
         except (BlockingIOError, InterruptedError):
@@ -214,28 +256,11 @@ def _serve(door: socket.socket, listeners: list[Listener], end: float, kept: Kep
             answer["checksum_errors"] = [
                 {"where": one.record.place.where, "pod": one.record.place.pod, **one.errors.since()} for one in listeners if one.errors is not None
             ]
-            answer["memory"] = memory
+            answer.update(traced.result(), memory=memory)
             if kept is not None:
                 answer.update(packets=kept.packets, left_out=kept.left_out)
             peer.sendall(json.dumps(answer).encode("utf-8"))
             return
-
-
-class Order(t.NamedTuple):
-    """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
-
-    keep: the packets, too, not only where they were seen. arp: IPv4 addresses that links are asked for.
-    memory: what is handed over again with what was seen.
-    """
-
-    probe: str
-    places: t.Sequence[Place]
-    marks: Marks
-    vxlan_ports: t.Sequence[int]
-    limit: float
-    keep: bool = False
-    arp: t.Sequence[str] = ()
-    memory: t.Any = None
 
 
 def _checksum_errors() -> ChecksumErrors | None:
@@ -253,6 +278,7 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
     door = _listener(order.probe)
     listeners: list[Listener] = []
     kept = Kept() if order.keep else None
+    traced = Traced(order)
     for place in sorted(order.places, key=lambda one: one.path is not None):  # the own namespace first: there is no way back
         if place.path is not None:
             _enter(place.path)
@@ -262,7 +288,7 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
             opened, record = packet_socket(_capture_filter.arp_program(order.arp)), Record(place)
             listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, arp=order.arp))
     tell("armed")
-    _serve(door, listeners, end, kept, order.memory)
+    _serve(door, listeners, end, kept, order.memory, traced)
 
 
 def arm(order: Order) -> str | None:

@@ -87,7 +87,7 @@ def messages(data: bytes) -> t.Iterator[tuple[int, int, int, bytes]]:
         offset += (length + 3) & ~3
 
 
-def _refusal(flags: int, payload: bytes) -> NetlinkError | None:
+def refusal(flags: int, payload: bytes) -> NetlinkError | None:
     """The error of an NLMSG_ERROR or NLMSG_DONE message, None for success."""
     if len(payload) < 4:
         return None
@@ -120,6 +120,10 @@ class Netlink:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it."""
         self._socket.close()
 
     def _read(self) -> bytes:
@@ -130,10 +134,13 @@ class Netlink:
         except socket.timeout as error:
             raise Expired("the kernel did not answer before the deadline") from error
 
-    def _send(self, kind: int, flags: int, body: bytes) -> int:
+    def framed(self, kind: int, flags: int, body: bytes) -> bytes:
+        """A request with a number of its own."""
         self._sequence += 1
-        header = _HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0)
-        self._socket.send(header + body)
+        return _HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | flags, self._sequence, 0) + body
+
+    def _send(self, kind: int, flags: int, body: bytes) -> int:
+        self._socket.send(self.framed(kind, flags, body))
         return self._sequence
 
     def _answers(self, asked: int) -> t.Iterator[tuple[int, int, bytes]]:
@@ -166,9 +173,9 @@ class Netlink:
                 if sequence == asked:
                     torn |= flags & NLM_F_DUMP_INTR
                     if answer in (NLMSG_DONE, NLMSG_ERROR):
-                        refusal = _refusal(flags, data[offset + 16 : offset + length])
-                        if refusal is not None:
-                            raise refusal
+                        error = refusal(flags, data[offset + 16 : offset + length])
+                        if error is not None:
+                            raise error
                         return found, bool(torn)
                     found.append(data[offset + 16 : offset + length])
                 offset += (length + 3) & ~3
@@ -177,9 +184,9 @@ class Netlink:
         """The payload of the one answer."""
         for answer, flags, payload in self._answers(self._send(kind, 0, body)):
             if answer == NLMSG_ERROR:
-                refusal = _refusal(flags, payload)
-                if refusal is not None:
-                    raise refusal
+                error = refusal(flags, payload)
+                if error is not None:
+                    raise error
                 continue
             return payload
         raise Expired("the kernel did not answer")

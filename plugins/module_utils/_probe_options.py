@@ -14,7 +14,7 @@ import os
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _rule_counters, _sandboxes, _watch
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _rule_counters, _sandboxes, _trace, _watch
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
@@ -37,6 +37,13 @@ CELLS: dict[str, t.Any] = {
     "flow": {"type": "int", "default": 0},
     "question": {"type": "str"},
 }
+TRACED: dict[str, t.Any] = {
+    "src": {"type": "str"},
+    "dst": {"type": "str", "required": True},
+    "protocol": {"type": "str", "choices": ["icmp", "tcp", "udp"], "default": "icmp"},
+    "port": {"type": "int"},
+    "flow": {"type": "int", "default": 0},
+}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "phase": {"type": "str", "choices": ["arm", "fire", "collect"], "required": True},
     "id": {"type": "str", "required": True},
@@ -48,6 +55,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "keep": {"type": "bool", "default": False},
     "count_rules": {"type": "bool", "default": False},
     "next_hops": {"type": "list", "elements": "str", "default": []},
+    "trace": {"type": "list", "elements": "dict", "default": [], "options": TRACED},
     "dst": {"type": "str"},
     "port": {"type": "int"},
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
@@ -103,7 +111,12 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
         except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
             missing.append({"pod": position, "reason": sentence(error)})
     next_hops = [address for address in map(canonical, options["next_hops"][:MOST_NEXT_HOPS]) if address and ":" not in address]
-    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops, _rules(options, deadline)))
+    memory: dict[str, t.Any] = {"rules": _rules(options, deadline)}
+    flows = [flow for flow in map(_trace.flow_of, options["trace"][: _trace.MOST_FLOWS]) if flow is not None]
+    if options["trace"]:
+        memory["untraced"] = _trace.why_not(flows, module.check_mode)
+    traced = () if memory.get("untraced") else flows
+    refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops, memory, traced))
     if refused is not None:
         return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
     return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
@@ -200,14 +213,23 @@ def _collect(module: AnsibleModule, _marks_of: _marks.Marks, deadline: Deadline)
     changes = _links_told(module, deadline)
     try:
         told = _capture.collect(module.params["id"], deadline.remaining())
-        if told.get("memory") is not None:
-            changes["rules"] = _rule_counters.risen(told["memory"], _rule_counters.read(deadline))
+        memory = told["memory"]
+        if memory["rules"] is not None:
+            changes["rules"] = _rule_counters.risen(memory["rules"], _rule_counters.read(deadline))
+        if "untraced" in memory:
+            changes["trace"] = _traced(told.get("trace") or {"reason": memory["untraced"]}, deadline)
         return {"captured": True, **{name: told[name] for name in ("seen", "packets", "left_out", "checksum_errors") if name in told}, **changes}
     except ConnectionRefusedError:
         reason = "no capture with this id listens on this node: it was not armed, or it has reached its limit"
     except (OSError, ValueError, Expired) as error:
         reason = sentence(error)
     return {"captured": False, "reason": reason, "seen": [], **changes}
+
+
+def _traced(told: dict[str, t.Any], deadline: Deadline) -> dict[str, t.Any]:
+    """The rules that the packets met, or why that is not known."""
+    unseen = [told["reason"]] if told.get("reason") else [text for text in (_trace.not_traced(), _trace.LOST if told.get("lost") else "") if text]
+    return {"rules": _trace.with_texts(told.get("met") or [], deadline), **({"reason": "; ".join(unseen)} if unseen else {})}
 
 
 def _links_told(module: AnsibleModule, deadline: Deadline) -> dict[str, t.Any]:

@@ -18,8 +18,8 @@ description:
     All three get the same O(id), from which each computes the marks.
   - The capture is a process of its own that keeps what it saw in memory and ends when it is collected, or at its O(limit). It
     sets no promiscuous mode, writes no file, and a filter in the kernel shows it only packets with the marks of this probe.
-  - Nothing is configured. What a probe may leave is what every packet may leave, entries of the neighbour and connection tracking
-    tables, a learned path MTU, and counters.
+  - Nothing is configured, but for what O(trace) makes and takes away again. What a probe may leave is what every packet may leave, entries of
+    the neighbour and connection tracking tables, a learned path MTU, and counters.
 author:
   - podnet.doctor contributors (@podnet)
 extends_documentation_fragment:
@@ -98,6 +98,35 @@ options:
         C(iptables-save) and C(nft), where they are installed, in both phases.
     type: bool
     default: false
+  trace:
+    description:
+      - With O(phase=arm), which packets of the probe to trace through the rules of the node. At most 16.
+      - B(Makes a table of nf_tables), C(podnet_doctor_trace_<id>), whose rules mark exactly these packets to be traced. The table belongs to the
+        netlink socket of the capturing process; the kernel takes it away as soon as that process ends, however it does. A kernel before 5.12, which
+        knows no such owner, is told to make none. Rules of iptables-legacy cannot be traced. In check mode no table is made.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      src:
+        description: The source address of the requests. Without it, any.
+        type: str
+      dst:
+        description: Their destination address.
+        type: str
+        required: true
+      protocol:
+        description: The protocol; of ICMP, the echoes.
+        type: str
+        choices: [icmp, tcp, udp]
+        default: icmp
+      port:
+        description: The destination port of TCP and UDP.
+        type: int
+      flow:
+        description: Which of the 16 flows of this probe.
+        type: int
+        default: 0
   next_hops:
     description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 16.
     type: list
@@ -466,6 +495,53 @@ rules:
       description: How many it has counted.
       type: int
   sample: [{"filter": "iptables (nft)", "table": "filter", "chain": "INPUT", "rule": "-A INPUT -p 4 -j DROP", "packets": 9}]
+trace:
+  description: The rules of nf_tables that the packets met, in the order in which they were met first. At most 256.
+  returned: O(phase=collect), and the capture was armed with O(trace)
+  type: dict
+  contains:
+    rules:
+      description: The rules, and the policies of chains.
+      type: list
+      elements: dict
+      contains:
+        flow:
+          description: The flow.
+          type: int
+        protocol:
+          description: V(icmp), V(tcp) or V(udp).
+          type: str
+        kind:
+          description: V(request) or V(reply).
+          type: str
+        family:
+          description: The family of the table.
+          type: str
+        table:
+          description: The table.
+          type: str
+        chain:
+          description: The chain.
+          type: str
+        handle:
+          description: The handle of the rule; C(null) is the policy of the chain.
+          type: int
+        rule:
+          description: The rule, as C(nft) shows it.
+          type: str
+          returned: C(nft) is installed and shows it
+        verdict:
+          description: What it said.
+          type: str
+        packets:
+          description: How many packets met it.
+          type: int
+    reason:
+      description: Why nothing, or not everything, was traced.
+      type: str
+      returned: it applies
+  sample:
+    rules: [{flow: 0, protocol: tcp, kind: request, family: ip, table: filter, chain: FORWARD, handle: 7, rule: tcp dport 8080 drop, verdict: drop, packets: 3}]
 packets:
   description:
     - The packets, in the order in which they came. Of each, V(pod) or V(host); the position of the pod in O(pods); the link; the way; the time, in

@@ -71,6 +71,12 @@ options:
     description: Whether the packets that are captured are to be kept.
     type: bool
     default: false
+  trace:
+    description:
+      - Whether to ask the nodes which of their rules the packets meet. B(Each makes a table of nf_tables for it), which ends with the capture.
+      - In check mode none is made.
+    type: bool
+    default: false
   grid:
     description: Whether the grid of the runbooks is to be tried, too. With V(auto), M(podnet.doctor.verdict) adds it where what was read is broken.
     type: str
@@ -146,7 +152,7 @@ probes:
   type: dict
   returned: success
 sending:
-  description: What of O(probe), O(watch), O(pcap) and O(grid) M(podnet.doctor.verdict) is to know.
+  description: What of O(probe), O(watch), O(pcap), O(grid) and O(trace) M(podnet.doctor.verdict) is to know.
   type: dict
   returned: when the whole cluster is not asked for
 not_in_inventory:

@@ -436,7 +436,7 @@ class Diagnosis:
         }
         if self.documents.evidence.watch is not None:
             body["watch"] = dict(self.documents.evidence.watch)
-        for name in ("arp", "rules"):
+        for name in ("arp", "rules", "trace"):
             entries = objects(as_mapping(self.documents.evidence.document).get(name))
             if entries:
                 body[name] = [dict(entry) for entry in entries]

@@ -113,11 +113,11 @@ def _vxlan_ports(cluster: Cluster, question: Question) -> list[int]:
 
 
 def probes(
-    cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0, keep: bool = False, grid: bool = False
+    cluster: Cluster, question: Question, hosts: Mapping[str, str], watch: float = 0, keep: bool = False, grid: bool = False, trace: bool = False
 ) -> dict[str, dict[str, list[dict[str, Json]]]]:
     """Inventory host -> phase -> arguments for path_probe. Every node of the path listens for both directions; each end sends one of them.
 
-    watch: for how many seconds the source sends a light train after that.
+    watch: for how many seconds the source sends a light train after that. trace: follow them through the rules of the nodes, too.
     """
     result: dict[str, dict[str, list[dict[str, Json]]]] = {}
     lead = question.lead
@@ -137,7 +137,7 @@ def probes(
         pods = [_pod(end) for end in _pods_on(node, question)]
         limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
         add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep, "count_rules": grid,
-                          "next_hops": _next_hops(cluster, question, node)})  # fmt: skip
+                          "next_hops": _next_hops(cluster, question, node), "trace": _to_trace(question) if trace else []})  # fmt: skip
         add(node, "collect", {"id": name, "direction": "both", "pods": pods})
     tried = _grid.cells(cluster, question) if grid else []
     for direction, near, far in directions(lead):
@@ -155,6 +155,40 @@ def probes(
                                  "port": lead.port if lead.protocol in TRANSPORTS else None, "protocol": lead.protocol if lead.port else "tcp",
                                  "source": near.address if near.kind == "pod" else None, "offset": offset, "watch": seconds, **service})  # fmt: skip
     return result
+
+
+def _to_trace(question: Question) -> list[dict[str, Json]]:
+    """The packets that rules are traced for."""
+    lead = question.lead
+    found: list[tuple[int, Endpoint, Endpoint, str, int | None]] = [(FLOWS[name], near, far, "icmp", None) for name, near, far in directions(lead)]
+    ways = [(FLOWS["forward"], lead), *((flow, way) for flow, _name, way in further_ways(question))]
+    found += [(flow, way.source, way.destination, way.protocol, way.port) for flow, way in ways if way.port is not None and way.protocol in TRANSPORTS]
+    return [
+        {"src": near.address if near.kind == "pod" else None, "dst": far.address, "flow": flow, "protocol": protocol, "port": port}
+        for flow, near, far, protocol, port in found
+    ]
+
+
+def _traces(question: Question, found: Registered) -> list[dict[str, Json]]:
+    """The rules that packets met, by node."""
+    names = {**{flow: name for name, flow in FLOWS.items()}, **{flow: name for flow, name, _way in further_ways(question)}}
+    kinds = {"protocol": str, "kind": str, "family": str, "table": str, "chain": str, "verdict": str, "packets": int}
+    told = []
+    for node, collected in found.collected.items():
+        trace = as_mapping(collected.get("trace"))
+        rules = [rule for rule in objects(trace.get("rules")) if all(isinstance(rule.get(name), kind) for name, kind in kinds.items())]
+        entries = [
+            {"direction": names[rule["flow"]], **{name: rule[name] for name in kinds}, "handle": rule.get("handle") if _is_number(rule.get("handle")) else None,
+             **({"rule": rule["rule"]} if isinstance(rule.get("rule"), str) else {})}
+            for rule in rules if _is_number(rule.get("flow")) and rule["flow"] in names
+        ]  # fmt: skip
+        if trace:
+            told.append({"node": node, "rules": entries, **({"reason": str(trace["reason"])} if trace.get("reason") else {})})
+    return told
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _way_cell(flow: int, name: str, way: Question) -> dict[str, Json]:
@@ -267,7 +301,7 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
     grid = _gridded(cluster, question, found, ways, entries)
     fired = next(iter(found.fired.values()), {})
     arp = _unanswered(cluster, question, {node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
-    parts = (("ways", further), ("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found)))
+    parts = (("ways", further), ("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found)), ("trace", _traces(question, found)))
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **{name: part for name, part in parts if part}}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ._json import Json, as_list, objects
 from ._path import Hop
@@ -26,6 +26,7 @@ class Point:
     device: str | None
     way: Way
     pod: str | None = None
+    carried: bool = False  # inside of another packet, and no other way
 
 
 def _middle(hops: Sequence[Hop]) -> int:
@@ -77,7 +78,8 @@ def passing(hops: Sequence[Hop]) -> list[Point | None]:
             continue
         after = [point for at, point in links if at > position]
         before = [point for at, point in links if at < position]
-        found.append(None if hop.kind == "beyond" else after[0] if after else before[-1] if before else None)
+        point = None if hop.kind == "beyond" else after[0] if after else before[-1] if before else None
+        found.append(replace(point, carried=True) if point is not None and hop.kind == "tunnel" and point.role == NIC else point)
     return found
 
 
@@ -119,7 +121,7 @@ class Watched:
         return [
             sight for sight in self.sights
             if sight.get("flow") == flow and sight.get("train") == train and sight.get("kind") in kinds and sight.get("way") in ways
-            and self._is_at(sight, point)
+            and self._is_at(sight, point) and (not point.carried or sight.get("encapsulation"))
         ]  # fmt: skip
 
     def _is_at(self, sight: Mapping[str, Json], point: Point) -> bool:

@@ -53,7 +53,7 @@ def closed_to_new(lab):
 
 def test_an_old_flow_lives_and_a_new_one_would_not(site, connection, closed_to_new):
     bundle = site.folder / "bundle.zip"
-    run = site.diagnose(flow=connection, source="", destination="", podnet_pcap=True, podnet_bundle=str(bundle))
+    run = site.diagnose(flow=connection, source="", destination="", podnet_pcap=True, podnet_trace=True, podnet_bundle=str(bundle))
     report = run.report
     assert (report["question"]["flow"], report["verdict"]["outcome"]) == (connection, "broken")
     flow = report["flow"]
@@ -67,6 +67,13 @@ def test_an_old_flow_lives_and_a_new_one_would_not(site, connection, closed_to_n
     }  # fmt: skip
     assert report["grid"]["nodes"] == ["k8s03", "k8s01"]
     assert any(rule["node"] == closed_to_new and "--ctstate NEW -j DROP" in rule["rule"] and rule["packets"] >= 3 for rule in report["rules"])
+
+    traced = {entry["node"]: entry for entry in report["trace"]}
+    ended = [rule for rule in traced[closed_to_new]["rules"] if rule["verdict"] == "drop"]
+    assert [(rule["direction"], rule["protocol"], rule["kind"], rule["chain"]) for rule in ended] == [("forward", "tcp", "request", "FORWARD")]
+    assert ended[0]["packets"] >= 3 and f"dport {PORT}" in ended[0]["rule"]  # with those that the kernel sends again
+    assert f"dropped {ended[0]['packets']} tcp requests (forward)" in " ".join(run.screen.split())
+    assert "podnet_doctor_trace" not in site.lab.run(closed_to_new, "nft", "list", "tables")
 
     (packets,) = (site.folder / "reports").glob("*.pcapng")
     with zipfile.ZipFile(bundle) as archive:

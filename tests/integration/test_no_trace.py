@@ -32,7 +32,7 @@ COMMANDS = {
     "temporary": ["find", "/tmp", "-maxdepth", "1", "-newer", "MARKER", "(", "-name", "ansible_*", "-o", "-name", "podnet-left*", ")"],
 }
 # written all the time by what runs there, and by other controllers on this machine
-OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/")
+OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/", "/.config/")
 VOLATILE = ("stable_secret", "mtu_expires", "forwarding_expires")
 TIMER = re.compile(r"\b\w+_timer +[0-9.]+")  # of a bridge and its ports: they run by themselves
 
@@ -98,7 +98,7 @@ PROBE = """
   gather_facts: false
   tasks:
     - name: arm
-      podnet.doctor.path_probe: {phase: arm, id: ID, limit: 12}
+      podnet.doctor.path_probe: {phase: arm, id: ID, limit: 12, trace: [{dst: 203.0.113.9}]}
     - name: fire
       podnet.doctor.path_probe: {phase: fire, id: ID, dst: 203.0.113.9, wait: 4, timeout: 8}
     - name: collect

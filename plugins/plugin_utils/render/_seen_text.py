@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from .._grid import lines
 
 Json = t.Any
+PACKETS = {"request": "requests", "reply": "answers"}
 
 
 def texts(report: Mapping[str, Json]) -> list[str]:
@@ -44,6 +45,30 @@ def grid(report: Mapping[str, Json]) -> list[str]:
     """Who reaches whom, and what that says."""
     told = report.get("grid") or {}
     return lines(told.get("cells") or []) + ([str(told["pattern"])] if told.get("pattern") else [])
+
+
+def traced(report: Mapping[str, Json]) -> list[str]:
+    """Which rules ended packets, and of the others how many there were."""
+    found = []
+    for node in report.get("trace") or []:
+        rules = [rule for rule in node.get("rules") or [] if isinstance(rule, Mapping)]
+        ends = [rule for rule in rules if rule.get("verdict") == "drop"]
+        for rule in ends[:4]:
+            what = f"{rule['packets']} {rule['protocol']} {PACKETS.get(str(rule['kind']), 'packets')}"
+            found.append(f"{node['node']}: {_rule(rule)} dropped {what} ({rule['direction']})")
+        if rules and not ends:
+            met = len({(rule["family"], rule["table"], rule["chain"], rule["handle"]) for rule in rules})
+            found.append(f"{node['node']}: they met {met} rules and policies, none dropped them")
+        if node.get("reason"):
+            found.append(f"{node['node']}: {node['reason']}")
+        elif not rules:
+            found.append(f"{node['node']}: they met no rule")
+    return found
+
+
+def _rule(rule: Mapping[str, Json]) -> str:
+    where = f"{rule['family']} {rule['table']} {rule['chain']}"
+    return f"the policy of {where}" if rule["handle"] is None else f"{where}: {rule.get('rule') or 'handle ' + str(rule['handle'])}"
 
 
 def watched(report: Mapping[str, Json]) -> list[str]:

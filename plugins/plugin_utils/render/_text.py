@@ -144,6 +144,7 @@ def probe_lines(report: Mapping[str, Json]) -> list[str]:
         texts = ["no packets were sent: what is said here was read, and is unproven"]
     lines = labelled("SEEN", texts) if texts else []
     lines += labelled("WATCHED", _seen_text.watched(report)) + labelled("GRID", _seen_text.grid(report))
+    lines += labelled("TRACE", _seen_text.traced(report))
     return lines + labelled("FLOW", _old_flow.lines(report))
 
 

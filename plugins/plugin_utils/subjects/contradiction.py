@@ -47,7 +47,9 @@ def _witnesses(diagnosis: Diagnosis, node: str, devices: list[str]) -> list[str]
     evidence = as_mapping(diagnosis.documents.evidence.document)
     arp = [one for one in objects(evidence.get("arp")) if one.get("node") == node and one.get("device") in devices and not one.get("pod")]
     rules = [one for one in objects(evidence.get("rules")) if one.get("node") == node]
-    return [f"It asked on {one.get('device')} who has {one.get('address')}, and nobody answered." for one in arp[:2]] + [
+    traced = [rule for one in objects(evidence.get("trace")) if one.get("node") == node for rule in objects(one.get("rules")) if rule.get("verdict") == "drop"]
+    return [f"The trace says who dropped them: {one.get('family')} {one.get('table')} {one.get('chain')}, {one.get('rule') or 'its policy'}."
+            for one in traced[:1]] + [f"It asked on {one.get('device')} who has {one.get('address')}, and nobody answered." for one in arp[:2]] + [
         f"{one.get('packets')} packets were counted meanwhile by {one.get('rule')} ({one.get('table')}, {one.get('chain')})." for one in rules[:2]
     ]
 

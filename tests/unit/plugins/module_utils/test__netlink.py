@@ -71,7 +71,7 @@ def test_property_any_bytes(data: bytes, offset: int) -> None:
         assert kind <= _netlink.NLA_TYPE_MASK and len(value) <= len(data)
     for _kind, _flags, _sequence, payload in _netlink.messages(data):
         assert len(payload) <= len(data)
-        _netlink._refusal(_netlink.NLM_F_ACK_TLVS, payload)
+        _netlink.refusal(_netlink.NLM_F_ACK_TLVS, payload)
 
 
 @given(st.lists(st.tuples(st.integers(0, 0x3FFF), st.binary(max_size=30)), unique_by=lambda pair: pair[0]))

@@ -270,3 +270,68 @@ def test_over_ipv6(run: t.Any, network: support.Network) -> None:
     for train in ("icmp", "full", "tcp"):
         assert [seen(collected, *place, train) for place in (("host", "eth0", "in"), ("host", "cali01", "out"), ("pod", "eth0", "in"))] == [3, 3, 3]
     assert armed["armed"]
+
+
+# ---------------------------------------------------------------------------- a trace through the rules of a node
+
+DROPPED = "table inet lab {\n chain f {\n  type filter hook forward priority 0\n  tcp dport 8080 drop\n }\n}\n"
+FLOWS = [{"src": "10.244.0.2", "dst": "10.244.1.2"}, {"src": "10.244.0.2", "dst": "10.244.1.2", "protocol": "tcp", "port": 8080}]
+
+
+def tables(node: t.Any) -> str:
+    return str(node.run("nft", "list", "tables").stdout)
+
+
+def test_the_rule_that_ends_packets_is_traced(run: t.Any, network: support.Network) -> None:
+    there = network.nodes[1]
+    assert there.run("nft", "-f", "-", input=DROPPED).returncode == 0
+    before = tables(there)
+    probe = Probe(run, network)
+    armed = probe.arm(pods=[{"ifname": "cali01"}], trace=FLOWS)
+    assert armed["armed"] and f"podnet_doctor_trace_{probe.id[:16]}" in tables(there)
+    probe.fire(port=8080)
+    traced = probe.collect()["trace"]
+    assert tables(there) == before
+    met = [(one["protocol"], one["kind"], one["chain"], one["verdict"], one.get("rule"), one["packets"]) for one in traced["rules"]]
+    assert ("tcp", "request", "f", "drop", "tcp dport 8080 drop", 3) in met
+    assert ("icmp", "reply", "f", "accept", None, 3) in met and "reason" not in traced
+
+
+def test_without_being_asked_no_rule_is_made(run: t.Any, network: support.Network) -> None:
+    probe = Probe(run, network)
+    assert probe.arm()["armed"] and tables(network.nodes[1]) == ""
+    assert "trace" not in probe.collect()
+
+
+def test_in_check_mode_no_rule_is_made(run: t.Any, network: support.Network) -> None:
+    identifier, node = os.urandom(16).hex(), network.nodes[1]
+    assert run(path_probe, {"phase": "arm", "id": identifier, "trace": FLOWS, "limit": 20}, node, check=True)["armed"] and tables(node) == ""
+    assert run(path_probe, {"phase": "collect", "id": identifier}, node)["trace"] == {"rules": [], "reason": "no rule is made in check mode"}
+
+
+def capturing(node: t.Any) -> int | None:
+    """The process that captures in the namespace of a node."""
+    for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text() == "podnet-capture\n" and os.stat(comm.parent / "ns/net").st_ino == os.stat(node.path).st_ino:
+                return int(comm.parent.name)
+        except OSError:  # it has ended
+            continue
+    return None
+
+
+@pytest.mark.parametrize("stage", ["armed", "fired", "by itself"])
+def test_the_table_goes_with_its_process(run: t.Any, network: support.Network, stage: str) -> None:
+    """Killed without a chance to clean up, at every stage, and where nobody ever collects."""
+    node, probe = network.nodes[1], Probe(run, network)
+    assert probe.arm(trace=FLOWS, limit=1 if stage == "by itself" else 20)["armed"] and probe.id[:16] in tables(node)
+    if stage == "fired":
+        probe.fire(port=8080)
+    if stage != "by itself":
+        process = capturing(node)
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while tables(node):
+        assert time.monotonic() < end, tables(node)
+        time.sleep(0.02)

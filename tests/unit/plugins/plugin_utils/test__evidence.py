@@ -164,6 +164,13 @@ LOST = [
 ]  # fmt: skip
 
 
+def test_what_leaves_the_node_outside_of_its_tunnel_has_not_passed_it():
+    """Without the tunnel's device packets follow the default route, and vanish on the wire."""
+    node, where, ifname, way, _encapsulation = WAY[3]
+    entry = probe(sights=[*seen(2, 0), sight((node, where, ifname, way, None))])
+    assert entry["lost"] == {"what": "requests", "after": f"veth:k8s01:{NEAR}", "hop": "node:k8s01"}
+
+
 @pytest.mark.parametrize(("links", "after", "hop"), LOST)
 def test_requests_that_are_lost(links, after, hop):
     names = {"near": NEAR, "far": FAR}
@@ -401,3 +408,51 @@ def test_an_endpoint_to_which_nothing_could_be_sent_is_not_lost():
     diagnosis, document = through_service(sent=0, error="Network is unreachable")
     assert [(way["arrived"], way["reason"]) for way in document["ways"]] == [(None, "Network is unreachable")]
     assert lost_of(diagnosis) == []
+
+
+# ---------------------------------------------------------------------------- a trace through the rules
+
+RULE = {"flow": 0, "protocol": "tcp", "kind": "request", "family": "ip", "table": "filter", "chain": "FORWARD", "handle": 7, "rule": "tcp dport 8080 drop",
+        "verdict": "drop", "packets": 3}  # fmt: skip
+
+
+def traced(trace):
+    found = _evidence.Registered({"forward": {"id": ID, "fired": [{"protocol": "tcp", "port": 8080, "sent": 3, "replied": 0}]}})
+    found.armed["k8s02"] = {"id": ID, "armed": True, "captures": [{"where": "host"}], "missing": []}
+    found.collected["k8s02"] = {"id": ID, "captured": True, "seen": [], "trace": trace}
+    document = _evidence.document(CLUSTER, question(), found, "2026-11-21T09:30:42Z")
+    support.valid("evidence", document)
+    return document
+
+
+def test_nothing_is_traced_without_being_asked():
+    assert sent(question())["one"]["arm"][0]["trace"] == []
+    asked = _evidence.probes(CLUSTER, question(), HOSTS, trace=True)["two"]["arm"][0]["trace"]
+    assert [(one["src"], one["dst"], one["protocol"], one["port"], one["flow"]) for one in asked] == [
+        ("10.253.1.5", "10.253.2.7", "icmp", None, 0), ("10.253.2.7", "10.253.1.5", "icmp", None, 1), ("10.253.1.5", "10.253.2.7", "tcp", 8080, 0)
+    ]  # fmt: skip
+
+
+def test_the_rule_that_dropped_them_is_told():
+    (entry,) = traced({"rules": [{**RULE, "verdict": "continue", "handle": 3}, RULE]})["trace"]
+    assert (entry["node"], [rule["direction"] for rule in entry["rules"]]) == ("k8s02", ["forward", "forward"])
+    assert _seen_text.traced({"trace": [entry]}) == ["k8s02: ip filter FORWARD: tcp dport 8080 drop dropped 3 tcp requests (forward)"]
+
+
+@pytest.mark.parametrize(
+    ("trace", "text"),
+    [
+        ({"rules": [{**RULE, "verdict": "accept"}]}, "they met 1 rules and policies, none dropped them"),
+        ({"rules": [], "reason": "no rule is made in check mode"}, "no rule is made in check mode"),
+        ({"rules": []}, "they met no rule"),
+        ({"rules": [{**RULE, "handle": None}]}, "the policy of ip filter FORWARD dropped 3 tcp requests (forward)"),
+    ],
+)
+def test_what_a_trace_says(trace, text):
+    assert _seen_text.traced({"trace": traced(trace)["trace"]}) == [f"k8s02: {text}"]
+
+
+@given(st.dictionaries(st.sampled_from(sorted(RULE)), junk), junk)
+def test_property_a_trace_may_tell_anything(told, reason):
+    document = traced({"rules": [{**RULE, **told}, told], "reason": reason})
+    _seen_text.traced({"trace": document.get("trace", [])})
