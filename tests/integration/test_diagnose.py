@@ -43,7 +43,9 @@ def test_a_healthy_path_is_healthy_because_packets_were_seen(site):
     assert run.report["verdict"]["outcome"] == "healthy"
     assert all(probe["arrived"] for probe in run.report["probes"])
     assert {(hop["packets"], probe["sent"]) for probe in run.report["probes"] for hop in probe["hops"] + probe["back"]} == {(3, 3)}
-    lines = [line for line in run.screen.splitlines() if not line.startswith("REPORT")]
+    page = next(line for line in run.screen.splitlines() if line.startswith("PAGE")).split()[1]
+    assert pathlib.Path(site.folder, page).read_text().rstrip().endswith("</html>")
+    lines = [line for line in run.screen.splitlines() if not line.startswith(("REPORT", "PAGE"))]
     first = next(number for number, line in enumerate(lines) if line.endswith("HEALTHY"))
     assert lines[first].startswith("shop/web-0 on k8s01")
     assert max(map(len, lines[first:])) <= 80

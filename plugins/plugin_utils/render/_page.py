@@ -36,7 +36,7 @@ def html(report: Json) -> str:
         causes=[{"cause": cause, "alike": alike.get(id(cause), []), **_grounds(cause, findings)} for cause in causes],
         lanes=[lane for lane in (_lane(report, "forward", "There"), _lane(report, "reverse", "And back")) if lane["nodes"]],
         told=[(name, texts) for name, texts in _told(report) if texts],
-        audit={"nodes": [line[_text.LABEL :] for line in _audit_text.node_lines(report)], "sessions": _audit_text.session_lines(report)} if "audit" in report else None,
+        audit=_audit(report) if "audit" in report else None,
         findings=sorted(findings.values(), key=lambda finding: (finding.get("severity") != "critical", str(finding.get("node")), str(finding.get("check")))),
         not_checked=_together(objects(report.get("not_checked"))),
         most=MOST_ROWS,
@@ -67,6 +67,10 @@ def _subject(report: Mapping[str, Json]) -> str:
         return _audit_text.title(report) if "audit" in report else "no question"
     port = f"/{question['port']}" if question.get("port") else ""
     return f"{_text.endpoint_text(question['source'])} → {_text.endpoint_text(question['destination'])}, {question.get('protocol')}{port}"
+
+
+def _audit(report: Mapping[str, Json]) -> dict[str, list[str]]:
+    return {"nodes": [line[_text.LABEL :] for line in _audit_text.node_lines(report)], "sessions": _audit_text.session_lines(report)}
 
 
 def _grounds(cause: Mapping[str, Json], findings: Mapping[str, Mapping[str, Json]]) -> dict[str, list[str]]:

@@ -250,7 +250,7 @@ def screen(report: Mapping[str, Json], path: str | None = None, page: str | None
         lines += labelled("HOSTS", [f"no nodes of this cluster: {listed(report['no_nodes'], 6)}"])
     lines += labelled("YOURS", user_check_texts(report))
     if path:
-        lines += labelled("REPORT", [path, *([page] if page else [])])
+        lines += labelled("REPORT", [path]) + labelled("PAGE", [page] if page else [])
     return lines
 
 
