@@ -101,6 +101,7 @@ def _told(report: Mapping[str, Json]) -> Sequence[tuple[str, list[str]]]:
     sent = _seen_text.texts(report) or (["No packets were sent: what is said here was read, and is unproven."] if report.get("question") else [])
     return [
         ("Packets sent", sent), ("Watched", _seen_text.watched(report)), ("Who reaches whom", _seen_text.grid(report)),
+        ("Rules that the packets met", _seen_text.traced(report)),
         ("The existing flow", _old_flow.lines(report)), ("Endpoints of the Service", _text.backends(report)), ("Notes", _text.service_notes(report)),
         ("Changes", _text.since_texts(report)), ("Known only indirectly", _text.indirect(report)), ("Your own checks", _text.user_check_texts(report)),
     ]  # fmt: skip
