@@ -31,8 +31,8 @@ from lab.faults import Fault, find  # noqa: E402
 from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
 
 BIN = pathlib.Path(sys.executable).parent
-# remedy, the fault that it mends, the first mode in which it is proven, what is given beside the approval
-CASES: list[tuple[str, str, str, dict[str, t.Any]]] = [
+# remedy, the fault that it mends, the mode in which `make test` proves it (None: only make remedies does), what is given beside the approval
+CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_sysctl", "proxy_arp_or_forwarding_cleared.ip_forward", "ipip", {}),
     ("delete_route", "remote_block_route_missing_bird_has_it.alien", "ipip", {}),
     ("delete_neighbour", "stale_host_neighbour", "ipip", {}),
@@ -41,6 +41,8 @@ CASES: list[tuple[str, str, str, dict[str, t.Any]]] = [
     ("delete_address", "node_ip_wrong_nic", "ipip", {}),
     ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
+    ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
+    ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("recreate_pod", "pod_side_broken", "flannel", {}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
@@ -91,11 +93,14 @@ class Wrong(Exception):
 
 def state(lab: Lab) -> dict[str, list[str]]:
     """What is configured on all nodes, links with whether they are up."""
-    found = {}
+    found: dict[str, list[str]] = {}
+    if lab.description.calico.backend not in ("", "none"):
+        found["affinities"] = sorted(item["metadata"]["name"] for item in lab.client.list("blockaffinities"))
     for node in lab.nodes:
         for name, command in STATE.items():
             lines = {MOVING.sub("", line).strip() for line in lab.run(node.name, *command, check=False).splitlines()}
             found[f"{node.name} {name}"] = sorted(line for line in lines if line)
+        found[f"{node.name} announces"] = [lab.address(node.name)]
         links = json.loads(lab.run(node.name, "ip", "-j", "link"))
         found[f"{node.name} links"] = sorted(f"{link['ifname']} {'UP' in link['flags']} {link.get('master')}" for link in links)
     return found
@@ -133,9 +138,10 @@ def remediate(lab: Lab, fault: Fault, folder: pathlib.Path, **variables: t.Any) 
     return done.returncode, done.stdout, json.loads(plans[0].read_text())
 
 
-def module(lab: Lab, host: str, remedy: str, parameters: dict[str, t.Any]) -> dict[str, t.Any]:
-    """One call of node_repair, as the role makes it."""
-    words = ["-i", str(lab.inventory), "-m", "podnet.doctor.node_repair", "-a", json.dumps({"remedy": remedy, "parameters": parameters})]
+def module(lab: Lab, action: dict[str, t.Any], remedy: str, parameters: dict[str, t.Any]) -> dict[str, t.Any]:
+    """One call of node_repair, or object_repair, as the role makes it."""
+    host, name = ("localhost", "object_repair") if action["by"] == "object" else (action["host"], "node_repair")
+    words = ["-i", str(lab.inventory), "-m", f"podnet.doctor.{name}", "-a", json.dumps({"remedy": remedy, "parameters": parameters})]
     done = subprocess.run(
         [str(BIN / "ansible"), host, *words], env={**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "minimal"}, stdin=subprocess.DEVNULL, capture_output=True,
         text=True, timeout=120, check=False,
@@ -158,15 +164,16 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     if not row.refused:
         raise Wrong(f"without an approval it ended with {code}; changed: {changed}")
     action = next(action for action in plan["actions"] if action["remedy"] == row.remedy)
-    if action["by"] == "node" and action["class"] == "R1" and row.fault not in HEALS_AT_ONCE:
-        done = module(lab, action["host"], row.remedy, action["parameters"])
-        again = module(lab, action["host"], row.remedy, action["parameters"])
-        module(lab, action["host"], "take_back", {"steps": done["back"]})
+    if action["class"] in ("R1", "R3") and row.fault not in HEALS_AT_ONCE:
+        done = module(lab, action, row.remedy, action["parameters"])
+        again = module(lab, action, row.remedy, action["parameters"])
+        module(lab, action, "take_back", {"steps": done["back"]})
         different = same(lab, before)
         row.back, row.again = bool(done["changed"]) and not different, not again["changed"]
         if not (row.back and row.again):
             raise Wrong(f"taken back: {row.back}, changed again: {again['changed']}; {different}")
-    code, screen, _plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
+    approval = {"podnet_approve": plan["id"]} if action["class"] == "R3" else {"podnet_auto_approve": ["R1", "R2"]}  # R3 is approved by nobody beforehand
+    code, screen, _plan = remediate(lab, fault, folder, **approval, **variables)
     row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen and fault_is_gone(lab, fault)
     if not row.repaired:
         raise Wrong(f"ended with {code}: {screen[-2500:]}")
@@ -231,7 +238,7 @@ def chosen(remedy: str | None, mode: str | None, cover: bool) -> dict[str, list[
     for name, fault, first, variables in CASES:
         if remedy is not None and name != remedy:
             continue
-        for place in [first] if cover else [place for place in MODES if not possible(find(fault), place)]:
+        for place in ([first] if first is not None else []) if cover else [place for place in MODES if not possible(find(fault), place)]:
             if mode in (None, place):
                 found.setdefault(place, []).append((name, fault, variables))
     return found

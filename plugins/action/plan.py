@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "delete_interface": {"type": "bool", "default": False},
     "at_once": {"type": "bool", "default": False},
     "guard": {"type": "float", "default": 60.0},
+    "allow_r3": {"type": "bool", "default": False},
     "restart_all": {"type": "bool", "default": False},
     "restart_wait": {"type": "float", "default": 0.0},
 }

@@ -54,6 +54,10 @@ options:
     description: Seconds, beyond the time for the verification of a step, after which a node takes a change back by itself that nobody confirmed.
     type: float
     default: 60.0
+  allow_r3:
+    description: Change objects of the API, too, where a remedy of class R3 says exactly how. Otherwise they are advice.
+    type: bool
+    default: false
   restart_all:
     description:
       - Restart calico-node of all nodes, too, one after the other. The plan ends at the first node that does not come back.

@@ -21,6 +21,7 @@ from ._topology import is_reflector, uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
 BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers")
+OF_OBJECTS = ("delete_block_affinity", "set_node_address")
 WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
 ASKED = "restart_asked_for"
@@ -34,6 +35,7 @@ class Wishes:
     at_once: restart without waiting for what would heal by itself.
     guard: seconds beyond the time for the verification after which a node takes an unconfirmed change back by itself.
     restart_all: restart calico-node of all nodes, one after the other.
+    allow_r3: change objects of the API, too, each as its remedy says.
     restart_wait: the most seconds that a restarted component has to come back; 0: as its remedy says.
     """
 
@@ -41,6 +43,7 @@ class Wishes:
     at_once: bool = False
     guard: float = 60
     restart_all: bool = False
+    allow_r3: bool = False
     restart_wait: float = 0
 
 
@@ -50,16 +53,18 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
     if not isinstance(report.get("verdict"), Mapping) or not isinstance(report.get("findings"), list):
         raise BadQuestion("the report has no verdict and no findings; make it anew with podnet.doctor.diagnose")
     others = {str(entry.get("node")) for entry in objects(report.get("collected")) if entry.get("machine") == "other"}
+    classes = (*RUN_WHEN_APPROVED, "R3") if wishes.allow_r3 else RUN_WHEN_APPROVED
     actions: list[dict[str, Json]] = []
     refused: list[dict[str, Json]] = []
     for cause in [*report["verdict"]["causes"], *(_asked_for(report, cluster) if wishes.restart_all else [])]:
         mine = 0
-        runnable = any(remedy["class"] in RUN_WHEN_APPROVED for remedy in cause["remedies"])
+        runnable = any(remedy["class"] in classes for remedy in cause["remedies"])
         for remedy in cause["remedies"]:
             if remedy["id"] == WAIT and (wishes.at_once or not runnable):
                 continue
-            if remedy["id"] != WAIT and remedy["class"] not in RUN_WHEN_APPROVED:
-                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": remedy["action"]})
+            if remedy["id"] != WAIT and remedy["class"] not in classes:
+                reason = remedy["action"] + (" (with -e podnet_allow_r3=true it is a step of the plan)" if remedy["id"] in OF_OBJECTS else "")
+                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             host = hosts.get(remedy["node"])
             if remedy["node"] in others or (host is None and (remedy["node"] or remedy["id"] not in BY_API)):
@@ -113,7 +118,7 @@ def _gate(actions: list[dict[str, Json]]) -> None:
     for number, action in enumerate(actions):
         following = actions[number + 1] if number + 1 < len(actions) else None
         last_of_cause = following is None or (following["cause"], following["node"]) != (action["cause"], action["node"])
-        action["gate"] = action["class"] == "R2" and last_of_cause and (following is not None or action["cause"] == ASKED)
+        action["gate"] = action["class"] in ("R2", "R3") and last_of_cause and (following is not None or action["cause"] == ASKED)
 
 
 def _without_waiting(actions: list[dict[str, Json]]) -> None:
@@ -139,7 +144,7 @@ def _action(
         "known": sorted(str(f["id"]) for f in report["findings"] if f["node"] == remedy["node"] and f["id"] not in mine),
         "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],
         "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if wishes.at_once else remedy["only_if"],
-        "by": "wait" if remedy["id"] == WAIT else "api" if remedy["id"] in BY_API else "node", "guard_seconds": 0,
+        "by": _by(str(remedy["id"])), "guard_seconds": 0,
     }  # fmt: skip
     if wishes.restart_wait and remedy["class"] == "R2":
         action["wait_seconds"] = min(wishes.restart_wait, remedy["wait_seconds"])
@@ -150,6 +155,10 @@ def _action(
             f" on {remedy['node']}", parameters={"ifname": ifname, "intended": remedy["parameters"].get("intended")}, way_back="none: the interface is gone",
         )  # fmt: skip
     return action
+
+
+def _by(remedy: str) -> str:
+    return "wait" if remedy == WAIT else "api" if remedy in BY_API else "object" if remedy in OF_OBJECTS else "node"
 
 
 def blast_radius(report: Mapping[str, Json], cluster: Cluster, node: str) -> tuple[int | None, int | None]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ._autodetection import autodetect
 from ._catalogue import Remedy
+from ._cluster import ADDRESS_ANNOTATION
 from ._documents import Documents
 from ._json import NotCollected
 from ._topology import families, intended_address, is_reflector
@@ -19,6 +20,7 @@ if t.TYPE_CHECKING:
     from ._cluster import Cluster
     from ._diagnosis import Diagnosis
     from ._graph import Finding
+    from ._json import Family
 
 
 FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
@@ -119,6 +121,27 @@ def set_sysctl(node: str, path: str, found: object, wanted: str, verify: str, bl
         "set_sysctl", "R1", f"sysctl -w {name}={wanted} on {node}", f"sysctl -w {name}={found}", node=node, object=name, change=(str(found), wanted),
         parameters={"path": path, "value": wanted}, verify=verify, blast_radius=blast_radius, preconditions=(f"{name} is {found}",), wait_seconds=20,
     )  # fmt: skip
+
+
+def set_node_address(documents: Documents, node: str, family: Family, address: str, verify: str) -> list[Remedy]:
+    """Write the address, with its interface's mask, that a node announces (R3); advice where no interface of it is known to have the address."""
+    name = f"projectcalico.org/{ADDRESS_ANNOTATION[family]}"
+    try:
+        held, was = documents.node(node).address_on_node(address), documents.cluster.node(node).annotation(ADDRESS_ANNOTATION[family])
+    except NotCollected:
+        held = was = None
+    if not held or not isinstance(was, str):
+        text = f"correct {name} of {node} to {address} and its mask, or let calico-node detect it (IP=autodetect)"
+        return [Remedy("advise_node_address", "R0", text, "", node=node)]
+    value = f"{address}/{held.get('prefixlen')}"
+    command = f"kubectl annotate --overwrite node {node} {name}={{}}"
+    return [
+        Remedy(
+            "set_node_address", "R3", command.format(value), command.format(was), node=node, object=f"Node/{node} {name}", change=(was, value),
+            parameters={"node": node, "annotation": name, "value": value, "was": was}, verify=verify,
+            blast_radius=f"BIRD of {node} and of its peers is configured anew", preconditions=(f"{name} of {node} is {was}",), wait_seconds=90,
+        )
+    ]  # fmt: skip
 
 
 def felix_first(node: str, verify: str, then: list[Remedy]) -> list[Remedy]:

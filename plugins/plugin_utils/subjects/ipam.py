@@ -13,7 +13,7 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
-from .._json import NotCollected
+from .._json import NotCollected, as_mapping
 from .._question import Scope
 from .._services import addresses_of, services
 from .._topology import families, peer_addresses
@@ -117,4 +117,22 @@ def affinity_without_block(findings: list[Finding], diagnosis: Diagnosis) -> Ite
         node, prefix = finding.fact.node, finding.fact.object
         yield Cause("affinity_without_block", "F29", node, f"{node} has a BlockAffinity for {prefix}, a block that does not exist.", [finding],
                     objects=[prefix], why=["All nodes have a route to an empty block; nothing else comes of it."],
-                    remedies=[Remedy("advise_delete_affinity", "R0", f"delete the BlockAffinity of {node} for {prefix}", "", node=node)])  # fmt: skip
+                    remedies=[_delete_affinity(diagnosis.documents.cluster, node, prefix)])  # fmt: skip
+
+
+def _delete_affinity(cluster: Cluster, node: str, prefix: str) -> Remedy:
+    try:
+        found = [as_mapping(raw.get("metadata")).get("name") for raw in cluster.section("blockaffinities")
+                 if (as_mapping(raw.get("spec")).get("node"), as_mapping(raw.get("spec")).get("cidr")) == (node, prefix)]  # fmt: skip
+    except NotCollected:
+        found = []
+    served = cluster.document.get("calico_api")
+    if len(found) != 1 or not found[0] or not served:
+        return Remedy("advise_delete_affinity", "R0", f"delete the BlockAffinity of {node} for {prefix}", "", node=node)
+    name = str(found[0])
+    return Remedy(
+        "delete_block_affinity", "R3", f"kubectl delete blockaffinities.{str(served).partition('/')[0]} {name}", "kubectl create, with the object as it is in"
+        " the trail", node=node, object=f"BlockAffinity/{name}", change=(f"{prefix} of {node}", ""),
+        parameters={"api": str(served), "name": name, "node": node, "cidr": prefix}, verify=f"{node} does not claim {prefix} any more",
+        blast_radius=f"the route of all nodes to {prefix}, which has no pods", preconditions=(f"there is no block {prefix}",), wait_seconds=60,
+    )  # fmt: skip

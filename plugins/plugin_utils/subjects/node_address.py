@@ -15,6 +15,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Family, NotCollected, as_mapping, objects, tagged
 from .._question import Scope
+from .._remedies import set_node_address
 from .._topology import families, intended_address
 
 if t.TYPE_CHECKING:
@@ -141,6 +142,11 @@ def announced_mask(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
                    hint={"prefixlen": held.get("prefixlen")})  # fmt: skip
 
 
+def _announced_ip(diagnosis: Diagnosis, finding: Finding) -> str:
+    announced = diagnosis.documents.cluster.node(finding.fact.node).calico_interface(finding.fact.family)
+    return str(announced.ip) if announced is not None else ""
+
+
 @cause(roots=("node.mask.different",))
 def wrong_mask(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
@@ -149,8 +155,7 @@ def wrong_mask(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
             "node_mask_32", "F26", node, f"{node} announces its address with the mask /{finding.actual}, its interface has /{mask}.", [finding],
             objects=[f"/{finding.actual}"],
             why=["CrossSubnet pools go by this mask: nodes of its own subnet count as remote and are reached through the tunnel."],
-            remedies=[Remedy("advise_mask", "R0", f"correct projectcalico.org/IPv4Address of {node} to /{mask}, or let calico-node detect it (IP=autodetect)",
-                             "", node=node)],
+            remedies=set_node_address(diagnosis.documents, node, finding.fact.family, _announced_ip(diagnosis, finding), f"{node} announces the mask /{mask}"),
         )  # fmt: skip
 
 
@@ -168,8 +173,7 @@ def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
             objects=[str(finding.actual), *twins],
             why=[f"Its own address is {finding.fact.value}.", "Nodes with one address have no BGP session with each other; the others' confd refuses"
                  " a configuration that names it twice."],
-            remedies=[Remedy("advise_node_address", "R0", f"correct projectcalico.org/{ADDRESS_ANNOTATION[finding.fact.family]} of {node}: set"
-                             " IP=autodetect, or remove the annotation and restart calico-node there", "", node=node)],
+            remedies=set_node_address(diagnosis.documents, node, finding.fact.family, str(finding.fact.value), f"{node} announces {finding.fact.value}"),
         )  # fmt: skip
 
 
@@ -241,6 +245,8 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
             )
         else:
             yield Remedy("advise_address", "R0", f"remove {prefix} from {ifname} on {node} by hand: {'; '.join(obstacles)}", "", node=node)
+    if not cluster.autodetection and intended:
+        yield from set_node_address(diagnosis.documents, node, finding.fact.family, str(intended), verify)
     yield Remedy(
         "advise_autodetection", "R0",
         "for good: let calico-node use the Kubernetes address (IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4"

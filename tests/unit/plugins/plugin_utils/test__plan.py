@@ -118,3 +118,19 @@ def test_findings_of_other_causes_are_not_waited_for():
     found = small.diagnose(k8s02=two).report()
     for action in plan(found)["actions"]:
         assert action["findings"] and action["known"] and not set(action["findings"]) & set(action["known"])
+
+
+def other_mask(cluster):
+    node = next(node for node in cluster["nodes"] if node["metadata"]["name"] == "k8s02")
+    node["metadata"]["annotations"]["projectcalico.org/IPv4Address"] = "10.2.7.202/32"
+
+
+def test_objects_of_the_api_are_changed_only_with_their_own_flag():
+    found = small.diagnose(cluster=other_mask).report()
+    without, allowed = plan(found), plan(found, allow_r3=True)
+    assert not without["actions"] and [entry["remedy"] for entry in without["refused"]] == ["set_node_address"]
+    assert "with -e podnet_allow_r3=true it is a step of the plan" in without["refused"][0]["reason"]
+    (action,) = allowed["actions"]
+    assert (action["class"], action["by"], action["guard_seconds"]) == ("R3", "object", 0)
+    assert action["change"] == {"before": "10.2.7.202/32", "after": "10.2.7.202/24"}
+    assert action["way_back"].endswith("projectcalico.org/IPv4Address=10.2.7.202/32")

@@ -192,7 +192,8 @@ def test_without_autodetection_deleting_would_change_nothing():
         announce(STRAY)(document)
         document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "IP", "value": STRAY}]
 
-    assert {remedy.risk for remedy in broken(cluster=fixed).causes[0].remedies} == {"R0"}
+    remedies = broken(cluster=fixed).causes[0].remedies
+    assert [(remedy.id, remedy.risk) for remedy in remedies] == [("set_node_address", "R3"), ("advise_autodetection", "R0")]
 
 
 @pytest.mark.parametrize(
