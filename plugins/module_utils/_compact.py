@@ -16,9 +16,9 @@ import hashlib
 import json
 import typing as t
 
-Row = tuple[str, ...]
+from ._entries import Entries, Entry, Shape, Table, pairs_of, replace, to_bits, to_places
+
 Tables = t.Mapping[str, t.Sequence[t.Sequence[str]]]
-Entry = dict[str, t.Any]
 
 # section -> the tables that its entries are held against, in this order, and the fields that make a row
 SPECS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
@@ -32,10 +32,11 @@ SPECS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "bird_routes": (("blocks", ("prefix", "gateway")),),
     "sandboxes": (("pods", ("pod_uid", "ifname", "address")),),
 }
+SHARED = ("blocks", "peers", "vteps", "tunnel_ends")  # tables of the whole cluster
+WIDE = 256  # rows from which on the entries of a shared table are not made before they are asked for
 ALIVE = ("REACHABLE", "STALE", "DELAY", "PROBE")
 MOST_NEIGHBOURS = 64  # beside those of pods and tunnels, and those that do not answer
 COUNTERS = ("arp_cache", "nf_conntrack")
-MARKS = ("\x00", "\x01")
 
 
 def digest(tables: Tables, of_table: t.Callable[[t.Sequence[t.Sequence[str]]], str] | None = None) -> str:
@@ -46,41 +47,6 @@ def digest(tables: Tables, of_table: t.Callable[[t.Sequence[t.Sequence[str]]], s
 
 def table_digest(rows: t.Sequence[t.Sequence[str]]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _replace(value: t.Any, pairs: t.Sequence[tuple[str, str]]) -> t.Any:
-    if isinstance(value, str):
-        for old, new in pairs:
-            if old in value:
-                value = value.replace(old, new)
-        return value
-    if isinstance(value, list):
-        return [_replace(item, pairs) for item in value]
-    if isinstance(value, dict):
-        return {name: _replace(item, pairs) for name, item in value.items()}
-    return value
-
-
-def _pairs(row: t.Sequence[str], back: bool = False) -> list[tuple[str, str]]:
-    """Texts and their placeholders: each value of the row, and BIRD's way to write an address in a name."""
-    found = []
-    for position, text in enumerate(row):
-        if not text:
-            continue
-        for mark, written in zip(MARKS, (text, text.replace(".", "_").replace(":", "_"))):
-            if mark == MARKS[0] or written != text:
-                found.append((written, f"{mark}{position}{mark}"))
-    return [(new, old) for old, new in found] if back else sorted(found, key=lambda pair: -len(pair[0]))
-
-
-def _bitmap(chosen: t.Container[int], size: int) -> str:
-    number = sum(1 << place for place in range(size) if place in chosen)
-    return f"{number:x}"
-
-
-def _places(bitmap: str, size: int) -> list[int]:
-    number = int(bitmap, 16)
-    return [place for place in range(size) if number >> place & 1]
 
 
 def tabulate(entries: t.Iterable[Entry], spec: t.Sequence[tuple[str, tuple[str, ...]]], tables: Tables) -> dict[str, t.Any]:
@@ -95,8 +61,8 @@ def tabulate(entries: t.Iterable[Entry], spec: t.Sequence[tuple[str, tuple[str, 
             if place is None or any(mark in json.dumps(entry, ensure_ascii=False) for mark in ("\\u0000", "\\u0001")):
                 continue
             texts = t.cast("t.Sequence[str]", row)
-            shape = _replace(entry, _pairs(texts))
-            if _replace(shape, _pairs(texts, back=True)) != entry:
+            shape = replace(entry, pairs_of(texts))
+            if replace(shape, pairs_of(texts, back=True)) != entry:
                 continue
             key = (name, json.dumps(shape))
             if place not in groups.setdefault(key, set()):
@@ -104,15 +70,17 @@ def tabulate(entries: t.Iterable[Entry], spec: t.Sequence[tuple[str, tuple[str, 
                 break
         else:
             rest.append(entry)
-    shapes = [[name, json.loads(shape), _bitmap(chosen, len(tables[name]))] for (name, shape), chosen in groups.items()]
+    shapes = [[name, json.loads(shape), f"{to_bits(chosen, len(tables[name])):x}"] for (name, shape), chosen in groups.items()]
     return {"shapes": shapes, "rest": rest}
 
 
 class Expander:
-    """Makes the entries again; what several nodes have alike is made once."""
+    """Makes the entries again; what several nodes have alike is made once, and not before it is asked for."""
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, str, Row], Entry] = {}
+    def __init__(self, wide: int = WIDE) -> None:
+        self.wide = wide
+        self._shapes: dict[tuple[int, str], Shape] = {}
+        self._tables: dict[int, Table] = {}
         self._seen: dict[int, tuple[t.Sequence[t.Sequence[str]], str]] = {}  # kept, so that no other table gets its number
 
     def digest_of(self, rows: t.Sequence[t.Sequence[str]]) -> str:
@@ -123,18 +91,27 @@ class Expander:
             self._seen[id(rows)] = (rows, table_digest(rows))
         return self._seen[id(rows)][1]
 
-    def entries(self, section: t.Mapping[str, t.Any], tables: Tables) -> list[Entry]:
+    def _shape(self, template: Entry, rows: t.Sequence[t.Sequence[str]]) -> Shape:
+        table = self._tables.setdefault(id(rows), Table(rows))
+        key = (id(rows), json.dumps(template))
+        if key not in self._shapes:
+            self._shapes[key] = Shape(template, table)
+        return self._shapes[key]
+
+    def entries(self, section: t.Mapping[str, t.Any], tables: Tables) -> list[Entry] | Entries:
         """The entries of a section. Raises ValueError for what is none."""
         try:
-            result: list[Entry] = []
-            for name, shape, bitmap in section["shapes"]:
-                rows, text = tables[name], json.dumps(shape)
-                for place in _places(bitmap, len(rows)):
-                    key = (name, text, tuple(rows[place]))
-                    if key not in self._made:
-                        self._made[key] = _replace(shape, _pairs(rows[place], back=True))
-                    result.append(self._made[key])
-            return result + list(section["rest"])
+            wide: list[tuple[Shape, int]] = []
+            few: list[Entry] = []
+            for name, template, bitmap in section["shapes"]:
+                rows = tables[name]
+                bits = int(bitmap, 16) & ((1 << len(rows)) - 1)
+                if name in SHARED and len(rows) >= self.wide and isinstance(template, dict):
+                    wide.append((self._shape(template, rows), bits))
+                else:
+                    few += [replace(template, pairs_of(rows[place], back=True)) for place in to_places(bits)]
+            few += section["rest"]
+            return Entries(wide, few) if wide else few
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"a section cannot be understood: {error}") from error
 

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..module_utils._entries import Entries
 from ._cluster import Cluster, Made
 from ._fib import MAIN_TABLE, Fib
 from ._flannel import bridged
@@ -38,11 +39,8 @@ PROBE: Shape = {"direction": str, "protocol": str, "sent": int, "replied": int, 
 BIRD_ROUTE: Shape = {"prefix": str, "protocol": str, "state": str, "nexthops": list}
 
 
-def _by(field_name: str, entries: Iterable[Mapping[str, Json]]) -> dict[str, list[Mapping[str, Json]]]:
-    result: dict[str, list[Mapping[str, Json]]] = {}
-    for entry in entries:
-        result.setdefault(str(entry.get(field_name)), []).append(entry)
-    return result
+def _table(entries: Sequence[Mapping[str, Json]]) -> Entries:
+    return entries if isinstance(entries, Entries) else Entries((), t.cast("list[dict[str, Json]]", entries))
 
 
 @dataclass
@@ -65,9 +63,13 @@ class NodeFacts:
             raise NotCollected(f"{self.name} {self.reason}")
         return section_of(self.document, name, self.name)
 
-    def entries(self, name: str) -> list[Mapping[str, Json]]:
+    def entries(self, name: str) -> Sequence[Mapping[str, Json]]:
         """A section that is a list of objects, in the shape of docs/documents.md."""
         return self.once(name, lambda: shaped(self.section(name), SHAPES[name], f"{self.name}: {name}"))
+
+    def table(self, name: str) -> Entries:
+        """The same, to be asked for entries that have some value."""
+        return self.once(f"table {name}", lambda: _table(self.entries(name)))
 
     @property
     def collected(self) -> bool:
@@ -83,7 +85,7 @@ class NodeFacts:
         return self.once("links by name", lambda: {str(link.get("ifname")): link for link in self.entries("links")})
 
     @property
-    def addresses(self) -> list[Mapping[str, Json]]:
+    def addresses(self) -> Sequence[Mapping[str, Json]]:
         return self.entries("addresses")
 
     def link_holding(self, address: str | None) -> str | None:
@@ -93,31 +95,33 @@ class NodeFacts:
         return next((a for a in self.addresses if a.get("local") == address), None)
 
     @property
-    def routes(self) -> list[Mapping[str, Json]]:
+    def routes(self) -> Sequence[Mapping[str, Json]]:
         return self.entries("routes")
 
     @property
-    def _main_table(self) -> Mapping[str, list[Mapping[str, Json]]]:
-        return self.once("table main", lambda: _by("dst", (route for route in self.routes if route.get("table") == MAIN_TABLE)))
+    def main_routes(self) -> Entries:
+        return self.once("table main", lambda: self.table("routes").having(("table",), lambda number: number == MAIN_TABLE))
 
-    def routes_to(self, prefix: str) -> list[Mapping[str, Json]]:
+    def routes_to(self, prefix: str) -> Sequence[Mapping[str, Json]]:
         """The routes of table main for exactly this prefix."""
-        return self._main_table.get(prefix, [])
+        return self.main_routes.where(("dst",), prefix)
 
     @property
-    def main_routes(self) -> Iterator[Mapping[str, Json]]:
-        return (route for routes in self._main_table.values() for route in routes)
-
-    @property
-    def neighbours(self) -> list[Mapping[str, Json]]:
+    def neighbours(self) -> Sequence[Mapping[str, Json]]:
         return self.entries("neighbours")
 
-    @property
-    def fdb(self) -> list[Mapping[str, Json]]:
-        return self.entries("fdb")
+    def neighbours_at(self, address: str | None) -> Sequence[Mapping[str, Json]]:
+        return self.table("neighbours").where(("dst",), str(address))
 
     @property
-    def rules(self) -> list[Mapping[str, Json]]:
+    def fdb(self) -> Sequence[Mapping[str, Json]]:
+        return self.entries("fdb")
+
+    def fdb_of(self, mac: str | None) -> Sequence[Mapping[str, Json]]:
+        return self.table("fdb").where(("mac",), str(mac))
+
+    @property
+    def rules(self) -> Sequence[Mapping[str, Json]]:
         return self.entries("rules")
 
     def sysctl(self, path: str) -> str:
@@ -137,34 +141,23 @@ class NodeFacts:
     def bird_part(self, part: str, family: Family = "ipv4") -> Json:
         return section_of(self.bird(family), part, f"{self.name}: bird {family}")
 
-    def bgp_protocols(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
-        def read() -> list[Mapping[str, Json]]:
+    def bgp_protocols(self, family: Family = "ipv4") -> Entries:
+        def read() -> Entries:
             protocols = shaped(self.bird_part("protocols", family), PROTOCOL, f"{self.name}: bird protocols")
-            return [p for p in protocols if p.get("proto") == "BGP"]
+            return _table(protocols).having(("proto",), lambda kind: kind == "BGP")
 
         return self.once(f"bgp protocols {family}", read)
 
-    def bgp_sessions(self, address: str) -> list[Mapping[str, Json]]:
+    def bgp_sessions(self, address: str) -> Sequence[Mapping[str, Json]]:
         """The BGP protocols whose neighbour has the address."""
-        family = family_of(address)
+        return self.bgp_protocols(family_of(address)).where(("bgp", "neighbor_address"), address)
 
-        def read() -> dict[Json, list[Mapping[str, Json]]]:
-            found: dict[Json, list[Mapping[str, Json]]] = {}
-            for protocol in self.bgp_protocols(family):
-                neighbour = as_mapping(protocol.get("bgp")).get("neighbor_address")
-                if isinstance(neighbour, str):
-                    found.setdefault(neighbour, []).append(protocol)
-            return found
+    def bird_routes(self, family: Family = "ipv4") -> Entries:
+        return self.once(f"bird routes {family}", lambda: _table(shaped(self.bird_part("routes", family), BIRD_ROUTE, f"{self.name}: bird routes")))
 
-        return self.once(f"bgp sessions {family}", read).get(address, [])
-
-    def bird_routes(self, family: Family = "ipv4") -> list[Mapping[str, Json]]:
-        return self.once(f"bird routes {family}", lambda: shaped(self.bird_part("routes", family), BIRD_ROUTE, f"{self.name}: bird routes"))
-
-    def bird_routes_to(self, prefix: str) -> list[Mapping[str, Json]]:
+    def bird_routes_to(self, prefix: str) -> Sequence[Mapping[str, Json]]:
         """What BIRD knows of exactly this prefix."""
-        family = family_of(prefix)
-        return self.once(f"bird routes by prefix {family}", lambda: _by("prefix", self.bird_routes(family))).get(prefix, [])
+        return self.bird_routes(family_of(prefix)).where(("prefix",), prefix)
 
     @property
     def fib(self) -> Fib:

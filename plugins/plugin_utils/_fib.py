@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..module_utils._entries import Entries, Shape
 from ._json import Json, NotCollected, family_of, objects, parse_address
 from ._prefixes import Prefixes, network, number
 
@@ -25,9 +26,10 @@ class Fib:
     def __init__(self, rules: Sequence[Mapping[str, Json]], routes: Iterable[Route]) -> None:
         self._rules = {family: _in_order(rules, family) for family in ("inet", "inet6")}
         self._tables: dict[int, Prefixes[list[Route]]] = {}
-        for route in routes:
+        self._wide = [pair for pair in routes.wide if not _is_dead(pair[0].template)] if isinstance(routes, Entries) else []
+        for route in routes.few if isinstance(routes, Entries) else routes:
             prefix = network(str(route.get("dst")))
-            if prefix is None or "dead" in (route.get("flags") or ()):
+            if prefix is None or _is_dead(route):
                 continue
             table = self._tables.setdefault(int(route.get("table") or MAIN_TABLE), Prefixes())
             same = table.get(prefix)
@@ -69,14 +71,41 @@ class Fib:
 
     def _best(self, table: int, dst: str) -> Route | None:
         address = number(dst)
-        if address is None or table not in self._tables:
+        if address is None:
             return None
         family = "inet6" if address[0] == 128 else "inet"
-        for same in self._tables[table].covering(address):
-            mine = [route for route in same if route.get("family") in (None, family)]
-            if mine:
-                return min(mine, key=lambda route: route.get("metric") or 0)
-        return None
+        found: list[Route] = []
+        for same in self._tables[table].covering(address) if table in self._tables else ():
+            found += [route for route in same if route.get("family") in (None, family)]
+            if found:
+                break
+        for shape, bits in self._wide:
+            if (shape.template.get("table") or MAIN_TABLE) == table and shape.template.get("family") in (None, family):
+                found += [shape.entry(place) for place in _covering(shape, bits, address)]
+        return min(found, key=lambda route: (-_length(route), route.get("metric") or 0), default=None)
+
+
+def _is_dead(route: Route) -> bool:
+    return "dead" in (route.get("flags") or ())
+
+
+def _covering(shape: Shape, bits: int, address: tuple[int, int]) -> list[int]:
+    """The rows of the narrowest routes of a shape that hold the address."""
+
+    def tree() -> Prefixes[list[int]]:
+        result: Prefixes[list[int]] = Prefixes()
+        for place in range(len(shape.table.rows)):
+            prefix = network(str(shape.make(place).get("dst")))
+            if prefix is not None:
+                same = result.get(prefix)
+                if same is None:
+                    result.add(prefix, [place])
+                else:
+                    same.append(place)
+        return result
+
+    known: Prefixes[list[int]] = shape.once("prefixes", tree)
+    return next((mine for places in known.covering(address) if (mine := [place for place in places if bits >> place & 1])), [])
 
 
 def _in_order(rules: Sequence[Mapping[str, Json]], family: str) -> list[Mapping[str, Json]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import ipaddress
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from ..module_utils._entries import Entries
 
 Json = t.Any
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -99,18 +101,19 @@ def objects(value: Json) -> list[Mapping[str, Json]]:
 Shape = Mapping[str, type]
 
 
-def shaped(value: Json, shape: Shape, whose: str) -> list[Mapping[str, Json]]:
+def shaped(value: Json, shape: Shape, whose: str) -> Sequence[Mapping[str, Json]]:
     """A list of objects whose known fields, where they are there, have the right type.
 
     Errors: NotCollected. An entry that cannot be understood may be the very one that matters, so the whole list then counts as not read.
     """
-    if not isinstance(value, list):
+    if not isinstance(value, (list, Entries)):
         raise NotCollected(f"{whose} is no list")
-    for entry in value:
+    templates = [common.template for common, _bits in value.wide] if isinstance(value, Entries) else []
+    for entry in (*templates, *(value.few if isinstance(value, Entries) else value)):
         if not isinstance(entry, Mapping):
             raise NotCollected(f"{whose} holds something that is no object")
         for name, kind in shape.items():
             found = entry.get(name)
             if found is not None and (not isinstance(found, kind) or (kind is int and isinstance(found, bool))):
                 raise NotCollected(f"{whose} holds an entry whose {name} cannot be understood")
-    return t.cast("list[Mapping[str, Json]]", value)
+    return t.cast("Sequence[Mapping[str, Json]]", value)

@@ -62,10 +62,10 @@ def route_line(route: Mapping[str, Json]) -> str:
 
 def foreign_routes(facts: NodeFacts) -> list[tuple[IPNetwork, Mapping[str, Json]]]:
     """Routes of table main that neither BIRD, nor Felix, nor the CNI plugin wrote; connected networks are among them."""
-    result = []
-    for route in facts.main_routes:
+    result: list[tuple[IPNetwork, Mapping[str, Json]]] = []
+    for route in facts.main_routes.having(("protocol",), lambda writer: writer not in OWN_PROTOCOLS):
         network = parse_network(route.get("dst"))
-        if network is not None and network.prefixlen and route.get("protocol") not in OWN_PROTOCOLS:
+        if network is not None and network.prefixlen:
             devices = [str(device) for _gateway, device in hops(route)]
             if not any(device.startswith("cali") or (device in CALICO_DEVICES and route.get("type") == "unicast") for device in devices):
                 result.append((network, route))

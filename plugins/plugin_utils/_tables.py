@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 
-from ..module_utils._compact import Row
+from ..module_utils._entries import Row
 from ._cluster import Cluster
 from ._files import file_of
 from ._flannel import carries, leases

@@ -263,7 +263,7 @@ def vtep_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
     _unless_direct(fact, documents)
     if value["lladdr"] is None:
         raise NotCollected(f"{fact.object}: its annotation {ANNOTATION}/backend-data tells no VtepMAC")
-    entry = next((n for n in facts.neighbours if n.get("dst") == value["dst"] and n.get("dev") == value["dev"] and n.get("lladdr")), None)
+    entry = next((n for n in facts.neighbours_at(value["dst"]) if n.get("dev") == value["dev"] and n.get("lladdr")), None)
     if entry is None:
         evidence = f"no neighbour {value['dst']} dev {value['dev']} on {fact.node}, the VTEP of {fact.object}"
         return Finding("flannel.neighbour.missing", fact, None, evidence, (*source, "api"))
@@ -281,7 +281,7 @@ def vtep_fdb(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     _unless_direct(fact, documents)
     if value["mac"] is None or value["dst"] is None:
         raise NotCollected(f"the Kubernetes API does not tell the VtepMAC or the address of {fact.object}")
-    found = [str(e.get("dst")) for e in facts.fdb if e.get("mac") == value["mac"] and e.get("ifname") == value["dev"] and e.get("dst")]
+    found = [str(e.get("dst")) for e in facts.fdb_of(value["mac"]) if e.get("ifname") == value["dev"] and e.get("dst")]
     if not found:
         evidence = f"no FDB entry {value['mac']} dev {value['dev']} on {fact.node}, the VTEP of {fact.object}"
         return Finding("flannel.fdb.missing", fact, None, evidence, (*source, "api"))

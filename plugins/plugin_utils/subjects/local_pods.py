@@ -103,7 +103,7 @@ def local_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | Non
 def pod_neighbour(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """The node's entry for the pod must carry the MAC of the pod's own eth0; no entry is fine, the kernel asks when it needs one."""
     facts, wanted = documents.node(fact.node), fact.value
-    entry = next((n for n in facts.neighbours if n.get("dst") == wanted["dst"] and n.get("dev") == wanted["dev"]), None)
+    entry = next((n for n in facts.neighbours_at(wanted["dst"]) if n.get("dev") == wanted["dev"]), None)
     if entry is None or not entry.get("lladdr"):
         return None
     if fact.value["pod"] not in scope.labels:

@@ -45,7 +45,7 @@ def inside(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             yield Fact("pod.gateway", node, tag, {"dst": GATEWAY, "lladdr": CNI_MAC, **value}, needs=needs)
 
 
-def _network(fact: Fact, documents: Documents, part: str) -> list[t.Mapping[str, Json]]:
+def _network(fact: Fact, documents: Documents, part: str) -> t.Sequence[t.Mapping[str, Json]]:
     sandbox = documents.sandbox_of(fact.node, fact.value["pod"], fact.value["host"])
     whose = f"{fact.node}: pod {fact.value['pod']}"
     network = as_mapping(section_of(sandbox, "network", whose))
@@ -87,7 +87,7 @@ def default_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | N
     return None
 
 
-def _reaches_the_other_end(fact: Fact, routes: list[t.Mapping[str, Json]], scope: Scope) -> bool:
+def _reaches_the_other_end(fact: Fact, routes: t.Sequence[t.Mapping[str, Json]], scope: Scope) -> bool:
     """Whether another route through the gateway covers the other end of the question; flannel's CNI plugin gives pods one to all pods."""
     ends = (scope.question.source, scope.question.destination)
     others = [parse_address(end.address) for end in ends if end.label != fact.value["pod"]]

@@ -307,7 +307,7 @@ def answers(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     return Finding("service.unanswered", fact, said, evidence, (f"connections from {fact.node}",))
 
 
-def _tries(documents: Documents, node: str) -> list[t.Mapping[str, t.Any]]:
+def _tries(documents: Documents, node: str) -> t.Sequence[t.Mapping[str, t.Any]]:
     try:
         return documents.node(node).entries("reachability")
     except NotCollected:

@@ -218,7 +218,7 @@ def _holders(ends: Mapping[str, tuple[str, str]], index: int) -> dict[str, list[
 def neighbour_written(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, wanted = documents.node(fact.node), fact.value
     line = f"{wanted['dst']} dev {wanted['dev']}"
-    entry = next((n for n in facts.neighbours if n.get("dst") == wanted["dst"] and n.get("dev") == wanted["dev"] and n.get("lladdr")), None)
+    entry = next((n for n in facts.neighbours_at(wanted["dst"]) if n.get("dev") == wanted["dev"] and n.get("lladdr")), None)
     if entry is None:
         return Finding("vxlan.neighbour.missing", fact, None, f"no neighbour {line} lladdr {wanted['lladdr']} on {fact.node}", (f"kernel {fact.node}", "api"))
     if entry.get("lladdr") == wanted["lladdr"]:
@@ -230,7 +230,7 @@ def neighbour_written(fact: Fact, documents: Documents, scope: Scope) -> Finding
 @check("vxlan.fdb.missing", "vxlan.fdb.different", fact="vxlan.fdb")
 def fdb_written(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, wanted = documents.node(fact.node), fact.value
-    found = [str(e.get("dst")) for e in facts.fdb if e.get("mac") == wanted["mac"] and e.get("ifname") == wanted["ifname"] and e.get("dst")]
+    found = [str(e.get("dst")) for e in facts.fdb_of(wanted["mac"]) if e.get("ifname") == wanted["ifname"] and e.get("dst")]
     if wanted["dst"] in found:
         return None
     if not found:

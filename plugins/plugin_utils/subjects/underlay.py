@@ -48,8 +48,8 @@ def peer_reachable(fact: Fact, documents: Documents, scope: Scope) -> Finding | 
     if answer.get("error"):
         return Finding("underlay.route.missing", fact, answer["error"], f"ip route get {address}: {answer['error']}", source)
     next_hop = answer.get("gateway") or address
-    for entry in facts.neighbours:
-        if entry.get("dst") == next_hop and entry.get("dev") == answer.get("dev") and not entry.get("lladdr"):
+    for entry in facts.neighbours_at(next_hop):
+        if entry.get("dev") == answer.get("dev") and not entry.get("lladdr"):
             state = [word for word in as_list(entry.get("state")) if word in ("FAILED", "INCOMPLETE")]
             if state:
                 return Finding("underlay.neighbour.failed", fact, state[0], f"{next_hop} dev {entry.get('dev')} {state[0]}", source)
@@ -95,7 +95,7 @@ def reverse_path(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
 def peer_answers_itself(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """The neighbour entry of a node in the same network has that node's own MAC, unless something answers for many addresses (a router, a cloud)."""
     facts, peer, address = documents.node(fact.node), documents.node(fact.value["peer"]), fact.value["address"]
-    entry = next((n for n in facts.neighbours if n.get("dst") == address and n.get("lladdr")), None)
+    entry = next((n for n in facts.neighbours_at(address) if n.get("lladdr")), None)
     if entry is None:
         raise NotApplicable(f"{fact.node} has no neighbour entry for {address}")
     held = peer.address_on_node(address)

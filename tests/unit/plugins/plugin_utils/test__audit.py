@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _collection
+from ansible_collections.podnet.doctor.plugins.module_utils import _compact
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _collection, _doubts, _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import AUDIT, Question
@@ -159,7 +161,7 @@ def test_looking_only_at_pairs_in_doubt_finds_the_same(name, monkeypatch):
     if recorded.folder() is None:
         pytest.skip(recorded.ABSENT)
     whole = everything(name)
-    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
     pruned = everything(name)
     assert [(cause.id, cause.node) for cause in pruned.causes] == [(cause.id, cause.node) for cause in whole.causes]
     assert {finding.id for finding in pruned.findings} == {finding.id for finding in whole.findings}
@@ -167,19 +169,43 @@ def test_looking_only_at_pairs_in_doubt_finds_the_same(name, monkeypatch):
         assert not pruned.scope.doubts.pairs
 
 
+def by_rows(name, wide):
+    """A recorded cluster whose nodes gave their answers by the rows of tables; wide: from how many rows on these are not made into entries."""
+    whole = everything(name).documents
+    scope, shared, expander = _audit.scope_of(whole.cluster), _tables.shared(whole.cluster), _compact.Expander(wide)
+    nodes = dict(whole.nodes)
+    for facts in whole.collected():
+        rows = {**shared, **_tables.of_node([pod for pod in scope.everyone if pod.node == facts.name])}
+        nodes[facts.name] = NodeFacts(facts.name, _compact.expand(json.loads(json.dumps(_compact.compact(facts.document, rows))), rows, expander))
+    return Diagnosis(AUDIT, Documents(whole.cluster, nodes))
+
+
+@pytest.mark.parametrize("name", recorded.names()[::4] or ["absent"])
+def test_rows_that_are_judged_at_once_are_judged_as_entries_are(name, monkeypatch):
+    if recorded.folder() is None:
+        pytest.skip(recorded.ABSENT)
+    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
+    each, rows = by_rows(name, 1 << 30), by_rows(name, 1)
+    assert each.scope.doubts == rows.scope.doubts
+    if rows.scope.doubts is not None and any(row["routes"] for row in rows.scope.doubts.right.values()):
+        assert any(facts.main_routes.wide for facts in rows.documents.collected())
+    assert [finding.id for finding in rows.findings] == [finding.id for finding in each.findings]
+    assert rows.report()["verdict"] == each.report()["verdict"] and rows.not_checked() == each.not_checked()
+
+
 def test_more_pairs_in_doubt_than_are_looked_at_are_said(monkeypatch):
     def dead(document):
         document["bird"]["ipv4"]["protocols"][0]["bgp"]["state"] = "Connect"
 
-    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
-    monkeypatch.setattr(_audit, "MOST_PAIRS", 1)
+    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_doubts, "MOST_PAIRS", 1)
     diagnosis = audit(k8s01=small.together(answered(), dead))
     assert diagnosis.scope.doubts.left_out == 1
     assert any(entry["check"] == "pairs" and entry["reason"].startswith("1 more pairs of nodes") for entry in diagnosis.not_checked())
 
 
 def test_rows_count_what_was_plainly_right(monkeypatch):
-    monkeypatch.setattr(_audit, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
     diagnosis = audit()
     assert diagnosis.scope.doubts.pairs == () and diagnosis.outcome == "healthy"
     assert [(row["sessions"], row["routes"]) for row in diagnosis.report()["audit"]["nodes"]] == [({"right": 1, "of": 1}, {"right": 1, "of": 1})] * 2
