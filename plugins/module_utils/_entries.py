@@ -194,3 +194,10 @@ class Entries(Sequence[Entry]):
             elif test(value_at(shape.template, path)):
                 wide.append((shape, bits))
         return Entries(wide, few + [entry for entry in self.few if test(value_at(entry, path))])
+
+
+def plain(value: t.Any) -> t.Any:
+    """The value with all entries made."""
+    if isinstance(value, Entries):
+        return list(value)
+    return {name: plain(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ._cluster import Cluster
 from ._documents import Documents
@@ -23,6 +25,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "routes": ("route.block", "flannel.route"),
     "pods": ("veth", "route.local", "neighbour.pod", "pod.link", "pod.route", "pod.gateway", "endpoint.programmed"),
 }
+
+
+COLUMN = {kind: column for column, kinds in COLUMNS.items() for kind in kinds}
+LOOKED_UP = ("bgp.session", "felix.running")  # kinds of facts whose being right is asked for again
 
 
 def scope_of(cluster: Cluster, documents: Documents | None = None) -> Scope:
@@ -58,7 +64,24 @@ def folded(entries: Iterable[Mapping[str, str]], nobody: Mapping[str, str]) -> l
     return list(result.values())
 
 
-def rows(scope: Scope, documents: Documents, judged: Mapping[FactId, Judged]) -> list[dict[str, Json]]:
+@dataclass
+class Tally:
+    """Of facts that nothing more has to be known about: how many there are of each check and outcome, and how many of each node are right."""
+
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    right: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, verdict: Judged) -> bool:
+        """Whether it could be counted and forgotten."""
+        if verdict.outcome not in ("ok", "not_applicable") or verdict.fact.kind in LOOKED_UP:
+            return False
+        self.outcomes[verdict.check, verdict.outcome] += 1
+        if verdict.outcome == "ok" and verdict.fact.kind in COLUMN:
+            self.right[verdict.fact.node, COLUMN[verdict.fact.kind]] += 1
+        return True
+
+
+def rows(scope: Scope, documents: Documents, judged: Mapping[FactId, Judged], tally: Tally) -> list[dict[str, Json]]:
     """How each node stands; `findings` counts what is wrong on it, whatever it is."""
     result: dict[str, dict[str, Json]] = {}
     for name in dict.fromkeys((*scope.core, *documents.nodes)):
@@ -67,13 +90,16 @@ def rows(scope: Scope, documents: Documents, judged: Mapping[FactId, Judged]) ->
     if scope.doubts is not None:
         for name, right in scope.doubts.right.items():
             result[name].update({what: {"right": number, "of": number} for what, number in right.items()})
-    columns = {kind: column for column, kinds in COLUMNS.items() for kind in kinds}
+    for (node, name), number in tally.right.items():
+        if node in result:
+            for what in ("right", "of"):
+                result[node][name][what] += number
     for fact_id, verdict in judged.items():
         row = result.get(fact_id.node)
         if row is None:
             continue
         row["findings"] += verdict.outcome == "finding"
-        column = columns.get(fact_id.kind)
+        column = COLUMN.get(fact_id.kind)
         if column is not None and verdict.outcome != "not_applicable":
             row[column]["of"] += 1
             row[column]["right"] += verdict.outcome == "ok"

@@ -37,7 +37,7 @@ def save(path: str, diagnosis: Diagnosis, report: Mapping[str, Json], packets: b
     if documents.evidence.document is not None:
         parts["evidence.json"] = documents.evidence.document
     for number, facts in enumerate(documents.nodes.values()):
-        parts[f"nodes/{number}.json"] = {"name": facts.name, "reason": facts.reason, "document": facts.document}
+        parts[f"nodes/{number}.json"] = {"name": facts.name, "reason": facts.reason, "document": facts.whole}
     try:
         with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, part in parts.items():

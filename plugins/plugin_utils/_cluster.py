@@ -531,4 +531,4 @@ class Cluster:
 
     def dns_pods(self) -> list[Pod]:
         """Pods behind the cluster's DNS Service, found by the label k8s-app=kube-dns."""
-        return [pod for pod in self.workloads if pod.labels.get("k8s-app") == "kube-dns"]
+        return self.once("dns pods", lambda: [pod for pod in self.workloads if pod.labels.get("k8s-app") == "kube-dns"])

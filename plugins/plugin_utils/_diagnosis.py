@@ -10,10 +10,12 @@ import datetime
 import hashlib
 import json
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ..module_utils._entries import Entries
 from . import _audit, _old_flow
 from ._catalogue import Cause, Remedy, catalogue, remedy_json
 from ._collection import MOST_AGAIN, MOST_WITNESSES, WITNESS, Wanted, flows, full
@@ -49,7 +51,8 @@ class Diagnosis:
 
     def __post_init__(self) -> None:
         self.scope = Scope(self.question, self.question.nodes, self.witnesses, whole=self.question if self.question.asked else None)
-        self.facts: dict[FactId, Fact] = {}
+        self.facts: dict[FactId, Fact] = {}  # without those that the tally has
+        self.tally = _audit.Tally()
         self.paths: list[Path] = [Path()]  # of each of question.pairs
         try:
             if not self.documents.cluster.nodes or not self.documents.cluster.pods:
@@ -63,17 +66,7 @@ class Diagnosis:
             return
         self.blind = None
         self.documents = replace(self.documents, evidence=self._weighed())
-        untold: dict[str, str] = {}
-        for scope in [replace(self.scope, question=way) for way in self.question.pairs]:
-            expected, missing = catalogue().expect(self.documents.cluster, scope)
-            fresh = [fact for fact in expected if fact.id not in self.facts]
-            self.facts.update((fact.id, fact) for fact in fresh)
-            documents = replace(self.documents, evidence=self._evidence_of(scope.question))
-            judged = judge(fresh, catalogue().checks, documents, scope)
-            self.judged.update((fact_id, verdict) for fact_id, verdict in judged.items() if self._counts(verdict))
-            untold.update(missing)
-        self._mark_untold(untold)
-        self._mark_unmodelled()
+        self._judge()
         self._mark_not_reached()
         self._mark_explained()
         settle_severity(self.judged, {fact for hop in self.hops for fact in hop.facts})
@@ -82,6 +75,28 @@ class Diagnosis:
             confront(self.judged, {object_of("forward", pair, self.scope): path.forward, object_of("reverse", pair, self.scope): path.reverse}, evidence)
             settle(path.forward, self.judged, evidence, "forward")
             settle(path.reverse, self.judged, evidence, "reverse")
+
+    def _judge(self) -> None:
+        untold: dict[str, str] = {}
+        needed: set[FactId] = set()
+        seen: set[FactId] = set()
+        unmodelled_on = self._unmodelled()
+        for scope in self.scope.parts() if self.scope.audit else [replace(self.scope, question=way) for way in self.question.pairs]:
+            expected, missing = catalogue().expect(self.documents.cluster, scope)
+            fresh = [fact for fact in expected if fact.id not in self.facts and fact.id not in seen and scope.holds(fact.node)]
+            documents = replace(self.documents, evidence=self._evidence_of(scope.question))
+            for fact_id, verdict in judge(fresh, catalogue().checks, documents, scope).items():
+                verdict = _as_modelled(verdict, unmodelled_on.get(fact_id.node, ()))
+                if scope.part_of is not None and self.tally.add(verdict):
+                    if fact_id.node not in scope.mine:  # other parts have it, too
+                        seen.add(fact_id)
+                    continue
+                self.facts[fact_id] = verdict.fact
+                if self._counts(verdict):
+                    self.judged[fact_id] = verdict
+            untold.update(missing)
+            needed.update(need for fact in fresh for need in fact.needs if need.kind in missing)
+        self._mark_untold(untold, needed)
 
     @property
     def hops(self) -> list[Hop]:
@@ -122,30 +137,25 @@ class Diagnosis:
         """Facts of nodes that were never meant to be asked say nothing, not even that they were not checked; nor does what no node is asked in an audit."""
         if self.scope.audit and verdict.outcome == "not_checked" and verdict.absent:
             return False
-        asked = verdict.fact.node in ("", *self.scope.core) or (verdict.fact.node in self.witnesses and NOT_ASKED not in verdict.reason)
+        asked = not verdict.fact.node or verdict.fact.node in self.scope.mine or (verdict.fact.node in self.witnesses and NOT_ASKED not in verdict.reason)
         return verdict.outcome != "not_checked" or asked
 
-    def _mark_untold(self, untold: Mapping[str, str]) -> None:
+    def _mark_untold(self, untold: Mapping[str, str], needed: set[FactId]) -> None:
         """What a hop or a finding rests on, and what the API did not tell enough to expect, is not checked."""
-        needed = {need for fact in self.facts.values() for need in fact.needs}
-        needed.update(fact for hop in self.hops for fact in hop.facts)
-        for fact_id in sorted(needed):
+        for fact_id in sorted(needed.union(fact for hop in self.hops for fact in hop.facts)):
             if fact_id.kind in untold and fact_id not in self.judged:
                 check_id = catalogue().checks[fact_id.kind][0]
                 self.judged[fact_id] = Judged(Fact(*fact_id), check_id, "not_checked", reason=untold[fact_id.kind])
 
-    def _mark_unmodelled(self) -> None:
-        """What a node's own dataplane decides otherwise is neither right nor wrong."""
+    def _unmodelled(self) -> Mapping[str, list[Unmodelled]]:
+        """What a node's own dataplane decides otherwise, by node."""
         found: dict[str, list[Unmodelled]] = {}
         for node in self.scope.asked_nodes:
             try:
                 found[node] = unmodelled(self.documents.cluster, node)
             except NotCollected:  # the fact of the dataplane itself tells it
                 continue
-        for fact_id, verdict in list(self.judged.items()):
-            covering = next((one for one in found.get(fact_id.node, ()) if one.covers(fact_id.kind)), None)
-            if covering is not None and verdict.outcome in ("ok", "finding"):
-                self.judged[fact_id] = Judged(verdict.fact, verdict.check, "not_checked", reason=f"{fact_id.node}: {covering.reason}")
+        return found
 
     def _mark_not_reached(self) -> None:
         for hops in (hops for path in self.paths for hops in (path.forward, path.reverse)):
@@ -404,12 +414,8 @@ class Diagnosis:
         self, collected: Sequence[Mapping[str, Json]] = (), created_at: str | None = None, version: str = "", waves: Sequence[int] = ()
     ) -> dict[str, Json]:
         """The document podnet.doctor/report/1."""
-        counts = dict.fromkeys(OUTCOMES, 0)
-        compared: dict[tuple[str, str], int] = {}
-        for verdict in self.judged.values():
-            counts[verdict.outcome] += 1
-            key = (verdict.check, verdict.outcome)
-            compared[key] = compared.get(key, 0) + 1
+        compared = Counter((verdict.check, verdict.outcome) for verdict in self.judged.values()) + self.tally.outcomes
+        counts = {name: sum(number for (_check, outcome), number in compared.items() if outcome == name) for name in OUTCOMES}
         created = created_at or datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         body: dict[str, Json] = {
             "schema": SCHEMA,
@@ -451,7 +457,7 @@ class Diagnosis:
             body["api"] = {"server": str(known.get("server")), "error": str(known.get("error")), "rebuilt": list(known["rebuilt"]["sections"])}
         if self.scope.audit:
             body["audit"] = {
-                "nodes": _audit.rows(self.scope, self.documents, self.judged), "sessions": _audit.sessions(self.judged, self.documents),
+                "nodes": _audit.rows(self.scope, self.documents, self.judged, self.tally), "sessions": _audit.sessions(self.judged, self.documents),
             }  # fmt: skip
         body["id"] = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return body
@@ -498,6 +504,14 @@ class Diagnosis:
         return Remedy(f"advise_{remedy.id}", "R0", f"once the Kubernetes API answers, diagnose again; then likely: {remedy.action}", "", node=remedy.node)
 
 
+def _as_modelled(verdict: Judged, unmodelled_there: Iterable[Unmodelled]) -> Judged:
+    """What a node's own dataplane decides otherwise is neither right nor wrong."""
+    covering = next((one for one in unmodelled_there if one.covers(verdict.fact.kind)), None)
+    if covering is None or verdict.outcome not in ("ok", "finding"):
+        return verdict
+    return Judged(verdict.fact, verdict.check, "not_checked", reason=f"{verdict.fact.node}: {covering.reason}")
+
+
 def _together(causes: list[Cause]) -> list[Cause]:
     """What is wrong in the same way on the ways to several endpoints of a Service, once."""
     groups: dict[tuple[t.Any, ...], list[Cause]] = {}
@@ -518,7 +532,7 @@ def node_summary(host: str, node: str, document: Mapping[str, Json] | None, reas
         for name, value in document.items()
         if isinstance(value, Mapping) and isinstance(value.get("error"), str)
     ]
-    sections = sorted(k for k, v in document.items() if k != "via" and isinstance(v, (list, dict)) and not (isinstance(v, dict) and "error" in v))
+    sections = sorted(k for k, v in document.items() if k != "via" and isinstance(v, (list, dict, Entries)) and not (isinstance(v, dict) and "error" in v))
     summary = {"host": host, "node": node, "sections": sections, "errors": errors, "seconds": document.get("seconds")}
     return {**summary, "via": dict(as_mapping(document["via"]))} if document.get("via") else summary
 

@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..module_utils._entries import Entries
+from ..module_utils._entries import Entries, plain
 from ._cluster import Cluster, Made
 from ._fib import MAIN_TABLE, Fib
 from ._flannel import bridged
@@ -70,6 +70,11 @@ class NodeFacts:
     def table(self, name: str) -> Entries:
         """The same, to be asked for entries that have some value."""
         return self.once(f"table {name}", lambda: _table(self.entries(name)))
+
+    @property
+    def whole(self) -> Mapping[str, Json] | None:
+        """The document with all its entries."""
+        return t.cast("Mapping[str, Json] | None", plain(self.document))
 
     @property
     def collected(self) -> bool:

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import re
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -140,6 +140,7 @@ class Question:
 
 
 NOBODY = Endpoint("", "address", "0.0.0.0")
+PART = 200  # nodes of a large audit that are judged at a time
 SAMPLES = 3  # other nodes that each node of an audit sends an echo to
 AUDIT = Question(NOBODY, NOBODY, "icmp")  # the whole cluster, and no pair in it
 
@@ -164,6 +165,7 @@ class Scope:
     everyone: tuple[Endpoint, ...] = ()
     doubts: Doubts | None = None
     whole: Question | None = None  # of a question about a Service; `question` then is the way to one endpoint
+    part_of: Scope | None = None  # of a part of a large audit: all of it
 
     @property
     def audit(self) -> bool:
@@ -177,11 +179,49 @@ class Scope:
 
     @cached_property
     def labels(self) -> frozenset[str]:
-        return frozenset(pod.label for pod in self.pods)
+        return self.part_of.labels if self.part_of is not None else frozenset(pod.label for pod in self.pods)
+
+    def parts(self) -> Iterator[Scope]:
+        """A large audit by some nodes at a time, each fact of them in one of the parts; else the scope itself."""
+        if self.doubts is None:
+            yield self
+            return
+        everyone: dict[str | None, list[Endpoint]] = {}
+        for pod in self.everyone:
+            everyone.setdefault(pod.node, []).append(pod)
+        pairs: dict[str, list[tuple[str, str]]] = {}
+        for pair in self.doubts.pairs:
+            pairs.setdefault(pair[0], []).append(pair)
+        for start in range(0, len(self.core), PART):
+            core = self.core[start : start + PART]
+            mine = tuple(pod for name in core for pod in everyone.get(name, ()))
+            doubts = replace(self.doubts, pairs=tuple(pair for name in core for pair in pairs.get(name, ())))
+            yield replace(self, core=core, everyone=mine, doubts=doubts, part_of=self)
+
+    def holds(self, node: str) -> bool:
+        """Whether facts of the node belong to this part; those of no node, and of nodes that no part is about, belong to each."""
+        return self.part_of is None or node in self.mine or node not in self.asked
+
+    @cached_property
+    def mine(self) -> frozenset[str]:
+        """The nodes of core."""
+        return frozenset(self.core)
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        return self.part_of.asked if self.part_of is not None else frozenset(self.asked_nodes)
+
+    @cached_property
+    def ends(self) -> Mapping[str, Endpoint]:
+        """The ends of the flows, by their labels."""
+        return {end.label: end for flow in reversed(self.flows) for end in reversed(flow)}
 
     @cached_property
     def flows(self) -> tuple[tuple[Endpoint, Endpoint], ...]:
         """(source, destination) of the packets that are looked at: the question's both ways, in an audit from one pod of each node to some other nodes'."""
+        if self.part_of is not None:
+            number = self.part_of.flows_by_node
+            return tuple(self.part_of.flows[place] for place in sorted({place for name in self.core for place in number.get(name, ())}))
         if not self.audit:
             return tuple(flow for pair in self.question.pairs for flow in ((pair.source, pair.destination), (pair.destination, pair.source)))
         first: dict[str | None, Endpoint] = {}
@@ -190,11 +230,20 @@ class Scope:
         ring = list(first.values())
         return tuple((pod, ring[(at + step) % len(ring)]) for at, pod in enumerate(ring) for step in range(1, min(SAMPLES + 1, len(ring))))
 
+    @cached_property
+    def flows_by_node(self) -> Mapping[str | None, list[int]]:
+        """The places of the flows that begin or end on a node."""
+        result: dict[str | None, list[int]] = {}
+        for place, flow in enumerate(self.flows):
+            for end in flow:
+                result.setdefault(end.node, []).append(place)
+        return result
+
     @property
     def asked_nodes(self) -> tuple[str, ...]:
         return self.core + self.witnesses
 
-    def pairs(self, nodes: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
+    def pairs(self, nodes: t.Iterable[str]) -> Iterator[tuple[str, str]]:
         """(local, peer): each core node with all others, each witness with the core ones. In a large audit those in doubt."""
         if self.doubts is not None:
             known = set(nodes)

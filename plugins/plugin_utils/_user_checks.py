@@ -63,7 +63,7 @@ def run_checks(checks: Iterable[Mapping[str, Json]], documents: Documents, repor
     for name, severity, message, kind, expression in [_compiled(check) for check in checks]:
         subjects: list[tuple[str, t.Any]]
         if kind == "node":
-            subjects = [(facts.name, facts.document) for facts in documents.nodes.values()]
+            subjects = [(facts.name, facts.whole) for facts in documents.nodes.values()]
         else:
             subjects = [("", documents.cluster.document if kind == "cluster" else report)]
         for node, document in subjects:

@@ -33,7 +33,7 @@ def daemons(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for family in families(cluster):
         for name in peer_addresses(cluster, family):
             yield Fact("bird.running", name, tagged("", family), value="running")
-            if name in scope.core:
+            if name in scope.mine:
                 needs = (FactId("bird.running", name, tagged("", family)),)
                 yield Fact("bgp.graceful_restart", name, tagged("", family), value="not in recovery", needs=needs)
 

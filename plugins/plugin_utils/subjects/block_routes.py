@@ -130,7 +130,7 @@ def overlapping_networks(findings: list[Finding], diagnosis: Diagnosis) -> Itera
 def blackholes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for remote in pod_prefixes(cluster):
         network = parse_network(remote.prefix)
-        if remote.node in scope.core and remote.borrowed is None and network is not None and network.prefixlen < network.max_prefixlen:
+        if remote.node in scope.mine and remote.borrowed is None and network is not None and network.prefixlen < network.max_prefixlen:
             tag = tagged("", family_of(remote.prefix))
             needs = [FactId("ipam.affinity", remote.node, remote.prefix)]
             if uses_bird(cluster):

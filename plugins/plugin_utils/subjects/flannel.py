@@ -42,7 +42,7 @@ def node_objects(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         lease = known.get(name)
         node = cluster.nodes.get(name)
         yield Fact("flannel.lease", name, value={"public_ip": lease.address if lease is not None else node.internal_ip if node is not None else None})
-        if name in scope.core or name in shared:
+        if name in scope.mine or name in shared:
             yield Fact("podcidr", name, value={"shared_with": []})
 
 
@@ -207,7 +207,7 @@ def towards_others(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
         device = (FactId("flannel.device", local), FactId("flannel.vtep", local)) if mine.device else ()
         if other.cidr != mine.cidr:
             yield Fact("flannel.route", local, str(other.cidr), route_value(cluster, mine, other), needs=(*base, *device[:1]))
-        if peer in scope.asked_nodes and other.address is not None:
+        if peer in scope.asked and other.address is not None:
             yield Fact("underlay.route", local, peer, {"address": other.address, "peer": peer})
         if mine.device is not None and other.backend == "vxlan":
             entry = {"dev": mine.device, "prefix": str(other.cidr), "direct": direct_routing(cluster) is not False}

@@ -28,10 +28,10 @@ if t.TYPE_CHECKING:
 def addresses(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for family in families(cluster):
         for node in cluster.nodes.values():
-            if node.calico_interface(family) is not None or node.name in scope.core:
+            if node.calico_interface(family) is not None or node.name in scope.mine:
                 intended = intended_address(cluster, node, family)
                 yield Fact("node.address", node.name, tagged("", family), value=intended)
-            if node.calico_interface(family) is not None and node.name in scope.core:
+            if node.calico_interface(family) is not None and node.name in scope.mine:
                 needs = (FactId("node.address", node.name, tagged("", family)),)
                 yield Fact("node.mask", node.name, tagged("", family), value="the mask of its interface", needs=needs)
 

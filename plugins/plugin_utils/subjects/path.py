@@ -81,11 +81,6 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             yield Fact("policy", local, f"{source.address}>{destination.address}", value=value, needs=(*needs, *above))
 
 
-def _flow_end(scope: Scope, label: str) -> Endpoint:
-    ends = (end for flow in scope.flows for end in flow)
-    return next(end for end in ends if end.label == label)
-
-
 @check("fib.different", fact="fib")
 def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, wanted = documents.node(fact.node), fact.value
@@ -97,7 +92,7 @@ def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     source = (f"fib {fact.node}",)
     if answer.get("error"):
         return Finding("fib.different", fact, answer["error"], f"on {fact.node}: {asked}: {answer['error']}", source)
-    destination = _flow_end(scope, wanted["destination"])
+    destination = scope.ends[wanted["destination"]]
     device = expected_device(documents.cluster, fact.node, destination)
     if device is None and destination.kind == "pod":
         block = delivery_fact(documents.cluster, fact.node, destination)

@@ -30,11 +30,10 @@ STRICT = "1"  # rp_filter (Documentation/networking/ip-sysctl): 0 off, 1 strict,
 
 @expects("underlay.route", "underlay.mac")
 def underlay_routes(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
-    asked = set(scope.asked_nodes)
     for family in families(cluster):
         addresses = peer_addresses(cluster, family)
         for local, peer in scope.pairs(addresses):
-            if peer in asked:
+            if peer in scope.asked:
                 tag, value = tagged(peer, family), {"address": addresses[peer], "peer": peer}
                 yield Fact("underlay.route", local, tag, value)
                 yield Fact("underlay.mac", local, tag, value, needs=(FactId("node.address", peer, tagged("", family)),))

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _compact
-from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _collection, _doubts, _tables
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _audit, _collection, _doubts, _question, _tables
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import AUDIT, Question
@@ -162,9 +162,12 @@ def test_looking_only_at_pairs_in_doubt_finds_the_same(name, monkeypatch):
         pytest.skip(recorded.ABSENT)
     whole = everything(name)
     monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_question, "PART", 1)
     pruned = everything(name)
     assert [(cause.id, cause.node) for cause in pruned.causes] == [(cause.id, cause.node) for cause in whole.causes]
     assert {finding.id for finding in pruned.findings} == {finding.id for finding in whole.findings}
+    unread = [sorted(json.dumps(entry) for entry in one.not_checked()) for one in (pruned, whole)]
+    assert unread[0] == unread[1]
     if not whole.findings and pruned.scope.doubts is not None:
         assert not pruned.scope.doubts.pairs
 
