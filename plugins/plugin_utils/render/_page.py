@@ -83,17 +83,24 @@ def _lane(report: Mapping[str, Json], direction: str, title: str) -> dict[str, t
     """The hops of one direction, those of a node together; what lies between nodes stands alone."""
     nodes: list[dict[str, t.Any]] = []
     hops = objects(report.get("path", {}).get(direction))
-    last = max((at for at, hop in enumerate(hops) if hop.get("seen")), default=-1)
-    for at, hop in enumerate(hops):
+    listened = _listened(report, direction)
+    for hop in hops:
         node = None if hop.get("kind") == "wire" else hop.get("node")
         if not nodes or nodes[-1]["node"] != node or node is None:
             nodes.append({"node": node, "hops": []})
         kind = HOP_KINDS.get(str(hop.get("kind")), str(hop.get("kind")))
-        lost = "passed by" if at < last else "not seen"
-        packets = "" if hop.get("seen") is None else "packets seen" if hop["seen"] else lost
+        packets = "" if hop.get("seen") is None else "packets seen" if hop["seen"] else "not seen"
+        where = listened.get(str(hop.get("id")))
+        packets += f" on {where}" if packets and where and where != hop.get("device") else ""
         word = _text.hop_word(hop, report["findings"])
         nodes[-1]["hops"].append({"kind": kind, "word": word, "outcome": hop.get("outcome"), "packets": packets, "lost": hop.get("seen") is False})
     return {"title": title, "nodes": nodes}
+
+
+def _listened(report: Mapping[str, Json], direction: str) -> dict[str, str]:
+    """Hop to the device on which its packets were waited for; a tunnel's are those on the NIC below."""
+    hops = [hop for probe in objects(report.get("probes")) if probe.get("direction") == direction for hop in objects(probe.get("hops"))]
+    return {str(hop.get("hop")): str(hop["device"]) for hop in hops if hop.get("device")}
 
 
 def _told(report: Mapping[str, Json]) -> Sequence[tuple[str, list[str]]]:

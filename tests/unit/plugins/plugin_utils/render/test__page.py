@@ -83,14 +83,20 @@ def test_a_table_ends():
     assert "and 7 more in the report" in text and found.tags.count("tr") < _page.MOST_ROWS + 50
 
 
-WORDS = [([True, False, True, False], ["packets seen", "passed by", "packets seen", "not seen"]), ([None] * 4, [""] * 4)]
+WORDS = [
+    ([True, False, True, False], ["packets seen", "not seen on tunl0", "packets seen on eth0", "not seen"]),
+    ([None] * 4, [""] * 4),
+]
 
 
 @pytest.mark.parametrize(("packets", "words"), WORDS)
 def test_where_packets_were_seen(packets, words):
-    hops = [{"id": str(at), "kind": "node", "node": "k8s01", "device": None, "outcome": "ok", "checks": [], "seen": seen} for at, seen in enumerate(packets)]
-    (node,) = _page._lane({**report(), "path": {"forward": hops}}, "forward", "There")["nodes"]
-    assert [hop["packets"] for hop in node["hops"]] == words
+    devices = {"pod": ("eth0", "eth0"), "node": (None, "tunl0"), "tunnel": ("tunl0", "eth0"), "wire": (None, None)}
+    common = {"outcome": "ok", "checks": [], "node": "k8s01"}
+    hops = [{"id": kind, "kind": kind, "device": device, "seen": seen, **common} for (kind, (device, _on)), seen in zip(devices.items(), packets)]
+    probes = [{"direction": "forward", "hops": [{"hop": kind, "device": on, "packets": 0} for kind, (_device, on) in devices.items()]}]
+    lane = _page._lane({**report(), "path": {"forward": hops}, "probes": probes}, "forward", "There")
+    assert [hop["packets"] for node in lane["nodes"] for hop in node["hops"]] == words
 
 
 MARKUP = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "{{ 7 * 7 }}", "</pre><h1>HEALTHY</h1>", "\x1b[2J"]
