@@ -164,7 +164,7 @@ class Listener(t.NamedTuple):
     vxlan_ports: t.Sequence[int]
     kept: Kept | None = None
     errors: ChecksumErrors | None = None
-    arp: t.Sequence[str] = ()  # it hears ARP alone, about these addresses
+    next_hops: t.Sequence[str] = ()  # it hears questions for these neighbours alone
 
     def drain(self) -> None:
         """Take what has come."""
@@ -175,7 +175,7 @@ class Listener(t.NamedTuple):
                 return
             except OSError:  # a link went down or away; what was seen stays
                 return
-            seen = _packets.decode_arp(data, self.arp) if self.arp else _packets.decode(data, self.marks, self.vxlan_ports)
+            seen = _packets.decode_neighbour(data, self.next_hops) if self.next_hops else _packets.decode(data, self.marks, self.vxlan_ports)
             if seen is not None and address[0] != "lo":
                 stamp = next((value for _level, kind, value in ancillary if kind == SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size), None)
                 whole, rest = _TIMESTAMP.unpack_from(stamp) if stamp is not None else (time.time(), 0)
@@ -194,7 +194,7 @@ def _is_root(peer: socket.socket) -> bool:
 class Order(t.NamedTuple):
     """What is to be captured: the marks of which probe, where, in which encapsulations, and for how many seconds at most.
 
-    keep: the packets, too, not only where they were seen. arp: IPv4 addresses that links are asked for.
+    keep: the packets, too, not only where they were seen. next_hops: addresses that neighbours are asked for.
     memory: what is handed over again with what was seen. trace: the flows to trace through the node's rules.
     """
 
@@ -204,7 +204,7 @@ class Order(t.NamedTuple):
     vxlan_ports: t.Sequence[int]
     limit: float
     keep: bool = False
-    arp: t.Sequence[str] = ()
+    next_hops: t.Sequence[str] = ()
     memory: t.Any = None
     trace: t.Sequence[_trace.Flow] = ()
 
@@ -284,9 +284,9 @@ def _capture(order: Order, tell: t.Callable[[str], None]) -> None:
             _enter(place.path)
         opened, record = packet_socket(_capture_filter.program(order.marks, order.vxlan_ports)), Record(place)
         listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, kept, _checksum_errors()))
-        if order.arp:
-            opened, record = packet_socket(_capture_filter.arp_program(order.arp)), Record(place)
-            listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, arp=order.arp))
+        if order.next_hops:
+            opened, record = packet_socket(_capture_filter.neighbour_program(order.next_hops)), Record(place)
+            listeners.append(Listener(opened, record, begun, order.marks, order.vxlan_ports, next_hops=order.next_hops))
     tell("armed")
     _serve(door, listeners, end, kept, order.memory, traced)
 

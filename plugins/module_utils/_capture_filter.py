@@ -27,10 +27,13 @@ X_IS, X_FROM_A, A_FROM_X, STORE = 0x01, 0x07, 0x87, 0x02
 ADD, ADD_X, AND, LEFT, RIGHT = 0x04, 0x0C, 0x54, 0x64, 0x74
 JUMP, EQUAL, ABOVE, AT_LEAST, ANY_BIT = 0x05, 0x15, 0x25, 0x35, 0x45
 GIVE = 0x06
-LOAD = 0x20
-ETH_P_ARP = 0x0806
+LOAD, LOAD_BYTE = 0x20, 0x30
+ETH_P_ARP, ETH_P_IPV6, ICMP6 = 0x0806, 0x86DD, 58
 OWN_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
 ARP_SENDER, ARP_TARGET, ARP_LENGTH = 14, 24, 28  # of Ethernet and IPv4 (RFC 826)
+IPV6_HEADER = 40
+NDP_ASKS, NDP_ANSWERS = 135, 136
+NDP_TARGET, NDP_LENGTH = IPV6_HEADER + 8, IPV6_HEADER + 24
 NEXT: t.Final = ""  # the following instruction
 Line = t.Union[str, "tuple[int, int]", "tuple[int, int, str, str]"]
 
@@ -96,14 +99,33 @@ def program(marks: Marks, vxlan_ports: t.Sequence[int]) -> bytes:
     return packed
 
 
-def arp_program(addresses: t.Sequence[str]) -> bytes:
-    """One over ARP packets: those that ask for one of these IPv4 addresses, or come from it."""
-    code = struct.pack("=HBBIHBBIHBBI", LOAD, 0, 0, OWN_PROTOCOL, EQUAL, 1, 0, ETH_P_ARP, GIVE, 0, 0, 0)
+def _arp(addresses: t.Sequence[str]) -> bytes:
+    """Lets through ARP that asks for one of these IPv4 addresses, or comes from it."""
     numbers = [int.from_bytes(socket.inet_aton(address), "big") for address in addresses]
+    code = b""
     for place in (ARP_TARGET, ARP_SENDER):
         code += struct.pack("=HBBI", LOAD, 0, 0, place)
         code += b"".join(struct.pack("=HBBIHBBI", EQUAL, 0, 1, number, GIVE, 0, 0, ARP_LENGTH) for number in numbers)
     return code + struct.pack("=HBBI", GIVE, 0, 0, 0)
+
+
+def _ndp(addresses: t.Sequence[str]) -> bytes:
+    """Lets through neighbour solicitations for one of these IPv6 addresses, and advertisements of it (RFC 4861)."""
+    code = struct.pack("=HBBIHBBIHBBI", LOAD_BYTE, 0, 0, 6, EQUAL, 1, 0, ICMP6, GIVE, 0, 0, 0)
+    code += struct.pack("=HBBIHBBIHBBIHBBI", LOAD_BYTE, 0, 0, IPV6_HEADER, EQUAL, 2, 0, NDP_ASKS, EQUAL, 1, 0, NDP_ANSWERS, GIVE, 0, 0, 0)
+    for address in addresses:
+        words = struct.unpack("!4I", socket.inet_pton(socket.AF_INET6, address))
+        for number, word in enumerate(words):
+            code += struct.pack("=HBBIHBBI", LOAD, 0, 0, NDP_TARGET + 4 * number, EQUAL, 0, 2 * (3 - number) + 1, word)
+        code += struct.pack("=HBBI", GIVE, 0, 0, NDP_LENGTH)
+    return code + struct.pack("=HBBI", GIVE, 0, 0, 0)
+
+
+def neighbour_program(addresses: t.Sequence[str]) -> bytes:
+    """One over questions for the link-layer addresses of these, and their answers: ARP and IPv6's neighbour discovery. At most 16."""
+    arp, ndp = _arp([one for one in addresses if ":" not in one]), _ndp([one for one in addresses if ":" in one])
+    head = struct.pack("=HBBIHBBIHBBI", LOAD, 0, 0, OWN_PROTOCOL, EQUAL, 1, 0, ETH_P_ARP, JUMP, 0, 0, len(arp) // 8)
+    return head + arp + struct.pack("=HBBIHBBIHBBI", LOAD, 0, 0, OWN_PROTOCOL, EQUAL, 1, 0, ETH_P_IPV6, GIVE, 0, 0, 0) + ndp
 
 
 def attach(listener: socket.socket, code: bytes) -> None:

@@ -14,7 +14,15 @@ import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _icmp
 from ansible_collections.podnet.doctor.plugins.module_utils._address import from_bytes
-from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import ARP_LENGTH, ARP_SENDER, ARP_TARGET, DEPTH, VXLAN_HEADERS
+from ansible_collections.podnet.doctor.plugins.module_utils._capture_filter import (
+    ARP_LENGTH,
+    ARP_SENDER,
+    ARP_TARGET,
+    DEPTH,
+    NDP_ANSWERS,
+    NDP_ASKS,
+    VXLAN_HEADERS,
+)
 from ansible_collections.podnet.doctor.plugins.module_utils._marks import FULL_SIZE, MOST_WATCHED, WATCHED, Marks
 
 SYN, RST, ACK = 0x02, 0x04, 0x10
@@ -138,6 +146,23 @@ def decode_arp(data: bytes, addresses: t.Sequence[str]) -> Seen | None:
     if kind is None or wanted not in addresses or sender == target:  # an announcement asks for nobody
         return None
     return Seen("arp", kind, 0, addresses.index(wanted), sender, target, 0)
+
+
+def decode_ndp(data: bytes, addresses: t.Sequence[str]) -> Seen | None:
+    """As decode_arp, of IPv6: a neighbour solicitation for one of the addresses, or an advertisement of it."""
+    found = header(data)
+    if found is None or found.version != 6 or found.protocol != ICMP6 or len(found.inner) < 24:
+        return None
+    kind = {NDP_ASKS: "request", NDP_ANSWERS: "reply"}.get(found.inner[0])
+    target = str(from_bytes(found.inner[8:24]))
+    if kind is None or target not in addresses or found.source == "::":  # who looks whether his own address is free asks for nobody
+        return None
+    return Seen("ndp", kind, 0, addresses.index(target), found.source, found.destination, found.ttl)
+
+
+def decode_neighbour(data: bytes, addresses: t.Sequence[str]) -> Seen | None:
+    """A question for the link-layer address of one of these, or its answer."""
+    return decode_ndp(data, addresses) if data and data[0] >> 4 == 6 else decode_arp(data, addresses)
 
 
 def decode(data: bytes, marks: Marks, vxlan_ports: t.Container[int]) -> Seen | None:

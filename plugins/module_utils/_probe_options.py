@@ -10,11 +10,12 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _marks, _probe, _rule_counters, _sandboxes, _trace, _watch
+from ansible_collections.podnet.doctor.plugins.module_utils import _capture, _dns, _links, _lookups, _marks, _probe, _rule_counters, _sandboxes, _trace, _watch
 from ansible_collections.podnet.doctor.plugins.module_utils._address import canonical
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, Running, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import Rtnetlink
@@ -93,6 +94,20 @@ def _rules(options: dict[str, t.Any], deadline: Deadline) -> list[list[t.Any]] |
         return None
 
 
+def _with_routers(addresses: list[str], deadline: Deadline) -> list[str]:
+    """The next hops, and the routers between here and those of them that are no neighbours. A pod's gateway is asked for in the pod."""
+    routers = []
+    try:
+        with Rtnetlink(deadline) as kernel:
+            links = _links.indexes(_links.dump(kernel))
+            for address in addresses[:MOST_NEXT_HOPS]:
+                if not ipaddress.ip_address(address).is_link_local:
+                    routers.append(_lookups.lookup(kernel, {"dst": address}, links)["route"].get("gateway"))
+    except (OSError, Expired):
+        pass
+    return list(dict.fromkeys([*addresses, *(router for router in routers if router)]))[:MOST_NEXT_HOPS]
+
+
 def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict[str, t.Any]:
     options = module.params
     limit = options["limit"]
@@ -110,7 +125,7 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
             captures.append({"where": "pod", "pod": position, "ifname": sandbox.get("ifname")})
         except Exception as error:  # noqa: BLE001 - a pod that cannot be listened in is an answer
             missing.append({"pod": position, "reason": sentence(error)})
-    next_hops = [address for address in map(canonical, options["next_hops"][:MOST_NEXT_HOPS]) if address and ":" not in address]
+    next_hops = _with_routers([address for address in map(canonical, options["next_hops"]) if address], deadline)
     memory: dict[str, t.Any] = {"rules": _rules(options, deadline)}
     flows = [flow for flow in map(_trace.flow_of, options["trace"][: _trace.MOST_FLOWS]) if flow is not None]
     if options["trace"]:
@@ -119,7 +134,7 @@ def _arm(module: AnsibleModule, marks: _marks.Marks, deadline: Deadline) -> dict
     refused = _capture.arm(_capture.Order(options["id"], places, marks, options["vxlan_ports"], limit, options["keep"], next_hops, memory, traced))
     if refused is not None:
         return {"armed": False, "reason": refused, "missing": missing, **_links_told(module, deadline)}
-    return {"armed": True, "captures": captures, "missing": missing, **_links_told(module, deadline)}
+    return {"armed": True, "captures": captures, "missing": missing, "next_hops": next_hops, **_links_told(module, deadline)}
 
 
 def _trains(options: dict[str, t.Any], dst: str, source: str | None, marks: _marks.Marks, wait: float) -> list[Running]:

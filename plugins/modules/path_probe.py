@@ -128,7 +128,8 @@ options:
         type: int
         default: 0
   next_hops:
-    description: With O(phase=arm), IPv4 addresses; ARP requests for them, and their answers, are seen, too. At most 16.
+    description: With O(phase=arm), addresses of neighbours; ARP requests and IPv6 neighbour solicitations for them, and their answers, are seen, too. With
+      them, the routers that the node reaches them by. At most 16.
     type: list
     elements: str
     default: []
@@ -269,6 +270,12 @@ captures:
   type: list
   elements: dict
   sample: [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": "cali1c0ffee1c0f"}]
+next_hops:
+  description: The neighbours that are asked for, those of O(next_hops) and the routers between the node and them.
+  returned: O(phase=arm) and RV(armed) is true
+  type: list
+  elements: str
+  sample: ["169.254.1.1", "10.244.1.7", "192.0.2.11"]
 missing:
   description: The pods of O(pods) that it cannot listen in.
   returned: O(phase=arm)
@@ -437,7 +444,7 @@ seen:
       description: The flow.
       type: int
     train:
-      description: V(icmp), V(full) for echoes of full size, V(watch) for those of a watch, V(tcp), V(udp), or V(arp).
+      description: V(icmp), V(full) for echoes of full size, V(watch) for those of a watch, V(tcp), V(udp), V(arp), or V(ndp).
       type: str
     kind:
       description: V(request), V(reply), V(reset) or V(error); the last is an ICMP error about a request.
@@ -445,7 +452,7 @@ seen:
     numbers:
       description:
         - Of each different packet its number, and when it was seen first, in seconds since the capture began.
-        - Of ARP the number is the place of the address in O(next_hops).
+        - Of ARP and neighbour discovery the number is the place of the address in RV(next_hops).
       type: list
       elements: list
     repeated:

@@ -24,6 +24,7 @@ KNOCKS = 3  # at a Service's own address: each may meet another endpoint
 MOST_AGAIN = 8  # nodes of an audit that are asked a second time
 MOST_PEERS = 64  # in a larger cluster, only the way to nodes that are asked themselves is looked up
 LINK_LOCAL_GATEWAY = "169.254.1.1"
+HOST_LINK_LOCAL = "fe80::ecee:eeff:feee:eeee"  # the kernel's EUI-64 address for the MAC of every host link; the gateway of every IPv6 pod
 
 
 @dataclass

@@ -18,9 +18,9 @@ from . import _grid, _pcapng, _watched
 from ._answers import why_nothing
 from ._carrying import both_ways
 from ._cluster import Cluster
-from ._collection import LINK_LOCAL_GATEWAY
+from ._collection import HOST_LINK_LOCAL, LINK_LOCAL_GATEWAY
 from ._grid import node_address
-from ._json import NotCollected, as_list, as_mapping, objects
+from ._json import NotCollected, as_list, as_mapping, family_of, objects
 from ._passing import NIC, Watched, lost, numbers, passing, rewritten, trace
 from ._path import Hop, walk
 from ._question import Endpoint, Question
@@ -37,6 +37,7 @@ FIRST_WAY_FLOW = max(_grid.FLOWS.values()) + 1  # of the further endpoints of a 
 WAY = "way:"
 ANSWERS = ("reply", "reset")
 TRANSPORTS = ("tcp", "udp")
+NEIGHBOURS = ("arp", "ndp")
 Ways = Sequence[Mapping[str, Sequence[Hop]]]  # of each pair of a question, the hops by direction
 
 
@@ -62,18 +63,23 @@ def further_ways(question: Question) -> Iterator[tuple[int, str, Question]]:
 
 
 def _next_hops(cluster: Cluster, question: Question, node: str) -> list[str]:
-    """The IPv4 addresses that links of a node, and of its pods, may be asked for: the gateway of Calico's pods, the pods there, the other node."""
-    others = [node_address(cluster, name, "ipv4") for name in question.nodes if name != node]
-    found = [LINK_LOCAL_GATEWAY, *(end.address for end in _pods_on(node, question)), *others]
-    return [address for address in dict.fromkeys(found) if address and ":" not in address]
+    """The addresses that links of a node, and of its pods, may be asked for: the gateway of Calico's pods, the pods there, the other nodes.
+
+    The node itself adds the routers between.
+    """
+    family = family_of(question.lead.source.address)
+    others = [node_address(cluster, name, family) for name in question.nodes if name != node]
+    gateway = HOST_LINK_LOCAL if family == "ipv6" else LINK_LOCAL_GATEWAY
+    found = [gateway, *(end.address for end in _pods_on(node, question)), *others]
+    return [address for address in dict.fromkeys(found) if address]
 
 
-def _unanswered(cluster: Cluster, question: Question, watched: Mapping[str, Watched]) -> list[dict[str, Json]]:
-    """ARP requests on the way to which nobody answered, each with who asked on which link."""
+def _unanswered(watched: Mapping[str, Watched]) -> list[dict[str, Json]]:
+    """ARP requests, and IPv6 neighbour solicitations, on the way to which nobody answered, each with who asked on which link."""
     found = []
     for node, here in watched.items():
-        addresses = _next_hops(cluster, question, node)
-        mine = [sight for sight in here.sights if sight.get("train") == "arp" and not _of_another_pod(sight, here)]
+        addresses = [str(address) for address in as_list(here.armed.get("next_hops"))]
+        mine = [sight for sight in here.sights if sight.get("train") in NEIGHBOURS and not _of_another_pod(sight, here)]
         heard = {(*_link(sight), number) for sight in mine if sight.get("kind") == "reply" for number in numbers([sight])}
         for sight in mine:
             asked = numbers([sight]) if (sight.get("kind"), sight.get("way")) == ("request", "out") else {}
@@ -300,7 +306,7 @@ def document(cluster: Cluster, question: Question, found: Registered, collected_
     found_watch = _watch(question, found, ways)
     grid = _gridded(cluster, question, found, ways, entries)
     fired = next(iter(found.fired.values()), {})
-    arp = _unanswered(cluster, question, {node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
+    arp = _unanswered({node: _watched_at(node, question, found, fired, ways) for node in question.nodes})
     parts = (("ways", further), ("watch", found_watch), ("grid", grid), ("arp", arp), ("rules", _counted_rules(found)), ("trace", _traces(question, found)))
     return {"schema": SCHEMA, "collected_at": collected_at, "probes": entries, **{name: part for name, part in parts if part}}
 

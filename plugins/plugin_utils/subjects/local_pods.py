@@ -10,6 +10,7 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Pod
+from .._collection import HOST_LINK_LOCAL
 from .._dataplane import typha_service
 from .._documents import Documents
 from .._flannel import BRIDGE, bridged
@@ -27,7 +28,6 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 CNI_MAC = "ee:ee:ee:ee:ee:ee"  # cni-plugin/pkg/dataplane/linux/dataplane_linux.go
-HOST_LINK_LOCAL = "fe80::ecee:eeff:feee:eeee"  # the kernel's EUI-64 address for that MAC; the gateway of every IPv6 pod
 
 
 @expects("veth", "route.local", "neighbour.pod", "sysctl.forwarding", "sysctl.proxy_arp", "sysctl.ipv6", "veth.link_local")

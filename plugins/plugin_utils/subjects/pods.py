@@ -10,13 +10,14 @@ import typing as t
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
+from .._collection import HOST_LINK_LOCAL
 from .._documents import SHAPES, Documents
 from .._graph import Fact, FactId, Finding, Severity
 from .._json import Json, NotCollected, as_list, as_mapping, family_of, parse_address, parse_network, section_of, shaped, tagged
 from .._question import Scope
 from .._remedies import recreate_pod
 from .._routes import hops, route_line
-from .local_pods import CNI_MAC, HOST_LINK_LOCAL
+from .local_pods import CNI_MAC
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator

@@ -335,3 +335,14 @@ def test_the_table_goes_with_its_process(run: t.Any, network: support.Network, s
     while tables(node):
         assert time.monotonic() < end, tables(node)
         time.sleep(0.02)
+
+
+def test_the_router_between_the_nodes_is_asked_for_too(run: t.Any, network: support.Network) -> None:
+    """Another node behind a router is nobody's neighbour; a pod's gateway is asked for in the pod, whatever this node would do with it."""
+    probe = Probe(run, network)
+    armed = probe.arm(next_hops=["169.254.1.1", "10.244.1.2", "192.0.2.11", "198.51.100.7", "nobody"])
+    assert armed["next_hops"] == ["169.254.1.1", "10.244.1.2", "192.0.2.11", "198.51.100.7", "192.0.2.254"]
+    network.nodes[1].ip("neigh flush dev eth0")
+    run(path_probe, {"phase": "fire", "id": probe.id, "dst": "198.51.100.7", "wait": 0.3}, network.nodes[1])
+    arp = [(one["ifname"], one["kind"], [number for number, _at in one["numbers"]]) for one in probe.collect()["seen"] if one["train"] == "arp"]
+    assert arp == [("eth0", "request", [4])]

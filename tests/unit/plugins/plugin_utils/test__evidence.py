@@ -298,12 +298,12 @@ def test_property_a_node_may_tell_anything(told):
 # ---------------------------------------------------------------------------- ARP, and who answers for others
 
 
-def gathered(sights, fired=None):
+def gathered(sights, fired=None, hops=()):
     """The whole document of a forward train."""
     found = _evidence.Registered({"forward": {"id": ID, "fired": [fired or {"protocol": "tcp", "port": 8080, "sent": 3, "replied": 3}]}})
     for node, link in (("k8s01", NEAR), ("k8s02", FAR)):
         captures = [{"where": "host"}, {"where": "pod", "pod": 0, "ifname": link}]
-        found.armed[node] = {"id": ID, "armed": True, "captures": captures, "missing": []}
+        found.armed[node] = {"id": ID, "armed": True, "captures": captures, "missing": [], "next_hops": list(hops)}
         found.collected[node] = {"id": ID, "captured": True, "seen": [entry for where, entry in sights if where == node]}
     document = _evidence.document(CLUSTER, question(), found, "2026-11-21T09:30:42Z")
     support.valid("evidence", document)
@@ -319,8 +319,16 @@ def test_questions_that_nobody_answers_are_told():
     assert hops[:2] == ["169.254.1.1", "10.253.2.7"] and len(hops) == 3
     to_pod, wire, foreign = ("k8s02", "host", FAR, "out", None), ("k8s02", "host", "eth0", "out", None), ("k8s02", "host", "califfffffffff", "out", None)
     asked = [arp(to_pod, "request", 1), arp(wire, "request", 2), arp(back(wire), "reply", 2), arp(foreign, "request", 0), arp(back(to_pod), "request", 0)]
-    assert gathered([*seen(), *asked])["arp"] == [{"node": "k8s02", "device": FAR, "address": "10.253.2.7"}]
-    assert "arp" not in gathered(seen())
+    assert gathered([*seen(), *asked], hops=hops)["arp"] == [{"node": "k8s02", "device": FAR, "address": "10.253.2.7"}]
+    assert "arp" not in gathered(seen(), hops=hops)
+    assert "arp" not in gathered([*seen(), *asked])  # of what address they are is not known
+
+
+def test_of_ipv6_too_and_of_the_router_between_the_nodes():
+    """What a node says that it asks for counts: it alone knows its routers."""
+    wire = ("k8s02", "host", "eth0", "out", None)
+    asked = sight(wire, "request", train="ndp", numbers=[[1, 1.0]])
+    assert gathered([*seen(), asked], hops=["fd00::7", "fe80::1"])["arp"] == [{"node": "k8s02", "device": "eth0", "address": "fe80::1"}]
 
 
 def test_a_sidecar_that_answers_for_others_is_no_arrival():
