@@ -20,6 +20,7 @@ SOURCE, DESTINATION = "shop/web-2", "shop/web-0"  # crosses the subnets, where t
 QUESTION = (SOURCE, DESTINATION, 8080)
 ANY_VXLAN = Modes((*VXLAN.names, *FLANNEL_VXLAN.names), "nothing is carried by VXLAN")
 ENTERS = ["INPUT", "-i", "eth0"]
+SSH_PORT = 22
 
 
 def _port(lab: Lab) -> int:
@@ -127,10 +128,20 @@ def another_source(lab: Lab) -> Iterator[None]:
     lab.run("k8s01", "ipset", "destroy", HOSTS, check=False)
 
 
+def _end_ssh(lab: Lab, node: str) -> None:
+    """End the open connections to a node's sshd.
+
+    They have agreed on segments of the old MTU. One that is sent by itself is dropped for good, so a connection that ssh keeps open stalls for minutes, or
+    does not, as segments happen to be sent together. A new connection agrees on smaller ones.
+    """
+    lab.run(node, "ss", "-K", "state", "established", "sport", "=", f":{SSH_PORT}", check=False)
+
+
 @fault("mtu_blackhole", number="F14", breaks="mtu.narrow", objects=("eth0 k8s02",), modes=EVERY, question=("shop/web-0", "shop/web-1", 8080), works=True)
 def narrow(lab: Lab) -> Iterator[None]:
     """The NIC of k8s02 has a smaller MTU than the others: what is small passes."""
     before = json.loads(lab.run("k8s02", "ip", "-j", "link", "show", "eth0"))[0]["mtu"]
     lab.run("k8s02", "ip", "link", "set", "eth0", "mtu", "1400")
+    _end_ssh(lab, "k8s02")
     yield
     lab.run("k8s02", "ip", "link", "set", "eth0", "mtu", str(before))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import faults
+from lab import faults, kernel
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.processes import wait_for
@@ -101,3 +102,21 @@ def test_a_deleted_pod_comes_back(cluster: Lab) -> None:
     cluster.wait_healthy(30)
     fresh = next(pod for pod in cluster.pods if (pod.app, pod.node, pod.namespace) == (old.app, old.node, old.namespace))
     assert cluster.client.get("pods", fresh.name, fresh.namespace)["status"]["podIP"] == fresh.address
+
+
+@needs_root
+@pytest.mark.parametrize("cluster", ["ipip"], indirect=True)
+def test_no_ssh_connection_of_the_old_mtu_outlives_it(cluster: Lab) -> None:
+    """A segment of the old size would be dropped again and again, and whoever goes on with the connection would wait for minutes."""
+    found = faults.find("mtu_blackhole")
+    with kernel.in_netns(f"/run/netns/{cluster.description.fabric}"):
+        connection = socket.create_connection((cluster.node("k8s02").address, 22), timeout=20)
+    with connection:
+        assert connection.recv(4) == b"SSH-"
+        found.inject(cluster)
+        try:
+            with pytest.raises(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+        finally:
+            found.heal(cluster)
