@@ -17,6 +17,7 @@ import json
 import typing as t
 
 from ._entries import Entries, Entry, Shape, Table, pairs_of, replace, to_bits, to_places
+from ._packing import unpack
 
 Tables = t.Mapping[str, t.Sequence[t.Sequence[str]]]
 
@@ -32,6 +33,8 @@ SPECS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "bird_routes": (("blocks", ("prefix", "gateway")),),
     "sandboxes": (("pods", ("pod_uid", "ifname", "address")),),
 }
+SECTIONS = ("routes", "links", "addresses", "neighbours", "fdb", "sysctls", "sandboxes")
+BIRD_PARTS = ("protocols", "routes")
 SHARED = ("blocks", "peers", "vteps", "tunnel_ends")  # tables of the whole cluster
 WIDE = 256  # rows from which on the entries of a shared table are not made before they are asked for
 ALIVE = ("REACHABLE", "STALE", "DELAY", "PROBE")
@@ -92,11 +95,28 @@ class Expander:
         return self._seen[id(rows)][1]
 
     def _shape(self, template: Entry, rows: t.Sequence[t.Sequence[str]]) -> Shape:
-        table = self._tables.setdefault(id(rows), Table(rows))
         key = (id(rows), json.dumps(template))
         if key not in self._shapes:
-            self._shapes[key] = Shape(template, table)
+            if id(rows) not in self._tables:
+                self._tables[id(rows)] = Table(rows)
+            self._shapes[key] = Shape(template, self._tables[id(rows)])
         return self._shapes[key]
+
+    def check(self, section: t.Mapping[str, t.Any], tables: Tables) -> None:
+        """Raises ValueError for what is no section."""
+        try:
+            for name, template, bitmap in section["shapes"]:
+                if not isinstance(template, dict):
+                    raise TypeError("a shape is no object")
+                int(bitmap, 16)
+                if name not in SHARED or len(tables[name]) < self.wide:
+                    Table(tables[name])
+                else:
+                    self._shape(template, tables[name])
+            if not all(isinstance(entry, dict) for entry in section["rest"]):
+                raise TypeError("an entry is no object")
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"a section cannot be understood: {error}") from error
 
     def entries(self, section: t.Mapping[str, t.Any], tables: Tables) -> list[Entry] | Entries:
         """The entries of a section. Raises ValueError for what is none."""
@@ -228,7 +248,7 @@ def compact(document: t.Mapping[str, t.Any], tables: Tables) -> dict[str, t.Any]
         result["counters"] = {name: value for name, value in result["counters"].items() if name in (*COUNTERS, "error")}
     if isinstance(result.get("sysctls"), dict) and "error" not in result["sysctls"]:
         result["sysctls"] = _listed(result["sysctls"], names)
-    for section in ("routes", "links", "addresses", "neighbours", "fdb", "sysctls", "sandboxes"):
+    for section in SECTIONS:
         if isinstance(result.get(section), list):
             result[section] = tabulate(result[section], SPECS[section], tables)
     if isinstance(result.get("bird"), dict):
@@ -248,26 +268,79 @@ def _bird(daemon: t.Any, tables: Tables) -> t.Any:
     return result
 
 
+class Opened(t.Mapping[str, t.Any]):
+    """A document that was given by rows; each section is made again when it is asked for.
+
+    packed: what it came as; then it can be closed, and is unpacked again where it is needed. Raises ValueError for a document that is none, or was made with
+    other tables.
+    """
+
+    def __init__(self, document: t.Mapping[str, t.Any], tables: Tables, expander: Expander, packed: str | None = None) -> None:
+        if document.get("expected") != digest(tables, expander.digest_of):
+            raise ValueError("it was made for other expectations")
+        self._tables, self._expander, self._packed = tables, expander, packed
+        self._closed: t.Mapping[str, t.Any] | None = document
+        self._sections: dict[str, t.Any] = {}
+        for section in _by_rows(document):
+            expander.check(section, tables)
+
+    @property
+    def closed(self) -> t.Mapping[str, t.Any]:
+        """The document by rows."""
+        if self._closed is None:
+            self._closed = t.cast("t.Mapping[str, t.Any]", unpack(str(self._packed)))
+        return self._closed
+
+    def close(self) -> None:
+        if self._packed is not None:
+            self._closed = None
+            self._sections.clear()
+
+    def __iter__(self) -> t.Iterator[str]:
+        return (name for name in self.closed if name != "expected")
+
+    def __len__(self) -> int:
+        return sum(1 for name in self)
+
+    def __contains__(self, name: object) -> bool:
+        return name != "expected" and name in self.closed
+
+    def __getitem__(self, name: str) -> t.Any:
+        if name not in self._sections:
+            if name not in self:
+                raise KeyError(name)
+            self._sections[name] = self._made(name, self.closed[name])
+        return self._sections[name]
+
+    def _made(self, name: str, value: t.Any) -> t.Any:
+        if name == "bird" and isinstance(value, dict):
+            return {family: _opened_bird(daemon, self._entries) for family, daemon in value.items()}
+        if name not in SECTIONS:
+            return value
+        made = self._entries(value)
+        return {str(entry.get("path")): entry.get("value") for entry in made} if name == "sysctls" and made is not value else made
+
+    def _entries(self, section: t.Any) -> t.Any:
+        return self._expander.entries(section, self._tables) if _is_by_rows(section) else section
+
+
 def expand(document: t.Mapping[str, t.Any], tables: Tables, expander: Expander) -> dict[str, t.Any]:
     """The document again. Raises ValueError if it was made with other tables, or is none."""
-    if document.get("expected") != digest(tables, expander.digest_of):
-        raise ValueError("it was made for other expectations")
-    result = {name: value for name, value in document.items() if name != "expected"}
+    return dict(Opened(document, tables, expander))
 
-    def opened(section: t.Any) -> t.Any:
-        return expander.entries(section, tables) if isinstance(section, dict) and "shapes" in section else section
 
-    for section in ("routes", "links", "addresses", "neighbours", "fdb", "sandboxes"):
-        if section in result:
-            result[section] = opened(result[section])
-    if isinstance(result.get("sysctls"), dict) and "shapes" in result["sysctls"]:
-        result["sysctls"] = {str(entry.get("path")): entry.get("value") for entry in opened(result["sysctls"])}
-    if isinstance(result.get("bird"), dict):
-        result["bird"] = {family: _opened_bird(daemon, opened) for family, daemon in result["bird"].items()}
-    return result
+def _is_by_rows(section: t.Any) -> bool:
+    return isinstance(section, dict) and "shapes" in section
+
+
+def _by_rows(document: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
+    """The sections, and parts of them, that are given by rows."""
+    bird = document.get("bird")
+    daemons = [daemon for daemon in bird.values() if isinstance(daemon, dict)] if isinstance(bird, dict) else []
+    yield from filter(_is_by_rows, [*(document.get(name) for name in SECTIONS), *(daemon.get(part) for daemon in daemons for part in BIRD_PARTS)])
 
 
 def _opened_bird(daemon: t.Any, opened: t.Callable[[t.Any], t.Any]) -> t.Any:
     if not isinstance(daemon, dict):
         return daemon
-    return {part: opened(value) if part in ("protocols", "routes") else value for part, value in daemon.items()}
+    return {part: opened(value) if part in BIRD_PARTS else value for part, value in daemon.items()}

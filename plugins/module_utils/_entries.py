@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Row = tuple[str, ...]
 Rows = t.Sequence[t.Sequence[str]]
@@ -200,4 +200,4 @@ def plain(value: t.Any) -> t.Any:
     """The value with all entries made."""
     if isinstance(value, Entries):
         return list(value)
-    return {name: plain(item) for name, item in value.items()} if isinstance(value, dict) else value
+    return {name: plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ..module_utils._compact import Opened
 from ..module_utils._entries import Entries
 from . import _audit, _old_flow
 from ._catalogue import Cause, Remedy, catalogue, remedy_json
@@ -96,6 +97,8 @@ class Diagnosis:
                     self.judged[fact_id] = verdict
             untold.update(missing)
             needed.update(need for fact in fresh for need in fact.needs if need.kind in missing)
+            for facts in self.documents.nodes.values() if scope.part_of is not None else ():
+                facts.close()
         self._mark_untold(untold, needed)
 
     @property
@@ -525,6 +528,8 @@ def _together(causes: list[Cause]) -> list[Cause]:
 
 def node_summary(host: str, node: str, document: Mapping[str, Json] | None, reason: str) -> dict[str, Json]:
     """One entry of a report's `collected`."""
+    if isinstance(document, Opened):
+        document = document.closed
     if document is None:
         return {"host": host, "node": node, "sections": [], "errors": [{"section": "everything", "error": reason}], "seconds": None}
     errors = [

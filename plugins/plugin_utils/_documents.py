@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..module_utils._compact import Opened
 from ..module_utils._entries import Entries, plain
 from ._cluster import Cluster, Made
 from ._fib import MAIN_TABLE, Fib
@@ -57,6 +58,12 @@ class NodeFacts:
         if key not in self._worked_out:
             self._worked_out[key] = make()
         return t.cast(Made, self._worked_out[key])
+
+    def close(self) -> None:
+        """Forget what can be worked out again."""
+        self._worked_out.clear()
+        if isinstance(self.document, Opened):
+            self.document.close()
 
     def section(self, name: str) -> Json:
         if self.document is None:
@@ -178,7 +185,9 @@ class NodeFacts:
         try:
             return self.once(f"filters {family}", read)
         except NotCollected as exc:
-            raise exc if exc.reason.startswith(self.name) else NotCollected(f"{self.name}: {exc.reason}") from exc
+            if exc.reason.startswith(self.name):
+                raise
+            raise NotCollected(f"{self.name}: {exc.reason}") from exc
 
     def process(self, name: str) -> Mapping[str, Json]:
         """Liveness of felix, confd, bird or bird6 as the `calico` section tells it."""

@@ -43,7 +43,10 @@ def doubts(cluster: Cluster, documents: Documents) -> Doubts | None:
     if len(cluster.nodes) <= ALL_PAIRS:
         return None
     views = {name: View(cluster, documents, name) for name in names}
-    macs = {address: mac for view in views.values() for address, mac in view.own_macs()}
+    macs: dict[str, str] = {}
+    for view in views.values():
+        macs.update(view.own_macs())
+        view.facts.close()
     found: list[tuple[str, str]] = []
     right: dict[str, dict[str, int]] = {}
     foreign: dict[str, list[str]] = {}
@@ -53,6 +56,7 @@ def doubts(cluster: Cluster, documents: Documents) -> Doubts | None:
         found += [(name, peer) for peer in wrong]
         for prefix in view.foreign():
             foreign.setdefault(prefix, []).append(name)
+        view.facts.close()
     pairs = dict.fromkeys(found)
     pairs.update(dict.fromkeys((peer, name) for name, peer in found if peer in views))
     chosen = tuple(pairs)[:MOST_PAIRS]

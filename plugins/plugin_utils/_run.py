@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
@@ -195,7 +197,7 @@ def answers(
         for name in ANSWERS:
             answer = first if name == ANSWERS[0] else raw.get(name)
             if isinstance(answer, Mapping) and not answer.get("skipped"):
-                facts = _whole(node_facts(node, answer), folder, host, expander, rows)
+                facts = _whole(node_facts(node, answer), answer, folder, host, expander, rows)
                 before = result.get(node)
                 if before is None or before.document is None:
                     result[node] = facts
@@ -243,12 +245,16 @@ def _indirectly(node: str, facts: NodeFacts, told: Mapping[str, Json]) -> NodeFa
     return NodeFacts(node, {**document, "via": {**as_mapping(document.get("via")), "because": facts.reason}})
 
 
-def _whole(facts: NodeFacts, folder: str | None, host: str, expander: _compact.Expander, rows: Mapping[str, Json] | None) -> NodeFacts:
+def _whole(
+    facts: NodeFacts, answer: Mapping[str, Json], folder: str | None, host: str, expander: _compact.Expander, rows: Mapping[str, Json] | None
+) -> NodeFacts:
     """An answer that was given by the rows of tables, with these rows in it."""
     if facts.document is None or "expected" not in facts.document:
         return facts
     try:
-        return NodeFacts(facts.name, _compact.expand(facts.document, _tables.read(str(folder), host) if rows is None else rows, expander))
+        tables = _tables.read(str(folder), host) if rows is None else rows
+        packed = answer.get("packed")
+        return NodeFacts(facts.name, _compact.Opened(facts.document, tables, expander, packed if isinstance(packed, str) else None))
     except (OSError, ValueError, KeyError) as exc:
         return NodeFacts(facts.name, None, f"gave an answer that cannot be read: {exc}")
 
@@ -322,6 +328,19 @@ def _question(asked: Mapping[str, Json], cluster: Cluster) -> Question:
         raise BadQuestion(f"{silent}, and the nodes that answered do not tell: {exc}") from exc
 
 
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Of the millions of objects of a large audit none refers to itself; looking for such ones takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_search_for_cycles()
 def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple[Diagnosis, list[dict[str, Json]], dict[str, str]]:
     """Judge what the hosts answered. asked: the result of the question action. Returns the diagnosis, the report's `collected`, and node -> host."""
     catalogue()
@@ -349,6 +368,7 @@ def diagnose(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple
             facts = NodeFacts(node, None, f"was not looked at: the inventory's host {hosts[node]} is {', '.join(matching)}")
         nodes[node] = facts
         collected.append({**node_summary(hosts.get(node, ""), node, facts.document, f"{node} {facts.reason}"), "machine": machine})
+        facts.close()
     witnesses = tuple(node for node in nodes if node not in core)
     return Diagnosis(question, Documents(cluster, nodes, Evidence(evidence)), witnesses), collected, hosts
 

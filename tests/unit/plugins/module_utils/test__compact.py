@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _compact
+from ansible_collections.podnet.doctor.plugins.module_utils import _compact, _entries
 from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
 
 NODES, PODS, LIMIT = 1000, 110, 10_000
@@ -219,3 +219,23 @@ def test_property_what_is_no_section_is_a_value_error(section):
     if isinstance(section, dict):
         with pytest.raises(ValueError):
             _compact.Expander().entries({"shapes": [section]}, {})
+
+
+def test_a_closed_document_is_unpacked_again():
+    small, known = _compact.compact(document(7), tables(7)), tables(7)
+    opened = _compact.Opened(small, known, _compact.Expander(), pack(small))
+    before = _entries.plain(opened)
+    opened.close()
+    assert opened.closed is not small and _entries.plain(opened) == before and "expected" not in opened and len(opened) == len(before)
+    lasting = _compact.Opened(small, known, _compact.Expander())
+    lasting.close()
+    assert lasting.closed is small
+
+
+def test_a_document_whose_section_is_none_is_refused():
+    known = tables(7)
+    for broken in ({"shapes": [["blocks", "text", "1"]], "rest": []}, {"shapes": [["elsewhere", {}, "1"]], "rest": []}, {"shapes": [], "rest": [1]},
+                   {"shapes": [["blocks", {}, "nothing"]], "rest": []}, {"shapes": [["blocks", {}]], "rest": []}, {"shapes": 1, "rest": []}):  # fmt: skip
+        small = {**_compact.compact(document(7), known), "routes": broken}
+        with pytest.raises(ValueError):
+            _compact.Opened(small, known, _compact.Expander())

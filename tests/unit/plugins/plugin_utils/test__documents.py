@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.podnet.doctor.plugins.module_utils import _compact
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents, Evidence, NodeFacts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._json import NotCollected
 from ansible_collections.podnet.doctor.tests.unit import small
@@ -85,3 +86,19 @@ def evidence(*probes):
 def test_what_arrived(probes, forward, reverse):
     found = evidence(*probes)
     assert (found.arrived("forward"), found.arrived("reverse")) == (forward, reverse)
+
+
+def test_what_was_not_collected_refers_to_no_frame_for_ever():
+    """An error that is its own cause would keep all that was judged beside it."""
+    with pytest.raises(NotCollected) as raised:
+        NodeFacts("k8s01", {}).filters("inet")
+    assert raised.value.__cause__ is None
+
+
+def test_the_whole_document_has_all_entries():
+    rows = {"blocks": [["10.0.0.0/26", "192.0.2.1"], ["10.0.0.64/26", "192.0.2.2"]]}
+    routes = [{"dst": dst, "gateway": gateway, "dev": "tunl0", "table": 254} for dst, gateway in rows["blocks"]]
+    document = _compact.compact({"schema": "x", "routes": routes, "rules": [], "bird": {"ipv4": {"version": "1"}}}, rows)
+    known = NodeFacts("k8s01", _compact.Opened(document, rows, _compact.Expander(1)))
+    assert known.whole == {"schema": "x", "routes": routes, "rules": [], "bird": {"ipv4": {"version": "1"}}} and known.main_routes.wide
+    assert known.routes_to("10.0.0.64/26") == routes[1:] and known.fib.route_to("10.0.0.70")["gateway"] == "192.0.2.2"
