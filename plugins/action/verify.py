@@ -16,6 +16,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Do
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion, Question, Scope
 from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import restart_objection
+from ansible_collections.podnet.doctor.plugins.plugin_utils._run import silent_question
 
 ARGUMENTS: dict[str, t.Any] = {
     "question": {"type": "dict", "required": True},
@@ -46,8 +47,15 @@ class ActionModule(NodeAction):
     def _look(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = {"changed": False}
         node = str(arguments["node"])
+        given = arguments["question"]
+        if given.get("api"):
+            try:
+                cluster, asked = silent_question(given, variables)
+            except (BadQuestion, KeyError) as exc:
+                return {**result, "failed": True, "msg": str(exc), "done": False, "left": [str(exc)]}
+            return self._judge(result, arguments, variables, cluster, asked)
         try:
-            asked = Question.from_json(arguments["question"]["question"])
+            asked = Question.from_json(given["question"])
         except (KeyError, TypeError) as exc:
             text = "question is not what podnet.doctor.question returned; register that task and pass its result"
             return {**result, "failed": True, "msg": f"{text} ({type(exc).__name__} {exc})", "done": False, "left": [text]}
@@ -58,7 +66,12 @@ class ActionModule(NodeAction):
                 raise BadQuestion(f"the Kubernetes API cannot be read: {document.get('error')}")
         except (BadQuestion, _kube.KubeError) as exc:
             return {**result, "failed": True, "msg": str(exc), "done": False, "left": [str(exc)]}
-        cluster = Cluster(document)
+        return self._judge(result, arguments, variables, Cluster(document), asked)
+
+    def _judge(
+        self, result: dict[str, t.Any], arguments: dict[str, t.Any], variables: dict[str, t.Any], cluster: Cluster, asked: Question
+    ) -> dict[str, t.Any]:  # fmt: skip
+        node = str(arguments["node"])
         witnesses = () if node in asked.nodes else (node,)
         scope = Scope(asked, asked.nodes, witnesses)
         question = {

@@ -4,13 +4,15 @@
 
 """A process that stays on the node for a while and takes a change back unless somebody confirms it: for changes that may cut the node off.
 
-It leaves nothing behind: no file, only a socket in the abstract namespace as long as it runs. It is in a session of its own, and where systemd
+It leaves nothing behind: no file, only sockets in the abstract namespace as long as it runs. One of them has the same name for all, so that no second
+repair of this node begins before the first is confirmed or taken back. It is in a session of its own, and where systemd
 runs in a scope of its own, so that the end of the connection that made the change does not end it.
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -24,6 +26,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel
 
 TOKEN = re.compile(r"[0-9a-f]{16}\Z")
 KEEP, KEPT = b"keep", b"kept"
+LOCK = "\0podnet-doctor-repair"
 SYSTEMD = "/run/systemd/system"
 ATTEMPTS = 3
 PATIENCE = 10.0
@@ -34,8 +37,9 @@ def _name(token: str) -> str:
 
 
 def start(back: t.Sequence[Step], seconds: float) -> str:
-    """Begin to guard a change that is made next; the token confirms it. Errors: OSError."""
+    """Begin to guard a change that is made next; the token confirms it. Errors: Refused, OSError."""
     token = os.urandom(8).hex()
+    lock = _only_one()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     told, tell = os.pipe()
     try:
@@ -43,13 +47,14 @@ def start(back: t.Sequence[Step], seconds: float) -> str:
         listener.listen(4)
         child = os.fork()
         if child == 0:
-            _leave(listener, tell, back, seconds)
+            _leave(listener, lock, tell, back, seconds)
         os.close(tell)
         tell = -1
         os.waitpid(child, 0)
         pid = os.read(told, 16).decode("ascii")
     finally:
         listener.close()
+        lock.close()
         os.close(told)
         if tell >= 0:
             os.close(tell)
@@ -58,6 +63,19 @@ def start(back: t.Sequence[Step], seconds: float) -> str:
     if os.path.isdir(SYSTEMD):
         _own_scope(token, int(pid))
     return token
+
+
+def _only_one() -> socket.socket:
+    """Errors: Refused, where another change of this node waits to be confirmed."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        lock.bind(LOCK)
+    except OSError as error:
+        lock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Refused("another repair of this node has not ended: its change is neither confirmed nor taken back yet") from error
+        raise
+    return lock
 
 
 def _own_scope(token: str, pid: int) -> None:
@@ -71,7 +89,7 @@ def _own_scope(token: str, pid: int) -> None:
         raise OSError(0, f"systemd gave no scope of its own to what would take the change back: {done.stderr.strip()[:200]}")
 
 
-def _leave(listener: socket.socket, tell: int, back: t.Sequence[Step], seconds: float) -> t.NoReturn:
+def _leave(listener: socket.socket, lock: socket.socket, tell: int, back: t.Sequence[Step], seconds: float) -> t.NoReturn:
     """In a child: become a process of nobody, and guard."""
     try:
         os.setsid()
@@ -81,17 +99,18 @@ def _leave(listener: socket.socket, tell: int, back: t.Sequence[Step], seconds: 
         null = os.open(os.devnull, os.O_RDWR)
         for target in (0, 1, 2):
             os.dup2(null, target)
-        mine = listener.fileno()
-        os.closerange(3, mine)
-        os.closerange(mine + 1, os.sysconf("SC_OPEN_MAX"))
+        first, second = sorted((listener.fileno(), lock.fileno()))
+        os.closerange(3, first)
+        os.closerange(first + 1, second)
+        os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
-        if not _confirmed(listener, seconds):
+        if not _confirmed(listener, lock, seconds):
             _take_back(back)
     finally:
         os._exit(0)
 
 
-def _confirmed(listener: socket.socket, seconds: float) -> bool:
+def _confirmed(listener: socket.socket, lock: socket.socket, seconds: float) -> bool:
     end_of_time = time.monotonic() + seconds
     while True:
         left = end_of_time - time.monotonic()
@@ -107,6 +126,7 @@ def _confirmed(listener: socket.socket, seconds: float) -> bool:
                 asked.settimeout(max(min(left, PATIENCE), 0.1))
                 _pid, uid, _gid = struct.unpack("3i", asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
                 if uid == 0 and asked.recv(16) == KEEP:
+                    lock.close()  # whoever hears that it is kept may make the next change
                     asked.sendall(KEPT)
                     return True
             except OSError:  # whoever asked has gone again

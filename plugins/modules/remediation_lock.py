@@ -38,6 +38,10 @@ options:
     description: After how long the lease ends by itself.
     type: int
     default: 600
+  without_api:
+    description: Warn and go on where the API does not answer. Changes of one node are kept apart by the node itself.
+    type: bool
+    default: false
   timeout:
     description: Seconds that the API may take.
     type: float

@@ -328,6 +328,14 @@ def _question(asked: Mapping[str, Json], cluster: Cluster) -> Question:
         raise BadQuestion(f"{silent}, and the nodes that answered do not tell: {exc}") from exc
 
 
+def silent_question(asked: Mapping[str, Json], variables: Mapping[str, t.Any]) -> tuple[Cluster, Question]:
+    """The cluster as the nodes told of it when the API was silent, and the question. Errors: BadQuestion."""
+    document = read_document(str(asked["cluster_file"]), "podnet.doctor/cluster/1")
+    hosts = {str(node): str(host) for node, host in asked["nodes"].items()}
+    cluster = Cluster(_alone(document, hosts, variables, asked.get("asked"))[0])
+    return cluster, _question(asked, cluster)
+
+
 @contextlib.contextmanager
 def _no_search_for_cycles() -> Iterator[None]:
     """Of the millions of objects of a large audit none refers to itself; looking for such ones takes half of the time."""

@@ -22,6 +22,7 @@ import pytest
 from lab.api.client import ApiError
 from lab.errors import LabError
 from lab.plan import GATEWAY
+from tests.integration.broken_api import through
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -279,6 +280,19 @@ def test_node_by_node_ends_at_the_first_that_does_not_come_back(site, lab):
 
 def routes_of(lab, node):
     return sorted(" ".join(line.split()) for line in lab.run(node, "ip", "-4", "route", "show").splitlines())
+
+
+def test_a_setting_is_repaired_without_the_api(site, lab):
+    """Nobody answers where the kubeconfig says: one kernel alone shows what is wrong, and takes it back if that is not confirmed."""
+    with broken(lab, "proxy_arp_or_forwarding_cleared.ip_forward") as fault, through(lab, "cut", site.folder) as kubeconfig:
+        run = site.remediate(*ends(fault), podnet_auto_approve=["R1"], kubeconfig=str(kubeconfig), podnet_timeout=6)
+        said = " ".join(run.screen.split())
+        assert lab.run(fault.node, "cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1", run.screen
+        assert "only because: net.ipv4.ip_forward is 0; the Kubernetes API is silent" in said, run.screen
+        assert "cannot be kept apart, as the Kubernetes API is silent" in said, run.screen
+        assert "not verified: what only the Kubernetes API knows, as it is silent" in said, run.screen
+        assert trail_of(site)[-1]["event"] == "outcome" and trail_of(site)[-1]["left"] == []
+        assert not guards(lab, fault.node)
 
 
 def test_it_asks_on_a_terminal(site, lab):

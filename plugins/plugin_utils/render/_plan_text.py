@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from .._json import as_mapping
 from .._trail import Back, Came
 from ._phrases import count, listed
 from ._text import labelled
@@ -28,6 +29,10 @@ def outcome(
 ) -> list[str]:  # fmt: skip
     """What came of a plan. trouble: why it was not carried out to its end. offered: ways back that a person may take."""
     texts = [OUTCOMES[came.outcome] + (f": still found is {listed(came.left)}" if came.left else "")]
+    if came.outcome == "partly" and as_mapping(report.get("verdict")).get("outcome") == "unknown":
+        texts = ["PARTLY: the cause of the plan is gone; that the path is healthy is not proven"]
+    if as_mapping(report.get("api")).get("error"):
+        texts.append("not verified: what only the Kubernetes API knows, as it is silent")
     if came.others:
         texts.append(f"now named: {listed(came.others)}")
     if came.outcome != "repaired":

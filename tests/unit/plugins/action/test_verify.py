@@ -119,3 +119,14 @@ def test_a_node_that_was_restarted_must_be_well_altogether(run, world):
     world.node["calico"]["bird"]["running"] = False
     assert run(findings=[])["done"] is True, "of no cause of this plan, and not critical"
     assert run(findings=[], others="any")["done"] is False
+
+
+def test_without_the_api_the_node_is_judged_by_what_all_nodes_told_before(run, world, question, monkeypatch):
+    asked = verify.Question.from_json(question["question"])
+    monkeypatch.setattr(verify, "silent_question", lambda given, variables: (small.documents().cluster, asked))
+    world.errors.append(KubeError("silent"))
+    question["api"] = {"server": "https://192.0.2.1:6443", "error": "silent"}
+    assert run()["done"] is True
+    world.node["sysctls"]["net/ipv4/ip_forward"] = "0"
+    assert run()["done"] is False
+    assert len(world.calls) == 2, "the API was not asked"

@@ -64,10 +64,22 @@ def test_what_nobody_confirms_is_taken_back(node: Node) -> None:
 
 def test_what_is_confirmed_stays(node: Node) -> None:
     done = node.delete(60)
-    assert len(node.guards()) == 1
+    assert len(node.guards()) == 2, "its own socket, and that of the node"
     assert node.keep(done["guard"])["changed"] is False
     assert node.until(lambda: not node.guards())
     assert not node.there()
+
+
+def test_a_second_repair_waits_for_the_end_of_the_first(node: Node) -> None:
+    first = node.delete(60)
+    node.space.ip("addr add 192.188.1.1/24 dev br0")
+    with pytest.raises(Refused, match="another repair of this node has not ended"):
+        node.delete(60)
+    assert node.there(), "nothing was changed"
+    node.keep(first["guard"])
+    second = node.delete(60)
+    assert second["changed"], "whoever hears that it is kept may go on at once"
+    node.keep(second["guard"])
 
 
 def test_a_change_that_fails_is_not_guarded(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

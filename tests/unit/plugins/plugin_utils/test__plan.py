@@ -134,3 +134,15 @@ def test_objects_of_the_api_are_changed_only_with_their_own_flag():
     assert (action["class"], action["by"], action["guard_seconds"]) == ("R3", "object", 0)
     assert action["change"] == {"before": "10.2.7.202/32", "after": "10.2.7.202/24"}
     assert action["way_back"].endswith("projectcalico.org/IPv4Address=10.2.7.202/32")
+
+
+def test_without_the_api_only_what_one_kernel_shows_is_changed():
+    def silent(cluster):
+        cluster["rebuilt"] = {"sections": ["nodes"]}
+
+    def two(document):
+        document["sysctls"]["net/ipv4/ip_forward"] = "0"
+        no_route(document)
+
+    (action,) = plan(small.diagnose(k8s02=two, cluster=silent).report())["actions"]
+    assert action["remedy"] == "set_sysctl" and "the Kubernetes API is silent, so what it says was not compared" in action["preconditions"]

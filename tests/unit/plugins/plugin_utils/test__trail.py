@@ -54,6 +54,13 @@ def test_what_came_of_it(outcome, causes, came, says):
     assert any("remediate -e report=reports/x.json" in " ".join(lines) for _once in (0,)) is (came[0] != "repaired")
 
 
+def test_what_was_not_verified_is_said():
+    report = {"verdict": {"outcome": "unknown"}, "api": {"error": "no answer"}}
+    lines = _plan_text.outcome(_trail.Came("partly", [], []), report, "reports/x.json", "t.jsonl")
+    said = " ".join(" ".join(lines).split())
+    assert "that the path is healthy is not proven" in said and "not verified: what only the Kubernetes API knows" in said
+
+
 def test_a_step_that_failed_is_said_before_the_outcome():
     came = _trail.Came("partly", [], [])
     lines = _plan_text.outcome(came, {}, "reports/x.json", "t.jsonl", "sysctl -w x=1: n1 did not answer")
