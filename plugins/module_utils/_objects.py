@@ -75,7 +75,7 @@ def set_node_address(api: Api, params: Params) -> State:
         return AS_IT_MUST_BE
     if now != was:
         raise Refused(f"{key} of Node {node} is {now} by now, not {was}")
-    return State(f"{key}: {was}", f"{key}: {value}", _replace(path, key, was, value), [_replace(path, key, value, was)])
+    return State(f"{key}: {was}", f"{key}: {value}", _replace(path, key, was, value), [_replace(path, key, was=value, value=was)])
 
 
 def _replace(path: str, key: str, was: str, value: str) -> Step:

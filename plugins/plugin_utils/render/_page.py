@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
 from .. import _old_flow
 from .._json import Json, objects
@@ -57,7 +58,7 @@ def _shown(value: t.Any) -> t.Any:
         return printable(", ".join(f"{name} {inner}" for name, inner in value.items() if inner is not None))
     if isinstance(value, (Mapping, list)):
         return printable(json.dumps(value, sort_keys=True))
-    return printable(value) if type(value) is str else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _subject(report: Mapping[str, Json]) -> str:
