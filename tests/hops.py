@@ -183,8 +183,7 @@ def rows_of(lab: Lab, cover: int | None, times: int) -> list[Asked]:
     """cover: the number of the mode in a selection, in which each place comes once and what is dropped takes turns."""
     found: list[Asked] = [Asked()] * times
     for number, place in enumerate(places(lab)):
-        whats = ("requests",) if place == "source pod" else ("requests", "replies", "both")
-        chosen = whats if cover is None else (whats[(number + cover) % len(whats)],)
+        chosen = drops.WHAT if cover is None else (drops.WHAT[(number + cover) % len(drops.WHAT)],)
         found += [Asked(place, what) for what in chosen]
     if cover in (None, 0):
         found += [Asked(watched=WATCH if cover == 0 else LONG_WATCH)] * times
