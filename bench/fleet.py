@@ -4,7 +4,7 @@
 """An audit of a large cluster from a store, as podnet.doctor.compare judges it: 30 pods a node, BGP full mesh, IPIP, and faults hidden on some nodes.
 
 The answers are made here, in the form in which nodes of an audit give them, and kept by the functions that podnet.doctor.collect uses; a process of its own
-reads the store, judges and makes the report. Every fault must be named, and nothing else.
+reads the store, judges and makes the report. Every fault must be named, and nothing else. `rows`: how many rows of tables had to be written out as entries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ JUDGE = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 began = time.monotonic()
+from ansible_collections.podnet.doctor.plugins.module_utils import _compact, _entries
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
+rows, pairs_of = 0, _entries.pairs_of
+def counted(*arguments, **more):
+    global rows
+    rows += 1
+    return pairs_of(*arguments, **more)
+_compact.pairs_of = _entries.pairs_of = counted
 class HostVars(dict):
     def raw_get(self, host): return {}
 with open(f"{sys.argv[2]}/cluster.json", encoding="utf-8") as stream:
@@ -48,7 +55,7 @@ took = time.monotonic() - began
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 causes = sorted([cause["id"], cause["node"]] for cause in report["verdict"]["causes"])
 print(json.dumps({"seconds": took, "cpu": time.process_time(), "megabytes": int(peak) / 1024, "not_checked": len(report["not_checked"]),
-                  "causes": causes, "unexplained": report["verdict"]["unexplained"][:5]}))
+                  "compared": sum(report["checks"].values()), "rows": rows, "causes": causes, "unexplained": report["verdict"]["unexplained"][:5]}))
 """
 
 
@@ -170,5 +177,7 @@ if __name__ == "__main__":
     parser.add_argument("--faults", type=int, default=FAULTS)
     for size in parser.parse_args().nodes:
         got = measure(size, parser.parse_args().faults)
-        print(f"{size} nodes: {got['seconds']:.1f} s, {got['cpu']:.1f} s CPU, {got['megabytes']:.0f} MB")
-        print(f"  missed: {got['missed']}, invented: {got['invented']}, unexplained: {got['unexplained']}, not checked: {got['not_checked']}", flush=True)
+        named = len(got["causes"]) - len(got["invented"])
+        print(f"{size} nodes: {got['seconds']:.1f} s, {got['cpu']:.1f} s CPU, {got['megabytes']:.0f} MB, {got['compared']} compared, {got['rows']} rows")
+        print(f"  named: {named}, missed: {got['missed']}, invented: {got['invented']}")
+        print(f"  unexplained: {got['unexplained']}, not checked: {got['not_checked']}", flush=True)

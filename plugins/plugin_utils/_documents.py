@@ -198,16 +198,14 @@ class NodeFacts:
 
     def sandbox_behind(self, ifname: str) -> Mapping[str, Json]:
         """The pod's namespace that the host interface leads into, with its network facts."""
-        for sandbox in self.entries("sandboxes"):
-            if sandbox.get("ifname") == ifname:
-                return sandbox
+        for sandbox in self.table("sandboxes").where(("ifname",), ifname):
+            return sandbox
         raise NotCollected(f"{self.name}: no process was found in the network namespace behind {ifname}")
 
     def sandbox_of(self, uid: str) -> Mapping[str, Json]:
         """The pod's namespace, where no name tells which host interface leads into it."""
-        for sandbox in self.entries("sandboxes"):
-            if sandbox.get("pod_uid") == uid:
-                return sandbox
+        for sandbox in self.table("sandboxes").where(("pod_uid",), uid):
+            return sandbox
         raise NotCollected(f"{self.name}: no process of the pod was found")
 
     def flannel(self, part: str) -> Json:

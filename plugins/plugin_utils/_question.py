@@ -140,7 +140,7 @@ class Question:
 
 
 NOBODY = Endpoint("", "address", "0.0.0.0")
-PART = 200  # nodes of a large audit that are judged at a time
+PART = 400  # nodes of a large audit that are judged at a time
 SAMPLES = 3  # other nodes that each node of an audit sends an echo to
 AUDIT = Question(NOBODY, NOBODY, "icmp")  # the whole cluster, and no pair in it
 
