@@ -100,7 +100,7 @@ bench: setup
 	@$(PY) -m bench $(BENCH_ARGS)
 
 scale: .venv/.lab $(HOUSE)
-	@$(PY) -m bench.fleet $(or $(NODES),100 400 1000)
+	@$(PY) -m bench.fleet $(or $(NODES),100 1000 5000)
 
 format: .venv/.dev
 	@.venv/bin/ruff check --quiet --fix .
