@@ -146,16 +146,25 @@ def set_node_address(documents: Documents, node: str, family: Family, address: s
 
 def felix_first(node: str, verify: str, then: list[Remedy]) -> list[Remedy]:
     """What a Felix that is well puts right by itself is waited for; only then the rest."""
-    return _wait(node, f"Felix on {node}", FELIX_REFRESH, verify, then)
+    return wait_first(node, f"Felix on {node}", FELIX_REFRESH, verify, then)
 
 
-def _wait(node: str, who: str, seconds: float, verify: str, then: list[Remedy]) -> list[Remedy]:
+def wait_first(node: str, who: str, seconds: float, verify: str, then: list[Remedy]) -> list[Remedy]:
     waiting = Remedy(
         "wait", "R0", f"wait: {who} puts it right within {seconds:.0f} s if it is well", "none needed: nothing is changed", node=node, object=who,
         change=("", ""), verify=verify, blast_radius="nothing", wait_seconds=seconds,
     )  # fmt: skip
     late = f"{who} has not put it right within {seconds:.0f} s, so it hangs"
     return [waiting, *(replace(remedy, only_if=remedy.only_if or late) if remedy.risk != "R0" else remedy for remedy in then)]
+
+
+def restart_session(node: str, peer: str, family: Family, protocol: str, verify: str) -> Remedy:
+    """Restart one BGP session that is not established (R1)."""
+    return Remedy(
+        "restart_protocol", "R1", f'birdc restart "{protocol}" on {node}', "none needed: the session is made anew", node=node, object=protocol,
+        change=("not established", "restarted"), parameters={"protocol": protocol, "family": family}, verify=verify,
+        blast_radius=f"the routes of {node} from {peer}, until the session is back", preconditions=(f"{protocol} is not established",), wait_seconds=60,
+    )  # fmt: skip
 
 
 def set_neighbour(node: str, dst: str, dev: str, lladdr: str, found: str | None) -> Remedy:

@@ -14,7 +14,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import Family, Json, NotCollected, as_mapping, tagged
 from .._question import Scope
-from .._remedies import restart_calico_node
+from .._remedies import restart_calico_node, restart_session, wait_first
 from .._topology import BGP_PORT, bgp_peers, carries_routes, families, matching_nodes, peer_addresses, uses_bird
 
 if t.TYPE_CHECKING:
@@ -273,6 +273,7 @@ def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
 
 
 # last words of a session that was never opened, or not again (calico.md section 1.4)
+HOLD_TIME = 240  # seconds: BIRD's default
 SILENT = ("", "Connection timed out", "No route to host", "Connection reset by peer", "Administrative shutdown", "Hold timer expired", "Connection closed")
 
 
@@ -306,16 +307,20 @@ def one_sided(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
         if peer and _one_sided(finding, diagnosis):
             yield Cause("bgp_session_one_sided", None, node, f"{peer} takes its BGP session with {node} for Established, {node} does not.", [finding],
                         objects=[str(peer)], why=["It keeps the routes until its hold timer ends, 240 s at most; packets that depend on them may be lost."],
-                        remedies=[Remedy("advise_restart_peer", "R0", f"if it stays so: birdc restart \"{_name_of(diagnosis, node, finding)}\" on {node}", "",
-                                         node=node)])  # fmt: skip
+                        remedies=_restart_session(diagnosis, node, str(peer), finding))  # fmt: skip
 
 
-def _name_of(diagnosis: Diagnosis, node: str, finding: Finding) -> str:
+def _restart_session(diagnosis: Diagnosis, node: str, peer: str, finding: Finding) -> list[Remedy]:
+    """BIRD tries again by itself, and the other side gives up when its hold timer ends; only then."""
     try:
         protocol = session_with(diagnosis.documents.node(node), finding.fact.value["address"])
     except NotCollected:
         protocol = None
-    return str(protocol.get("name")) if protocol is not None else "the peer's protocol"
+    if protocol is None:
+        return [Remedy("advise_restart_peer", "R0", f"if it stays so: birdc restart the session with {peer} on {node}", "", node=node)]
+    verify = f"{node} has a session with {peer}"
+    restart = restart_session(node, peer, finding.fact.family, str(protocol.get("name")), verify)
+    return wait_first(node, f"BIRD on {node}", HOLD_TIME, verify, [restart])
 
 
 @cause(roots=("bgp.session.down",))

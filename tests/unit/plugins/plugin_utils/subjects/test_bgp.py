@@ -263,3 +263,9 @@ def test_a_node_that_is_gone():
 def test_a_session_that_one_side_takes_for_up():
     (cause,) = small.diagnose(k8s01=lose_session("Connect"), k8s02=lambda document: None).causes
     assert (cause.id, cause.fault, cause.node, list(cause.objects)) == ("bgp_session_one_sided", None, "k8s01", ["k8s02"])
+    wait, restart = cause.remedies
+    assert (wait.id, wait.risk, wait.wait_seconds) == ("wait", "R0", 240)
+    assert (restart.id, restart.risk, restart.node, restart.only_if) == (
+        "restart_protocol", "R1", "k8s01", "BIRD on k8s01 has not put it right within 240 s, so it hangs",
+    )  # fmt: skip
+    assert restart.parameters == {"protocol": "Mesh_k8s02", "family": "ipv4"}
