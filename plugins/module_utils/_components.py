@@ -106,6 +106,32 @@ def _rolling(api: Api, pod: Pod) -> None:
     strategy = ((found.get("spec") or {}).get("updateStrategy") or {}).get("type", "RollingUpdate")
     if strategy == "RollingUpdate" and isinstance(wanted, int) and isinstance(updated, int) and updated < wanted:
         raise Refused(f"the DaemonSet {owner.get('name')} is being updated: {updated} of {wanted} pods are new")
+    if strategy == "OnDelete":  # otherwise all pods are of the template by now
+        _image_there(api, pod, found)
+
+
+def _images(spec: t.Any) -> set[str]:
+    spec = spec if isinstance(spec, dict) else {}
+    return {str(c["image"]) for kind in ("initContainers", "containers") for c in spec.get(kind) or [] if isinstance(c, dict) and c.get("image")}
+
+
+def _image_there(api: Api, pod: Pod, daemonset: dict[str, t.Any]) -> None:
+    """Errors: Refused, where the successor would need an image that its node has not got yet."""
+    template = (daemonset.get("spec") or {}).get("template") or {}
+    other = _images(template.get("spec")) - _images(pod.get("spec"))
+    if not other:
+        return
+    node = (pod.get("spec") or {}).get("nodeName")
+    try:
+        listed = (api.get_json(f"/api/v1/nodes/{node}").get("status") or {}).get("images") or []
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        listed = []
+    names = {str(name) for image in listed if isinstance(image, dict) for name in image.get("names") or []}
+    missing = sorted(image for image in other if not any(name == image or name.endswith(f"/{image}") for name in names))
+    if missing:
+        raise Refused(f"its successor needs {', '.join(missing)}, which {node} does not list among its images")
 
 
 def chosen(api: Api, component: str, node: str | None) -> Pod:

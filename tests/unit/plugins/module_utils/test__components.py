@@ -132,6 +132,26 @@ def test_a_pod_that_stays(api: Pods, pods: t.Any, budgets: t.Any, node: str, sen
     assert api.deleted == []
 
 
+def test_the_successor_s_image_must_be_on_the_node(api: Pods) -> None:
+    """A DaemonSet with OnDelete has a new image, which nobody has pulled yet."""
+    for pod in api.pods:
+        pod["metadata"]["ownerReferences"] = [{"kind": "DaemonSet", "name": "calico-node", "uid": "x", "controller": True}]
+        pod["spec"]["containers"] = [{"name": "calico-node", "image": "calico/node:v3.27.0"}]
+    template = {"spec": {"containers": [{"name": "calico-node", "image": "calico/node:v3.28.0"}]}}
+    daemonset = {"metadata": {"name": "calico-node"}, "spec": {"updateStrategy": {"type": "OnDelete"}, "template": template}, "status": {}}
+    api.fake.objects["/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"] = daemonset
+    node: dict[str, t.Any] = {"metadata": {"name": "k8s01"}, "status": {"images": [{"names": ["docker.io/calico/node:v3.27.0"]}]}}
+    api.fake.objects["/api/v1/nodes/k8s01"] = node
+    with pytest.raises(_components.Refused, match=r"its successor needs calico/node:v3\.28\.0, which k8s01 does not list"):
+        restart(api)
+    assert api.deleted == []
+    node["status"]["images"].append({"names": ["docker.io/calico/node:v3.28.0"]})
+    assert restart(api, check=True)["changed"] is True
+    template["spec"]["containers"][0]["image"] = "calico/node:v3.27.0"
+    node["status"]["images"].clear()
+    assert restart(api, check=True)["changed"] is True, "the pod that runs there has it"
+
+
 def test_an_update_in_progress_is_not_disturbed(api: Pods) -> None:
     for pod in api.pods:
         pod["metadata"]["ownerReferences"] = [{"kind": "DaemonSet", "name": "calico-node", "uid": "x", "controller": True}]
