@@ -53,7 +53,7 @@ def captures(lab: Lab) -> Iterator[None]:
     probe = os.urandom(16).hex()
     places = [(namespace(lab.node(lab.pod(pod).node).pid), namespace(lab.pod_pid(pod))) for pod in (SOURCE, DESTINATION)]
     for node, pod in places:
-        order = _capture.Order(probe, [_capture.Place("host"), _capture.Place("pod", pod, 0)], _marks.of(probe, 3), (4789, 8472), 60, arp=["169.254.1.1"])
+        order = _capture.Order(probe, [_capture.Place("host"), _capture.Place("pod", pod, 0)], _marks.of(probe, 3), (4789, 8472), 60, next_hops=["169.254.1.1"])
         refused = inside(node, lambda order=order: _capture.arm(order), Deadline(20))  # type: ignore[misc]
         if refused:
             raise RuntimeError(refused)
