@@ -35,12 +35,15 @@ sys.path.insert(0, sys.argv[1])
 began = time.monotonic()
 from ansible_collections.podnet.doctor.plugins.module_utils import _compact, _entries
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _run
-rows, pairs_of = 0, _entries.pairs_of
-def counted(*arguments, **more):
-    global rows
-    rows += 1
-    return pairs_of(*arguments, **more)
-_compact.pairs_of = _entries.pairs_of = counted
+rows, filler = 0, _entries.filler
+def counted(template):
+    fill = filler(template)
+    def one(row):
+        global rows
+        rows += 1
+        return fill(row)
+    return one
+_compact.filler = _entries.filler = counted
 class HostVars(dict):
     def raw_get(self, host): return {}
 with open(f"{sys.argv[2]}/cluster.json", encoding="utf-8") as stream:

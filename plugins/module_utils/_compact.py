@@ -16,7 +16,7 @@ import hashlib
 import json
 import typing as t
 
-from ._entries import Entries, Entry, Shape, Table, pairs_of, replace, to_bits, to_places
+from ._entries import Entries, Entry, Shape, Table, filler, pairs_of, replace, to_bits, to_places
 from ._packing import unpack
 
 Tables = t.Mapping[str, t.Sequence[t.Sequence[str]]]
@@ -129,7 +129,7 @@ class Expander:
                 if name in SHARED and len(rows) >= self.wide and isinstance(template, dict):
                     wide.append((self._shape(template, rows), bits))
                 else:
-                    few += [replace(template, pairs_of(rows[place], back=True)) for place in to_places(bits)]
+                    few += map(filler(template), [rows[place] for place in to_places(bits)])
             few += section["rest"]
             return Entries(wide, few) if wide else few
         except (LookupError, TypeError, AttributeError) as error:

@@ -18,6 +18,7 @@ Rows = t.Sequence[t.Sequence[str]]
 Entry = dict[str, t.Any]
 Path = tuple[str, ...]
 MARKS = ("\x00", "\x01")
+COLUMNS = {f"{MARKS[0]}{column}{MARKS[0]}": column for column in range(16)}  # that stand alone in a field
 
 
 def replace(value: t.Any, pairs: t.Sequence[tuple[str, str]]) -> t.Any:
@@ -45,12 +46,46 @@ def pairs_of(row: t.Sequence[str], back: bool = False) -> list[tuple[str, str]]:
     return [(new, old) for old, new in found] if back else sorted(found, key=lambda pair: -len(pair[0]))
 
 
+def filler(template: Entry) -> t.Callable[[t.Sequence[str]], Entry]:
+    """What makes the entry of a row. What is the same in all of them is one object for all."""
+    alone, within = [], []
+    for name, told in template.items():
+        if isinstance(told, str) and told in COLUMNS:
+            alone.append((name, COLUMNS[told]))
+        elif _marked(told):
+            within.append(name)
+
+    def fill(row: t.Sequence[str]) -> Entry:
+        entry = dict(template)
+        for name, column in alone:
+            if column < len(row) and row[column]:
+                entry[name] = row[column]
+        if within:
+            pairs = pairs_of(row, back=True)
+            for name in within:
+                entry[name] = replace(entry[name], pairs)
+        return entry
+
+    return fill
+
+
+def _marked(value: t.Any) -> bool:
+    if isinstance(value, str):
+        return MARKS[0] in value or MARKS[1] in value
+    return any(map(_marked, value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()))
+
+
 def to_bits(places: t.Container[int], size: int) -> int:
     return int("".join("1" if place in places else "0" for place in range(size - 1, -1, -1)) or "0", 2)
 
 
 def to_places(bits: int) -> list[int]:
-    return [place for place, digit in enumerate(bin(bits)[:1:-1]) if digit == "1"]
+    digits = bin(bits)[:1:-1]
+    places, place = [], digits.find("1")
+    while place >= 0:
+        places.append(place)
+        place = digits.find("1", place + 1)
+    return places
 
 
 def count(bits: int) -> int:
@@ -106,6 +141,7 @@ class Shape:
 
     def __init__(self, template: Entry, table: Table) -> None:
         self.template, self.table = template, table
+        self._fill = filler(template)
         self._made: dict[int, Entry] = {}
         self._known: dict[t.Any, t.Any] = {}
 
@@ -121,7 +157,7 @@ class Shape:
         return self._made[place]
 
     def make(self, place: int) -> Entry:
-        return t.cast(Entry, replace(self.template, pairs_of(self.table.rows[place], back=True)))
+        return self._fill(self.table.rows[place])
 
     def fixed(self, path: Path) -> bool:
         """Whether all entries have the same value there."""

@@ -59,7 +59,7 @@ def section_of(document: Mapping[str, Json], name: str, whose: str) -> Json:
     return value
 
 
-MOST_KEPT = 1 << 17  # addresses and prefixes in text form: those of some thousand nodes come again and again
+MOST_KEPT = 1 << 19  # addresses and prefixes in text form: those of some thousand nodes come again and again
 
 
 @functools.lru_cache(MOST_KEPT)

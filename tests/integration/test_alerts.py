@@ -94,9 +94,9 @@ def test_a_storm_of_alerts_starts_one_job_for_each_cause(jobs):
     for number in range(50):
         post("alerts", {"alerts": [alert(number, **pair)]})
         post("events", {"reason": "FailedCreatePodSandBox", "involvedObject": {"kind": "Pod", "name": f"pod-{number}"}})
-    post("alerts", {"alerts": [alert(0, podnet_source="last", podnet_destination="of all")]})
-    until(lambda: "last of all" in seen())  # events are taken in their order, so that what came before has been decided
-    assert sorted(seen()) == ["audit ", "audit ", "last of all", "shop/web-0 shop/api-0"]
+    post("alerts", {"alerts": [alert(0, podnet_source="last", podnet_destination="of-all")]})
+    until(lambda: "last of-all" in seen())  # events are taken in their order, so that what came before has been decided
+    assert sorted(seen()) == ["audit ", "audit ", "last of-all", "shop/web-0 shop/api-0"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "extensions" / "eda" / "rulebooks").glob("*.yml")), ids=lambda path: path.name)
