@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "guard": {"type": "float", "default": 60.0},
     "allow_r3": {"type": "bool", "default": False},
     "restart_all": {"type": "bool", "default": False},
+    "persistent": {"type": "bool", "default": False},
     "restart_wait": {"type": "float", "default": 0.0},
 }
 

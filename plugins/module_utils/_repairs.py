@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import re
 import socket
 import struct
@@ -23,6 +24,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Dea
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NetlinkError, attribute, attributes_in_turn
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
+    KEPT_SETTINGS,
     LIMIT,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -41,7 +43,11 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     Refused,
     Step,
     is_setting,
+    keeping,
+    kept,
+    kept_settings,
     message,
+    outlives_boots,
     perform,
     read_setting,
     setting,
@@ -65,6 +71,7 @@ MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 PROTOCOL = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 Params = t.Mapping[str, t.Any]
+Change = t.Tuple[str, str, Step, Step]  # noqa: UP006 - evaluated on Python 3.9
 
 
 class State(t.NamedTuple):
@@ -222,7 +229,7 @@ def set_link_up(kernel: Kernel, params: Params) -> State:
 
 
 def set_sysctl(_kernel: Kernel, params: Params) -> State:
-    """parameters: path below /proc/sys (one of the few that decide on forwarding, or a limit, which is only raised), value."""
+    """parameters: path below /proc/sys (one of the few that decide on forwarding, or a limit, which is only raised), value; persistent, in a file, too."""
     path, value = _text(params, "path"), _text(params, "value")
     if not is_setting(path, value):
         raise Refused(f"{path}={value} is not a setting that a repair changes")
@@ -231,11 +238,27 @@ def set_sysctl(_kernel: Kernel, params: Params) -> State:
     except OSError as error:
         raise Refused(f"/proc/sys/{path} cannot be read: {error.strerror}") from error
     name = path.replace("/", ".")
-    if found == value:
-        return AS_IT_MUST_BE
     if LIMIT.match(path) and int(found) > int(value):
         return AS_IT_MUST_BE
-    return State(f"{name} = {found}", f"{name} = {value}", [setting(path, value)], [setting(path, found)])
+    changes: list[Change] = [] if found == value else [(f"{name} = {found}", f"{name} = {value}", setting(path, value), setting(path, found))]
+    if params.get("persistent"):
+        changes += _persistently(path, value)
+    before, after = "; ".join(change[0] for change in changes), "; ".join(change[1] for change in changes)
+    return State(before, after, [change[2] for change in changes], [change[3] for change in reversed(changes)])
+
+
+def _persistently(path: str, value: str) -> list[Change]:
+    if not outlives_boots(path):
+        raise Refused(f"{path} belongs to one interface and is made anew with it: no file can keep it")
+    try:
+        was = kept_settings()
+    except (OSError, ValueError) as error:
+        raise Refused(f"{KEPT_SETTINGS} cannot be read: {error}") from error
+    if not os.path.isdir(os.path.dirname(KEPT_SETTINGS)):
+        raise Refused(f"{KEPT_SETTINGS} cannot be written: there is no such folder")
+    wanted = kept(was, path, value)
+    name = path.replace("/", ".")
+    return [] if wanted == was else [(f"{name} not in {KEPT_SETTINGS}", f"{name} = {value} in {KEPT_SETTINGS}", keeping(wanted), keeping(was))]
 
 
 def _as_new(payload: bytes) -> bytes:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Single steps of a change, and of its way back, as plain data: a netlink message, or one setting below /proc/sys.
+"""Single steps of a change, and of its way back, as plain data: a netlink message, one setting below /proc/sys, or the file of settings that outlive a boot.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -10,8 +10,10 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 from __future__ import annotations
 
 import errno
+import os
 import re
 import struct
+import tempfile
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links
@@ -31,6 +33,10 @@ SETTING = re.compile(
 )
 LIMIT = re.compile(r"net/(netfilter/nf_conntrack_max|ipv4/neigh/default/gc_thresh[123])\Z")
 LARGEST_LIMIT = 16777216
+OF_INTERFACE = re.compile(r"net/ipv[46]/conf/(?!(?:all|default)/)")  # is made anew with its interface
+KEPT_SETTINGS = "/etc/sysctl.d/99-podnet-doctor.conf"
+KEPT_LINE = re.compile(r"([a-z0-9_.]+) = ([0-9]+)\Z")
+HEADER = "# Settings that podnet.doctor keeps through a boot, as asked (podnet_persistent).\n"
 
 Step = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
 
@@ -88,12 +94,62 @@ def read_setting(path: str) -> str:
         return stream.read().strip()
 
 
+def outlives_boots(path: str) -> bool:
+    """Whether a file can set it when the node boots: what belongs to one interface is made anew with it."""
+    return not OF_INTERFACE.match(path)
+
+
+def kept_settings() -> str:
+    """The file, empty where there is none. Errors: OSError."""
+    try:
+        with open(KEPT_SETTINGS, encoding="utf-8") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def kept(text: str, path: str, value: str) -> str:
+    """The file with this setting in it."""
+    name = path.replace("/", ".")
+    lines = [line for line in text.splitlines(keepends=True) if line.partition("=")[0].strip() != name]
+    return "".join([*(lines or [HEADER]), f"{name} = {value}\n"])
+
+
+def keeping(text: str) -> Step:
+    """The file of settings that outlive a boot; it is taken away where the text is empty."""
+    return {"kept": text}
+
+
 def perform(kernel: Kernel, steps: t.Sequence[Step]) -> bool:
     """Whether anything had to be done: what is gone already, or there already, is as it must be. Errors: Refused, OSError."""
     changed = False
     for step in steps:
-        changed |= _set(step) if "sysctl" in step else _send(kernel, step)
+        changed |= _set(step) if "sysctl" in step else _keep(step) if "kept" in step else _send(kernel, step)
     return changed
+
+
+def _keep(step: Step) -> bool:
+    text = step["kept"]
+    for line in text.splitlines() if isinstance(text, str) else [""]:
+        found = KEPT_LINE.match(line)
+        path = found[1].replace(".", "/") if found else ""
+        if not line.startswith("#") and not (found and outlives_boots(path) and is_setting(path, found[2])):
+            raise Refused(f"{line} is not a setting that a repair keeps")
+    if kept_settings() == text:
+        return False
+    if not text:
+        os.unlink(KEPT_SETTINGS)
+        return True
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(KEPT_SETTINGS), prefix=".podnet-doctor-")  # its name ends in none that is read at a boot
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, KEPT_SETTINGS)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return True
 
 
 def _set(step: Step) -> bool:

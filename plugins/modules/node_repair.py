@@ -50,7 +50,7 @@ options:
     description:
       - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link) and V(set_link_up);
         C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route); C(path) below C(/proc/sys) and C(value)
-        for V(set_sysctl).
+        for V(set_sysctl), and C(persistent), which writes it into C(/etc/sysctl.d/99-podnet-doctor.conf), too.
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
         C(lladdr) for V(set_neighbour).

@@ -63,6 +63,12 @@ options:
       - Restart calico-node of all nodes, too, one after the other. The plan ends at the first node that does not come back.
     type: bool
     default: false
+  persistent:
+    description:
+      - Write settings into C(/etc/sysctl.d/99-podnet-doctor.conf) of the node, too, so that they outlive a boot.
+      - Settings of one interface, which are made anew with it, are not written.
+    type: bool
+    default: false
   restart_wait:
     description: The most seconds that a restarted component has to come back. V(0) is what the step itself says.
     type: float

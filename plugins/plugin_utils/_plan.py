@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import KEPT_SETTINGS, outlives_boots
+
 from ._catalogue import remedy_json
 from ._cluster import Cluster
 from ._json import Json, NotCollected, objects
@@ -36,6 +38,7 @@ class Wishes:
     guard: seconds beyond the time for the verification after which a node takes an unconfirmed change back by itself.
     restart_all: restart calico-node of all nodes, one after the other.
     allow_r3: change objects of the API, too, each as its remedy says.
+    persistent: write settings into a file of the node, too, where a file can keep them.
     restart_wait: the most seconds that a restarted component has to come back; 0: as its remedy says.
     """
 
@@ -44,6 +47,7 @@ class Wishes:
     guard: float = 60
     restart_all: bool = False
     allow_r3: bool = False
+    persistent: bool = False
     restart_wait: float = 0
 
 
@@ -154,6 +158,10 @@ def _action(
             remedy="delete_link", **{"class": "R2"}, object=ifname, change={"before": f"link {ifname}", "after": ""}, action=f"delete the interface {ifname}"
             f" on {remedy['node']}", parameters={"ifname": ifname, "intended": remedy["parameters"].get("intended")}, way_back="none: the interface is gone",
         )  # fmt: skip
+    if wishes.persistent and remedy["id"] == "set_sysctl" and outlives_boots(str(remedy["parameters"].get("path"))):
+        action["parameters"]["persistent"] = True
+        action["change"]["after"] += f", also in {KEPT_SETTINGS}"
+        action.update(action=f"{remedy['action']}, and keep it in {KEPT_SETTINGS}", way_back=f"{remedy['way_back']}, and take it out of {KEPT_SETTINGS}")
     return action
 
 

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _routes, _steps
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused
@@ -252,6 +252,51 @@ def test_sysctls(node: Node) -> None:
     node.space.sysctl("net/ipv4/conf/br0/proxy_arp", "0")
     node.twice("set_sysctl", "net.ipv4.conf.br0.proxy_arp = 0", "net.ipv4.conf.br0.proxy_arp = 1", path="net/ipv4/conf/br0/proxy_arp", value="1")
     assert "cannot be read: No such file" in node.refused("set_sysctl", path="net/ipv4/conf/nowhere/proxy_arp", value="1")
+
+
+@pytest.fixture
+def kept_file(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    path = tmp_path / "99-podnet-doctor.conf"
+    for module in (_repairs, _steps):
+        monkeypatch.setattr(module, "KEPT_SETTINGS", str(path))
+    return path
+
+
+FORWARDING = {"path": "net/ipv4/ip_forward", "value": "1", "persistent": True}
+
+
+def test_a_setting_outlives_a_boot_where_that_was_asked_for(node: Node, kept_file: t.Any) -> None:
+    node.space.sysctl("net/ipv4/ip_forward", "0")
+    assert node.do("set_sysctl", check=True, **FORWARDING)["changed"] and not kept_file.exists()
+    done = node.do("set_sysctl", **FORWARDING)
+    assert done["before"] == f"net.ipv4.ip_forward = 0; net.ipv4.ip_forward not in {kept_file}"
+    assert done["after"] == f"net.ipv4.ip_forward = 1; net.ipv4.ip_forward = 1 in {kept_file}"
+    assert kept_file.read_text() == f"{_steps.HEADER}net.ipv4.ip_forward = 1\n" and kept_file.stat().st_mode & 0o777 == 0o644
+    assert node.do("set_sysctl", **FORWARDING) == NOTHING
+    assert node.take_back(json.loads(json.dumps(done["back"])))["changed"] and not kept_file.exists()
+    assert node.space.run("sysctl", "-n", "net.ipv4.ip_forward").stdout.strip() == "0"
+
+
+def test_what_was_kept_before_stays(node: Node, kept_file: t.Any) -> None:
+    node.space.sysctl("net/ipv4/ip_forward", "1")
+    kept_file.write_text("net.ipv4.conf.all.rp_filter = 2\nnet.ipv4.ip_forward = 0\n")
+    done = node.do("set_sysctl", **FORWARDING)
+    assert kept_file.read_text() == "net.ipv4.conf.all.rp_filter = 2\nnet.ipv4.ip_forward = 1\n"
+    node.take_back(done["back"])
+    assert kept_file.read_text() == "net.ipv4.conf.all.rp_filter = 2\nnet.ipv4.ip_forward = 0\n"
+
+
+def test_what_is_made_anew_with_its_interface_cannot_be_kept(node: Node, kept_file: t.Any) -> None:
+    assert "no file can keep it" in node.refused("set_sysctl", path="net/ipv4/conf/br0/proxy_arp", value="1", persistent=True)
+    node.space.sysctl("net/ipv4/conf/all/rp_filter", "1")
+    assert node.do("set_sysctl", path="net/ipv4/conf/all/rp_filter", value="0", persistent=True)["changed"]
+
+
+@pytest.mark.parametrize("text", ["kernel.panic = 1\n", "net.ipv4.ip_forward = 1 # and\n", "net.ipv4.conf.br0.proxy_arp = 1\n", 7, None])
+def test_a_way_back_writes_only_settings_into_the_file(node: Node, kept_file: t.Any, text: t.Any) -> None:
+    with pytest.raises(Refused, match="is not a setting that a repair keeps"):
+        node.take_back([{"kept": text}])
+    assert not kept_file.exists()
 
 
 @pytest.mark.parametrize(

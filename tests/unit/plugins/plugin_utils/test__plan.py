@@ -90,6 +90,18 @@ def test_a_node_guards_what_can_be_taken_back():
     assert restart["guard_seconds"] == 0
 
 
+def no_forwarding(document):
+    document["sysctls"]["net/ipv4/ip_forward"] = "0"
+
+
+def test_a_setting_is_kept_in_a_file_where_that_was_asked_for():
+    broken = small.diagnose(k8s02=no_forwarding).report()
+    for_now, for_good = (next(a for a in plan(broken, persistent=asked)["actions"] if a["remedy"] == "set_sysctl") for asked in (False, True))
+    assert "persistent" not in for_now["parameters"] and for_good["parameters"]["persistent"]
+    assert for_good["change"] == {"before": "0", "after": "1, also in /etc/sysctl.d/99-podnet-doctor.conf"}
+    assert for_good["way_back"].endswith(", and take it out of /etc/sysctl.d/99-podnet-doctor.conf")
+
+
 def test_all_nodes_are_restarted_one_after_the_other_and_each_is_a_gate():
     found = plan(small.diagnose().report(), restart_all=True, restart_wait=15)
     assert [(a["cause"], a["remedy"], a["node"], a["gate"], a["wait_seconds"]) for a in found["actions"]] == [
