@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lab import dns  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, find  # noqa: E402
 from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
@@ -44,6 +45,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("recreate_pod", "pod_side_broken", "flannel", {}),
+    ("recreate_pod", "dns_unanswered", "flannel", {}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
     ("set_neighbour", "flannel_vtep_stale.neighbour", "flannel", {}),
@@ -192,6 +194,9 @@ HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.al
 def fault_is_gone(lab: Lab, fault: Fault) -> bool:
     """Real packets of the lab's own."""
     source, destination, _port = fault.question
+    if destination == "svc/kube-system/kube-dns":
+        name = "kubernetes.default.svc.cluster.local"
+        return all(dns.ask(lab.pod_pid(source), pod.address, name) == 0 for pod in lab.pods if pod.app == "coredns")
     return lab.answers(source, destination, 3.0)
 
 

@@ -89,7 +89,8 @@ def hangs(lab: Lab) -> Iterator[None]:
         yield
         for pid in pids:
             send(pid, signal.SIGCONT)
-        _says(lab, pod.address, NOERROR)
+        for pod in _servers(lab, BROKEN):  # it may have been made again
+            _says(lab, pod.address, NOERROR)
 
 
 @fault("dns_refused", number="", node=BROKEN, breaks="dns.refused", modes=EVERY, question=QUESTION, works=None)

@@ -16,7 +16,11 @@ from urllib.parse import quote
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 
-LABELS = {"calico-node": "k8s-app in (calico-node,canal)", "flannel": "app=flannel,tier=node", "kube-controllers": "k8s-app=calico-kube-controllers"}
+LABELS = {
+    "calico-node": "k8s-app in (calico-node,canal)", "flannel": "app=flannel,tier=node", "kube-controllers": "k8s-app=calico-kube-controllers",
+    "typha": "k8s-app=calico-typha", "coredns": "k8s-app=kube-dns",
+}  # fmt: skip
+ONE_BY_ONE = ("typha", "coredns")
 POLL = 0.5
 Pod = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
 
@@ -165,18 +169,40 @@ def _successors(api: Api, component: str, node: str | None, old: Pod) -> list[Po
 
 def restart(api: Api, component: str, node: str | None, check_mode: bool, key: str = "") -> dict[str, t.Any]:
     """Delete the pod (only if it still is the same one) and wait until its successor is ready. key: of the component "pod". Errors: Refused, ApiError."""
+    if component in ONE_BY_ONE:
+        return _restart_each(api, component, check_mode)
     pod = chosen_pod(api, key, node) if component == "pod" else chosen(api, component, node)
+    return {"changed": True, "before": _name(pod), "after": "" if check_mode else _made_again(api, component, node, pod)}
+
+
+def _restart_each(api: Api, component: str, check_mode: bool) -> dict[str, t.Any]:
+    """All pods of a Deployment, those that are not ready first; the next one only when the successor of the one before is ready."""
+    found = sorted(pods(api, component), key=lambda pod: (ready(pod), _name(pod)))
+    if not found:
+        raise Refused(f"there is no pod of {component}")
+    for pod in found:
+        if not _owner(pod):
+            raise Refused(f"no controller owns pod {_name(pod)}, so nobody would make it again")
+        if _metadata(pod).get("deletionTimestamp"):
+            raise Refused(f"pod {_name(pod)} is on its way out already; one restart is under way already")
+    after = []
+    for pod in found:
+        _may_be_disrupted(api, pod)
+        if not check_mode:
+            after.append(_made_again(api, component, None, pod))
+    return {"changed": True, "before": ", ".join(map(_name, found)), "after": ", ".join(after)}
+
+
+def _made_again(api: Api, component: str, node: str | None, pod: Pod) -> str:
+    """The successor's name. Errors: Refused, ApiError."""
     old = _metadata(pod)
     there = {_metadata(other).get("uid") for other in _successors(api, component, node, pod)}
-    result: dict[str, t.Any] = {"changed": True, "before": _name(pod), "after": ""}
-    if check_mode:
-        return result
     api.delete_pod(str(old.get("namespace")), str(old.get("name")), uid=old.get("uid"))
     while True:
         try:
             for successor in _successors(api, component, node, pod):
                 if _metadata(successor).get("uid") not in there and ready(successor):
-                    return {**result, "after": _name(successor)}
+                    return _name(successor)
         except (ApiError, Expired):  # asked again until the time is up
             pass
         if api.deadline.expired():

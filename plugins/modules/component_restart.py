@@ -15,6 +15,8 @@ description:
   - Deletes the pod of the component through the Kubernetes API, only if it still is the one that was looked at, and waits until its successor is ready.
   - It refuses if the pod has no owner, if calico-node, or flannel, of another node does not run, or if their DaemonSet is being updated.
     A V(pod) is deleted only if a controller owns it, and if no PodDisruptionBudget keeps it.
+  - Of V(typha) and V(coredns) all pods are restarted, one after the other, those that are not ready first. Each is deleted as a V(pod) is, and the next one
+    only when its successor is ready.
   - It always restarts, so it is not idempotent. The role P(podnet.doctor.remediate#role) calls it only after a diagnosis that asks for it.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -30,7 +32,7 @@ options:
     description: What to restart.
     type: str
     required: true
-    choices: [calico-node, flannel, kube-controllers, pod]
+    choices: [calico-node, coredns, flannel, kube-controllers, pod, typha]
   node:
     description: The Kubernetes node. Needed for V(calico-node) and V(flannel).
     type: str
@@ -38,7 +40,7 @@ options:
     description: With O(component=pod), its namespace and name, such as V(shop/web-1).
     type: str
   timeout:
-    description: Seconds until the successor must be ready.
+    description: Seconds until the successor, or the last of the successors, must be ready.
     type: float
     default: 120.0
 requirements:
@@ -77,7 +79,7 @@ def main() -> None:
     """Restart it."""
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True, "choices": ["calico-node", "flannel", "kube-controllers", "pod"]},
+            "component": {"type": "str", "required": True, "choices": ["calico-node", "coredns", "flannel", "kube-controllers", "pod", "typha"]},
             "node": {"type": "str"},
             "pod": {"type": "str"},
             "timeout": {"type": "float", "default": 120.0},

@@ -94,8 +94,8 @@ def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy
     ]  # fmt: skip
 
 
-def recreate_pod(documents: Documents, pod: str, node: str) -> list[Remedy]:
-    """Delete a pod so that its controller makes it again (R2); advice where nobody would, or where its name goes with it."""
+def recreate_pod(documents: Documents, pod: str, node: str, asked_by_name: bool = True) -> list[Remedy]:
+    """Delete a pod so that its controller makes it again (R2); advice where nobody would, or where the name that is asked about goes with it."""
     by_hand = f"kubectl -n {pod.partition('/')[0]} delete pod {pod.partition('/')[2]}"
     try:
         known = documents.cluster.pods.get(pod)
@@ -103,7 +103,7 @@ def recreate_pod(documents: Documents, pod: str, node: str) -> list[Remedy]:
         known = None
     if known is None or known.owner not in ("StatefulSet", "DaemonSet", "ReplicaSet"):
         return [Remedy("advise_recreate_pod", "R0", f"make pod {pod} again ({by_hand}); no controller does it by itself", "", node=node)]
-    if known.owner != "StatefulSet":
+    if asked_by_name and known.owner != "StatefulSet":
         return [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again, by another name ({by_hand})", "", node=node)]
     return [
         Remedy(

@@ -16,6 +16,7 @@ from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_list, as_mapping, objects, parse_address
 from .._path import answer_fact, hop_facts, listener_fact, service_fact
 from .._question import Question, Scope
+from .._remedies import recreate_pod
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,8 +161,10 @@ def _advice(text: str, thing: str = "") -> list[Remedy]:
     return [Remedy("advise_dns", "R0", text, "", object=thing)]
 
 
-def _cause(name: str, node: str, summary: str, findings: list[Finding], thing: str, advice: str, why: t.Sequence[str] = ()) -> Cause:
-    return Cause(name, None, node, summary, findings, objects=[thing], why=why, remedies=[Remedy("advise_dns", "R0", advice, "", object=thing)])
+def _cause(
+    name: str, node: str, summary: str, findings: list[Finding], thing: str, advice: str, why: t.Sequence[str] = (), first: t.Sequence[Remedy] = ()
+) -> Cause:  # fmt: skip
+    return Cause(name, None, node, summary, findings, objects=[thing], why=why, remedies=[*first, Remedy("advise_dns", "R0", advice, "", object=thing)])
 
 
 def _by_server(findings: list[Finding]) -> Iterator[tuple[str, str, list[Finding]]]:
@@ -181,7 +184,15 @@ def no_answer(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
         summary = f"{where} does not answer DNS by {ways} ({mine[0].hint['said']})."
         advice = f"see the log of {where}, and ask it by hand: dig @{mine[0].fact.object.split(' ')[0]} kubernetes.default.svc.cluster.local"
         why = ["A server that listens and says nothing hangs, or something that was not looked at takes the packets."]
-        yield _cause("dns_unanswered", node, summary, mine, where, advice, why)
+        silent = {finding.fact.object.split(" ")[1] for finding in mine} == set(PROTOCOLS) and _is_pod(diagnosis, where)
+        yield _cause("dns_unanswered", node, summary, mine, where, advice, why, recreate_pod(diagnosis.documents, where, node, False) if silent else ())
+
+
+def _is_pod(diagnosis: Diagnosis, name: str) -> bool:
+    try:
+        return name in diagnosis.documents.cluster.pods
+    except NotCollected:
+        return False
 
 
 @cause(roots=tuple(CHECKS.values()))

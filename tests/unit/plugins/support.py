@@ -160,7 +160,8 @@ class Pods:
             if method != "DELETE" or target in self.fake.refused:
                 return find(method, target, body)
             self.deleted.append((target, body))
-            pods[:] = [pod for pod in pods if not target.endswith("/" + pod["metadata"]["name"])] + ([self.successor] if self.successor else [])
+            successor = self.successor.pop(0) if isinstance(self.successor, list) and self.successor else self.successor
+            pods[:] = [pod for pod in pods if not target.endswith("/" + pod["metadata"]["name"])] + ([successor] if successor else [])
             return 200, {}
 
         self.fake.find = answer  # type: ignore[method-assign]

@@ -79,6 +79,51 @@ def test_kube_controllers_need_no_node(api: Pods) -> None:
     assert restart(api, None, "kube-controllers")["after"] == "kube-system/kc-b"
 
 
+def of_deployment(name: str, **more: t.Any) -> t.Any:
+    pod = calico_pod(name, "k8s01", app="calico-typha", **more)
+    pod["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "typha", "uid": "rs", "controller": True}]
+    return pod
+
+
+def test_pods_of_a_deployment_are_restarted_one_by_one_those_first_that_are_not_ready(api: Pods) -> None:
+    api.pods[:] = [of_deployment("a"), of_deployment("b", ready="False")]
+    api.successor = [of_deployment("c"), of_deployment("d")]
+    assert restart(api, None, "typha", check=True) == {"changed": True, "before": "kube-system/b, kube-system/a", "after": ""} and api.deleted == []
+    assert restart(api, None, "typha")["after"] == "kube-system/c, kube-system/d"
+    assert [target.rpartition("/")[2] for target, _body in api.deleted] == ["b", "a"]
+
+
+def test_where_one_does_not_come_back_the_next_is_not_touched(api: Pods) -> None:
+    api.pods[:] = [of_deployment("a"), of_deployment("b")]
+    api.successor = [of_deployment("c", ready="False"), of_deployment("d")]
+    with pytest.raises(_components.Refused, match="kube-system/a was deleted, but no successor was ready"):
+        restart(api, None, "typha", timeout=0.6)
+    assert len(api.deleted) == 1
+
+
+@pytest.mark.parametrize(
+    ("pods", "sentence"),
+    [
+        ([], "there is no pod of coredns"),
+        ([of_deployment("a"), calico_pod("b", "k8s01")], "no controller owns pod kube-system/b"),
+        ([of_deployment("a"), of_deployment("b", leaving=True)], "pod kube-system/b is on its way out already"),
+    ],
+)
+def test_a_deployment_that_is_left_alone(api: Pods, pods: t.Any, sentence: str) -> None:
+    api.pods[:] = pods
+    with pytest.raises(_components.Refused, match=sentence):
+        restart(api, None, "coredns")
+    assert api.deleted == []
+
+
+def test_a_budget_keeps_pods_of_a_deployment(api: Pods) -> None:
+    api.pods[:] = [of_deployment("a")]
+    api.fake.lists["/apis/policy/v1/namespaces/kube-system/poddisruptionbudgets"] = [budget(0, **{"k8s-app": "calico-typha"})]
+    with pytest.raises(_components.Refused, match="the PodDisruptionBudget keep"):
+        restart(api, None, "typha")
+    assert api.deleted == []
+
+
 def test_forbidden(api: Pods) -> None:
     api.fake.refused["/api/v1/namespaces/kube-system/pods/calico-node-a"] = 403
     with pytest.raises(ApiError, match="the API forbids it"):

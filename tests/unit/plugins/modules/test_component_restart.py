@@ -37,7 +37,7 @@ def test_check_mode(run: t.Any, api: Pods) -> None:
     [
         ({"node": None}, "component is calico-node but all of the following are missing: node"),
         ({"node": "k8s09"}, "there is no pod of calico-node on k8s09"),
-        ({"component": "felix"}, "value of component must be one of: calico-node, flannel, kube-controllers, pod, got: felix"),
+        ({"component": "felix"}, "value of component must be one of: calico-node, coredns, flannel, kube-controllers, pod, typha, got: felix"),
         ({"host": "http://127.0.0.1:1"}, "the API at http://127.0.0.1:1 does not answer: Connection refused"),
         ({"host": None, "kubeconfig": "/nowhere"}, "the kubeconfig /nowhere does not exist"),
     ],

@@ -105,6 +105,20 @@ def test_a_leg_that_fails(said, cause, node):
     assert not diagnosis.unexplained
 
 
+@pytest.mark.parametrize(
+    ("said", "remedies"),
+    [
+        ({"end": "timeout", "service": "timeout"}, ["recreate_pod", "advise_dns"]),
+        ({"end_udp": "timeout", "service_udp": "timeout"}, ["advise_dns"]),
+        ({"end": "SERVFAIL", "service": "SERVFAIL"}, ["advise_dns"]),
+    ],
+)
+def test_only_a_server_that_says_nothing_at_all_is_made_again(said, remedies):
+    (cause,) = diagnose(asked(**said)).causes
+    assert [remedy.id for remedy in cause.remedies] == remedies
+    assert cause.remedies[0].parameters == ({"component": "pod", "pod": "shop/api-0"} if len(remedies) > 1 else {})
+
+
 def test_tcp_alone_is_latent():
     diagnosis = diagnose(asked(end_tcp="timeout", service_tcp="timeout"))
     assert small.named(diagnosis) == ["dns_unanswered"] and diagnosis.severity(diagnosis.causes[0]) == "latent" and diagnosis.outcome != "broken"
