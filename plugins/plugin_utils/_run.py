@@ -345,6 +345,7 @@ def _no_search_for_cycles() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            gc.freeze()  # what was made here is needed until the process ends
             gc.enable()
 
 
