@@ -51,7 +51,7 @@ def test_eight_slices_give_the_report_of_one_run_and_a_lost_one_is_not_checked(f
     assert report_of(compared)["verdict"]["causes"][0]["id"] == "node_mask_32"
     assert without_times(report_of(compared)) == without_times(report_of(whole))
     published = fleet.folder / "store" / "reports"
-    assert {path.suffix for path in published.iterdir()} == {".json", ".md"}
+    assert {path.suffix for path in published.iterdir()} == {".html", ".json", ".md"}
 
     lost = fleet.run("podnet.doctor.collect", names[:4], **{**places, "podnet_store": str(fleet.folder / "other")})
     assert lost.status == "successful"
