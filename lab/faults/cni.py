@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lab.api.client import Json
 from lab.cluster import Lab
-from lab.faults import FELIX, fault
+from lab.faults import CALICO, FELIX, fault
 
 NODE, NAMESPACE, LATE = "k8s02", "shop", "late"
 POD = f"{NAMESPACE}/{LATE}"
@@ -60,7 +60,7 @@ def failed(lab: Lab) -> Iterator[None]:
     return _not_set_up(lab, "netplugin failed with no error message: signal: killed")
 
 
-@fault("strict_affinity_or_block_limit", number="F64", node=NODE, breaks="cni.no_address", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+@fault("strict_affinity_or_block_limit", number="F64", node=NODE, breaks="cni.no_address", objects=(POD,), modes=CALICO, question=QUESTION, works=True)
 def strict_affinity(lab: Lab) -> Iterator[None]:
     """A node takes addresses from blocks of its own only, and these are full."""
     name = lab.client.list("ipamconfigs")[0]["metadata"]["name"]
