@@ -23,7 +23,6 @@ from ._export import checked
 from ._phrases import explained
 
 MOST_ROWS = 500  # of a table
-HOP_KINDS = {"pod": "pod", "veth": "veth", "node": "node", "bridge": "bridge", "tunnel": "tunnel", "wire": "wire", "beyond": "outside"}
 
 
 def html(report: Json) -> str:
@@ -89,7 +88,7 @@ def _lane(report: Mapping[str, Json], direction: str, title: str) -> dict[str, t
         node = None if hop.get("kind") == "wire" else hop.get("node")
         if not nodes or nodes[-1]["node"] != node or node is None:
             nodes.append({"node": node, "hops": []})
-        kind = HOP_KINDS.get(str(hop.get("kind")), str(hop.get("kind")))
+        kind = "outside" if hop.get("kind") == "beyond" else str(hop.get("kind"))
         packets = "" if hop.get("seen") is None else "packets seen" if hop["seen"] else "not seen"
         where = listened.get(str(hop.get("id")))
         packets += f" on {where}" if packets and where and where != hop.get("device") else ""
