@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import struct
 import tempfile
 import typing as t
@@ -39,6 +40,9 @@ KEPT_LINE = re.compile(r"([a-z0-9_.]+) = ([0-9]+)\Z")
 HEADER = "# Settings that podnet.doctor keeps through a boot, as asked (podnet_persistent).\n"
 
 Step = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
+
+
+Params = t.Mapping[str, t.Any]
 
 
 class Refused(Exception):
@@ -69,6 +73,31 @@ class Kernel(Rtnetlink, Changing):
 
     def index(self, ifname: str) -> int | None:
         return next((number for number, name in self.links.items() if name == ifname), None)
+
+
+class State(t.NamedTuple):
+    """What was found. `before` and `after` are lines as `ip` would print them. `back` undoes what `steps` do; empty: there is no way back."""
+
+    before: str
+    after: str
+    steps: list[Step]
+    back: list[Step]
+
+
+AS_IT_MUST_BE = State("", "", [], [])
+
+
+def parameter(params: Params, name: str) -> str:
+    """A parameter. Errors: Refused, where it is missing."""
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise Refused(f"the parameter {name} is missing")
+    return value
+
+
+def family_of(address: str) -> int:
+    """The address family of an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def message(kind: int, body: bytes, flags: int = 0) -> Step:
