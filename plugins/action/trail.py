@@ -61,8 +61,13 @@ class ActionModule(ControllerAction):
         show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"], trouble, _trail.offered(plan, came)), self._display)
         if arguments["events"]:
             self._tell_the_api(result, arguments, _trail.events(plan, came, _trail.now()))
-        said = f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})" if came.left else f"{came.outcome}, and a step failed: {trouble}"
-        return {**result, "outcome": came.outcome, "left": came.left, "said": said}
+        if came.left:
+            said = f"not repaired: {', '.join(came.left)} is still found ({arguments['report']})"
+        elif trouble:
+            said = f"{came.outcome}, and a step failed: {trouble}"
+        else:
+            said = f"{came.outcome}: now named: {', '.join(came.others) or 'nothing'} ({arguments['report']})"
+        return {**result, "outcome": came.outcome, "left": came.left, "others": came.others, "said": said}
 
     def _tell_the_api(self, result: dict[str, t.Any], arguments: dict[str, t.Any], events: list[dict[str, t.Any]]) -> None:
         """As far as this user may."""

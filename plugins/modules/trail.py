@@ -87,6 +87,11 @@ left:
   type: list
   elements: str
   returned: O(event=outcome)
+others:
+  description: Causes on the path that the plan does not have, each with its node.
+  type: list
+  elements: str
+  returned: O(event=outcome)
 event_refused:
   description: Why no Kubernetes Event was written.
   type: str

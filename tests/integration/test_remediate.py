@@ -256,6 +256,51 @@ def test_nothing_is_restarted_that_would_come_back_wrong_by_now(site, lab):
         assert lab.calico_pod(fault.node) == calico_node
 
 
+def test_an_interface_that_comes_back(site, lab):
+    """Somebody makes br0 and its address again as soon as they are gone: nothing is restarted into the wrong address, and the screen says so."""
+    with broken(lab, "node_ip_wrong_nic") as fault:
+        calico_node = lab.calico_pod(fault.node)
+
+        def again(over):
+            while not over.wait(0.02):
+                if "br0" not in lab.run(fault.node, "ip", "-br", "link"):
+                    lab.run(fault.node, "ip", "link", "add", "br0", "type", "bridge", check=False)
+                    lab.run(fault.node, "ip", "addr", "add", "192.188.1.1/24", "dev", "br0", check=False)
+                    made.append("br0")
+
+        made = []
+        with beside(again):
+            run = site.remediate(*ends(fault), podnet_auto_approve=["R2"], podnet_delete_interface=True, podnet_at_once=True)
+        said = " ".join(run.screen.split())
+        assert made and run.code == 2, run.screen
+        assert "STOPPED" in run.screen and "would choose 192.188.1.1" in said and "OUTCOME  NOT REPAIRED" in run.screen, run.screen
+        assert [cause["id"] for cause in run.last["verdict"]["causes"]][0] == "node_ip_wrong_nic"
+        assert lab.calico_pod(fault.node) == calico_node, "it was not restarted"
+
+
+def test_calico_node_that_comes_back_with_another_address(site, lab):
+    """A stray address comes while calico-node restarts, after all that could be looked at: the outcome names it, and the next run repairs that, too."""
+    with broken(lab, "bird_down_or_config_rejected.killed") as fault:
+        calico_node = lab.process(fault.node, "runsvdir")
+
+        def stray(over):
+            while lab.process(fault.node, "runsvdir") == calico_node and not over.wait(0.01):
+                pass
+            lab.run(fault.node, "ip", "link", "add", "br7", "type", "bridge", check=False)
+            lab.run(fault.node, "ip", "addr", "add", "192.188.7.1/24", "dev", "br7", check=False)
+
+        try:
+            with beside(stray):
+                run = site.remediate(*ends(fault), podnet_auto_approve=["R2"], podnet_restart_wait=10)
+            said = " ".join(run.screen.split())
+            assert lab.address(fault.node) == "192.188.7.1/24", run.screen
+            assert run.code == 2 and "OUTCOME  PARTLY" in run.screen and f"now named: node_ip_wrong_nic on {fault.node}" in said, run.screen
+            again = site.remediate(*ends(fault), podnet_auto_approve=["R1", "R2"], podnet_at_once=True)
+            assert again.code == 0 and "OUTCOME  REPAIRED" in again.screen, again.screen
+        finally:
+            lab.run(fault.node, "ip", "link", "del", "br7", check=False)
+
+
 def test_node_by_node_ends_at_the_first_that_does_not_come_back(site, lab):
     """BIRD of k8s02 does not start any more: k8s01 was restarted, k8s02 is named, k8s03 is left alone."""
     before = {node.name: lab.calico_pod(node.name) for node in lab.nodes}
