@@ -44,6 +44,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
+    ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
     ("recreate_pod", "pod_side_broken", "flannel", {}),
     ("recreate_pod", "dns_unanswered", "flannel", {}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),

@@ -88,6 +88,11 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
         if daemonset is not None:
             namespace = daemonset["metadata"].get("namespace") or "kube-system"
             wanted.append({"verb": "delete", "resource": "pods", "group": "", "namespace": namespace, "optional": optional})
+    if calico:
+        wanted += [
+            {"verb": "patch", "resource": "nodes", "group": "", "optional": "correct a Node's address (R3)"},
+            {"verb": "delete", "resource": "blockaffinities", "group": calico, "optional": "delete a BlockAffinity (R3)"},
+        ]
     return wanted
 
 

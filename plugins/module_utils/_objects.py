@@ -85,8 +85,12 @@ def _replace(path: str, key: str, was: str, value: str) -> Step:
 
 
 def delete_block_affinity(api: Api, params: Params) -> State:
-    """parameters: api (group and version of Calico's resources), name, node, cidr. Only where there is no such block."""
+    """parameters: api (group and version of Calico's resources), name, node, cidr; owner, where the block exists and belongs to another node.
+
+    Only where there is no such block, or it is the owner's and no address of it is this node's.
+    """
     served, name, node, cidr = (_text(params, key) for key in ("api", "name", "node", "cidr"))
+    owner = _text(params, "owner") if params.get("owner") is not None else None
     if served not in CALICO_APIS:
         raise Refused(f"{served} is not an API of Calico")
     folder = f"/apis/{served}/blockaffinities"
@@ -100,12 +104,52 @@ def delete_block_affinity(api: Api, params: Params) -> State:
     spec, metadata = _part(found, "spec"), _part(found, "metadata")
     if (spec.get("node"), spec.get("cidr")) != (node, cidr):
         raise Refused(f"BlockAffinity {name} is of {spec.get('node')} for {spec.get('cidr')} by now, not of {node} for {cidr}")
-    if any(_part(block, "spec").get("cidr") == cidr for block in api.items(f"/apis/{served}/ipamblocks")):
-        raise Refused(f"the block {cidr} exists by now")
+    blocks = [_part(block, "spec") for block in api.items(f"/apis/{served}/ipamblocks") if _part(block, "spec").get("cidr") == cidr]
+    if owner is None:
+        if blocks:
+            raise Refused(f"the block {cidr} exists by now")
+    else:
+        _claimed_in_vain(api, node, cidr, owner, blocks)
     same = {"uid": metadata.get("uid"), "resourceVersion": metadata.get("resourceVersion")}
     kept = {**found, "metadata": {key: value for key, value in metadata.items() if key not in GIVEN_BY_API}}
     before = json.dumps(kept, sort_keys=True)
     return State(before, "", {"delete": path, "body": {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": same}}, [{"create": folder, "body": kept}])
+
+
+def _claimed_in_vain(api: Api, node: str, cidr: str, owner: str, blocks: list[dict[str, t.Any]]) -> None:
+    """Errors: Refused, unless the block is the owner's, and neither IPAM nor a pod of the node has an address of it."""
+    if owner == node or [block.get("affinity") for block in blocks] != [f"host:{owner}"]:
+        raise Refused(f"the block {cidr} is not {owner}'s by now")
+    if holders(blocks[0]) & {node, ""}:
+        raise Refused(f"the block {cidr} has given an address to {node}, or does not say whom")
+    network = ipaddress.ip_network(cidr)
+    for pod in api.items("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"}):
+        status = _part(pod, "status")
+        for entry in [*(status["podIPs"] if isinstance(status.get("podIPs"), list) else []), {"ip": status.get("podIP")}]:
+            text = entry.get("ip") if isinstance(entry, dict) else None
+            if isinstance(text, str) and _inside(text, network):
+                raise Refused(f"pod {_part(pod, 'metadata').get('namespace')}/{_part(pod, 'metadata').get('name')} on {node} has {text}, of the block {cidr}")
+
+
+def _inside(text: str, network: t.Any) -> bool:
+    try:
+        return ipaddress.ip_address(text) in network
+    except ValueError:
+        return False
+
+
+def holders(block: t.Mapping[str, t.Any]) -> set[str]:
+    """The nodes that an IPAMBlock's spec has given addresses to; "" for one that it does not name."""
+    slots, attributes = block.get("allocations"), block.get("attributes")
+    if not isinstance(slots, list) or not isinstance(attributes, list):
+        return {""}
+    found = set()
+    for slot in slots:
+        if slot is not None:
+            known = attributes[slot] if isinstance(slot, int) and 0 <= slot < len(attributes) else None
+            node = _part(known, "secondary").get("node")
+            found.add(node if isinstance(node, str) else "")
+    return found
 
 
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {"delete_block_affinity": delete_block_affinity, "set_node_address": set_node_address}

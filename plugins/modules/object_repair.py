@@ -35,7 +35,7 @@ options:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
         prefix length, and C(was), what is there now.
       - For V(delete_block_affinity), C(api) (group and version of Calico's resources), C(name), C(node) and C(cidr). It is deleted only if there is no
-        such block.
+        such block. With C(owner), only if the block is that node's, and neither IPAM nor a pod of C(node) has an address of it.
       - For V(take_back), C(steps), what the change returned in RV(back).
     type: dict
     required: true

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.podnet.doctor.plugins.module_utils._objects import REMEDIES
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import KEPT_SETTINGS, outlives_boots
 
 from ._catalogue import remedy_json
@@ -23,7 +24,7 @@ from ._topology import is_reflector, uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
 BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers")
-OF_OBJECTS = ("delete_block_affinity", "set_node_address")
+OF_OBJECTS = tuple(REMEDIES)
 WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
 ASKED = "restart_asked_for"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.podnet.doctor.plugins.module_utils._objects import holders
+
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
@@ -107,8 +109,7 @@ def two_owners(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
         node, prefix = finding.fact.node, finding.fact.object
         yield Cause("blackhole_wrong_block", "F28", node, f"{node} claims {prefix}, a block of {finding.actual or 'no node'}.", [finding], objects=[prefix],
                     why=["It throws away what is not for its own pods there, and announces the block too."],
-                    remedies=[Remedy("advise_delete_affinity", "R0", f"if no pod on {node} has an address of {prefix}: delete its BlockAffinity", "",
-                                     node=node)])  # fmt: skip
+                    remedies=[_delete_affinity(diagnosis.documents.cluster, node, prefix, finding.actual)])  # fmt: skip
 
 
 @cause(roots=("ipam.affinity.dangling",))
@@ -120,19 +121,34 @@ def affinity_without_block(findings: list[Finding], diagnosis: Diagnosis) -> Ite
                     remedies=[_delete_affinity(diagnosis.documents.cluster, node, prefix)])  # fmt: skip
 
 
-def _delete_affinity(cluster: Cluster, node: str, prefix: str) -> Remedy:
+def _delete_affinity(cluster: Cluster, node: str, prefix: str, owner: str | None = None) -> Remedy:
+    """Delete a BlockAffinity of a block that does not exist, or is another node's (owner) and has no address of this one (R3)."""
     try:
         found = [as_mapping(raw.get("metadata")).get("name") for raw in cluster.section("blockaffinities")
                  if (as_mapping(raw.get("spec")).get("node"), as_mapping(raw.get("spec")).get("cidr")) == (node, prefix)]  # fmt: skip
+        block = cluster.blocks_by_prefix.get(prefix)
+        used = block is not None and (owner is None or _uses(cluster, node, prefix))
     except NotCollected:
-        found = []
+        found, used = [], True
     served = cluster.document.get("calico_api")
-    if len(found) != 1 or not found[0] or not served:
-        return Remedy("advise_delete_affinity", "R0", f"delete the BlockAffinity of {node} for {prefix}", "", node=node)
+    if used or len(found) != 1 or not found[0] or not served:
+        condition = f"if no pod on {node} has an address of {prefix}: " if used else ""
+        return Remedy("advise_delete_affinity", "R0", f"{condition}delete the BlockAffinity of {node} for {prefix}", "", node=node)
     name = str(found[0])
+    condition = f"{prefix} is a block of {owner}, and no address of it is {node}'s" if owner else f"there is no block {prefix}"
+    radius = f"the route of all nodes to {prefix} by {node}" if owner else f"the route of all nodes to {prefix}, which has no pods"
     return Remedy(
         "delete_block_affinity", "R3", f"kubectl delete blockaffinities.{str(served).partition('/')[0]} {name}", "kubectl create, with the object as it is in"
         " the trail", node=node, object=f"BlockAffinity/{name}", change=(f"{prefix} of {node}", ""),
-        parameters={"api": str(served), "name": name, "node": node, "cidr": prefix}, verify=f"{node} does not claim {prefix} any more",
-        blast_radius=f"the route of all nodes to {prefix}, which has no pods", preconditions=(f"there is no block {prefix}",), wait_seconds=60,
+        parameters={"api": str(served), "name": name, "node": node, "cidr": prefix, **({"owner": owner} if owner else {})},
+        verify=f"{node} does not claim {prefix} any more", blast_radius=radius, preconditions=(condition,), wait_seconds=60,
     )  # fmt: skip
+
+
+def _uses(cluster: Cluster, node: str, prefix: str) -> bool:
+    """Whether an address of the block is this node's, or may be."""
+    network = ipaddress.ip_network(prefix)
+    if any(ipaddress.ip_address(address) in network for pod in cluster.workloads_on(node) for address in pod.addresses):
+        return True
+    specs = [as_mapping(raw.get("spec")) for raw in cluster.section("ipamblocks")]
+    return any(holders(spec) & {node, ""} for spec in specs if spec.get("cidr") == prefix)

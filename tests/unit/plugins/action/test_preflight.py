@@ -83,8 +83,11 @@ def test_rights_follow_what_is_read(calico: str | None, groups: str | None) -> N
     assert {"verb": "list", "resource": "daemonsets", "group": "apps"} in rights
     assert {"verb": "list", "resource": "nodes", "group": ""} in rights
     assert ({"verb": "list", "resource": "ippools", "group": groups} in rights) is (groups is not None)
-    assert rights[-1]["namespace"] == "calico-system" and rights[-1]["optional"]
-    assert not any(right.get("optional") for right in preflight.needed({**CLUSTER, "daemonsets": {"error": "Forbidden"}}))
+    assert [right["namespace"] for right in rights if right.get("optional") == "restart calico-node"] == ["calico-system"]
+    of_objects = [(right["verb"], right["resource"]) for right in rights if str(right.get("optional")).endswith("(R3)")]
+    assert of_objects == ([("patch", "nodes"), ("delete", "blockaffinities")] if calico else [])
+    unread = preflight.needed({**CLUSTER, "calico_api": calico, "daemonsets": {"error": "Forbidden"}})
+    assert not any(right.get("optional") == "restart calico-node" for right in unread)
 
 
 @pytest.mark.parametrize(("answer", "needed"), [([], True), ({"error": "403: Forbidden"}, True), ({"error": "404", "reason": "absent"}, False), (None, False)])

@@ -25,6 +25,7 @@ class Store:
     def __init__(self) -> None:
         self.busy = 0
         self.blocks: list[dict[str, t.Any]] = [{"spec": {"cidr": "10.253.2.0/26"}}]
+        self.pods: list[dict[str, t.Any]] = []
         self.objects: dict[str, dict[str, t.Any]] = {
             NODE: {"metadata": {"annotations": {KEY: "10.2.7.202/32"}}, "status": {"addresses": [{"type": "InternalIP", "address": "10.2.7.202"}]}},
             f"{FOLDER}/k8s02-10-253-255-0-26": {
@@ -38,7 +39,10 @@ class Store:
             raise ApiError("not found", 404)
         return self.objects[path]
 
-    def items(self, path: str) -> list[dict[str, t.Any]]:
+    def items(self, path: str, params: dict[str, str] | None = None) -> list[dict[str, t.Any]]:
+        if path == "/api/v1/pods":
+            assert params == {"fieldSelector": "spec.nodeName=k8s02"}
+            return self.pods
         assert path == "/apis/crd.projectcalico.org/v1/ipamblocks"
         return self.blocks
 
@@ -106,6 +110,48 @@ def test_a_block_that_exists_by_now_keeps_its_affinity(api: t.Any) -> None:
     api.blocks.append({"spec": {"cidr": AFFINITY["cidr"]}})
     with pytest.raises(_objects.Refused, match=r"the block 10\.253.255\.0/26 exists by now"):
         _objects.carry_out(api, "delete_block_affinity", AFFINITY, check_mode=False)
+
+
+OTHERS = {**AFFINITY, "owner": "k8s03"}
+
+
+def block(*nodes: str | None, owner: str = "k8s03", **more: t.Any) -> dict[str, t.Any]:
+    """A block of an owner, with an address for each of the nodes."""
+    attributes = [{"secondary": {"node": node} if node else {}} for node in nodes]
+    return {"spec": {"cidr": AFFINITY["cidr"], "affinity": f"host:{owner}", "allocations": [None, *range(len(nodes))], "attributes": attributes, **more}}
+
+
+def test_a_claim_on_the_block_of_another_node_is_deleted(api: t.Any) -> None:
+    api.blocks.append(block("k8s03", "k8s01"))
+    api.pods = [{"status": {"podIPs": [{"ip": "10.253.2.7"}, {"ip": "no address"}, "junk"], "podIP": None}}, {}]
+    assert _objects.carry_out(api, "delete_block_affinity", OTHERS, check_mode=False)["changed"]
+    assert list(api.objects) == [NODE]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "pods", "sentence"),
+    [
+        ([], [], "the block 10.253.255.0/26 is not k8s03's by now"),
+        ([block(owner="k8s02")], [], "is not k8s03's by now"),
+        ([block("k8s02")], [], "has given an address to k8s02, or does not say whom"),
+        ([block(None)], [], "or does not say whom"),
+        ([block(allocations=None)], [], "or does not say whom"),
+        ([block(allocations=[7])], [], "or does not say whom"),
+        ([block("k8s03")], [{"metadata": {"namespace": "shop", "name": "web-1"}, "status": {"podIP": "10.253.255.7"}}],
+         "pod shop/web-1 on k8s02 has 10.253.255.7, of the block 10.253.255.0/26"),
+    ],
+)  # fmt: skip
+def test_a_claim_stays_where_it_may_be_used(api: t.Any, blocks: list[t.Any], pods: list[t.Any], sentence: str) -> None:
+    api.blocks, api.pods, before = blocks, pods, json.dumps(api.objects)
+    with pytest.raises(_objects.Refused) as refused:
+        _objects.carry_out(api, "delete_block_affinity", OTHERS, check_mode=False)
+    assert sentence in str(refused.value) and json.dumps(api.objects) == before
+
+
+def test_the_owner_is_another_node(api: t.Any) -> None:
+    api.blocks = [block(owner="k8s02")]
+    with pytest.raises(_objects.Refused):
+        _objects.carry_out(api, "delete_block_affinity", {**AFFINITY, "owner": "k8s02"}, check_mode=False)
 
 
 @pytest.mark.parametrize(("remedy", "params"), [("set_node_address", MASK), ("delete_block_affinity", AFFINITY)])

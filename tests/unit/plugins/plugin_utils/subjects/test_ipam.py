@@ -55,3 +55,29 @@ def test_a_service_inside_of_a_pool(address, disabled, is_named):
 
 def test_without_services_nothing_is_said():
     assert small.verdict(small.diagnose(), "pool.services", "").outcome == "not_applicable"
+
+
+@pytest.mark.parametrize(
+    ("given_to", "pod", "remedy"),
+    [
+        (["k8s02", "k8s03"], "10.253.1.5", "delete_block_affinity"),
+        (["k8s02", "k8s01"], "10.253.1.5", "advise_delete_affinity"),
+        ([None], "10.253.1.5", "advise_delete_affinity"),
+        ([], "10.253.2.9", "advise_delete_affinity"),
+    ],
+)
+def test_a_claim_is_deleted_where_nothing_of_it_is_used(given_to, pod, remedy):
+    def change(document):
+        affinities(*RIGHT, (BLOCK, "k8s01", "confirmed"))(document)
+        for number, entry in enumerate(document["blockaffinities"]):
+            entry["metadata"]["name"] = f"affinity-{number}"
+        spec = next(raw["spec"] for raw in document["ipamblocks"] if raw["spec"]["cidr"] == BLOCK)
+        spec.update(attributes=[{"secondary": {"node": node} if node else {}} for node in given_to], allocations=[None, *range(len(given_to))])
+        document["pods"][0]["status"]["podIPs"] = [{"ip": pod}]
+        document["calico_api"] = "crd.projectcalico.org/v1"
+
+    (found,) = [cause for cause in small.diagnose(cluster=change).causes if cause.id == "blackhole_wrong_block"]
+    assert [each.id for each in found.remedies] == [remedy]
+    if remedy == "delete_block_affinity":
+        assert found.remedies[0].parameters == {"api": "crd.projectcalico.org/v1", "name": "affinity-2", "node": "k8s01", "cidr": BLOCK, "owner": "k8s02"}
+        assert found.remedies[0].preconditions == (f"{BLOCK} is a block of k8s02, and no address of it is k8s01's",)
