@@ -12,9 +12,9 @@ import traceback
 from pathlib import Path
 
 from lab import agent, cgroups, dns, kernel, pod, processes
-from lab.api import calico, seed
+from lab.api import calico, objects, seed
 from lab.api.client import ApiError, Client, Json
-from lab.plan import Description, Node, Pod, free_address, new_pod, random_name
+from lab.plan import Description, Node, Pod, free_address, hashed, new_pod, random_name
 
 
 def start_dns_relay(lab: Description, item: Pod) -> None:
@@ -54,6 +54,8 @@ class Kubelet:
                     self.all_there(event["object"]["items"])
                 elif event["type"] == "DELETED":
                     self.deleted(event["object"])
+                elif event["type"] == "ADDED" and not event["object"]["metadata"].get("deletionTimestamp"):
+                    self.added(event["object"])
                 elif event["object"]["metadata"].get("deletionTimestamp"):
                     meta = event["object"]["metadata"]
                     self.client.delete("pods", meta["name"], meta["namespace"], now=True)
@@ -70,6 +72,24 @@ class Kubelet:
         for node in self.lab.nodes:
             if node.name not in nodes:
                 self.restart_agent(node)
+
+    def added(self, item: Json) -> None:
+        """A pod that somebody has made for a ReplicaSet, and bound to a node."""
+        meta, node = item["metadata"], self.lab.node(item["spec"]["nodeName"])
+        owners = meta.get("ownerReferences") or [{}]
+        known = any((mine.namespace, mine.name) == (meta["namespace"], meta["name"]) for mine in self.lab.pods)
+        app = meta.get("labels", {}).get("app", "")
+        if known or owners[0].get("kind") != "ReplicaSet" or objects.OWNERS.get(app) != "Deployment":
+            return
+        fresh = new_pod(self.lab, meta["namespace"], meta["name"], node.name, app, free_address(self.lab, node), address6=free_address(self.lab, node, 6))
+        fresh.uid = meta["uid"]
+        owner = {"kind": "ReplicaSet", "metadata": owners[0]}
+        self.lab.pods.append(fresh)
+        self.save()
+        annotations = objects.pod(self.lab, fresh, owner)["metadata"].get("annotations")
+        self.client.patch("pods", fresh.name, {"metadata": {"annotations": annotations}}, fresh.namespace)
+        self.start(node, fresh)
+        seed.tell_status(self.client, self.lab, fresh)
 
     def deleted(self, item: Json) -> None:
         meta = item["metadata"]
@@ -91,6 +111,18 @@ class Kubelet:
         seed.create_agent_pod(self.client, self.lab, node.name, owner)
         agent.start(self.lab, node, self.folder)
 
+    def wanted(self, old: Pod) -> bool:
+        """Is there still somebody who makes the pod again?"""
+        if objects.OWNERS.get(old.app) != "Deployment":
+            return True
+        try:
+            self.client.get("replicasets", f"{old.app}-{hashed(old.app)}", old.namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
     def replace(self, old: Pod) -> None:
         node = self.lab.node(old.node)
         relay = self.lab.pids.pop(f"relay-{old.name}", 0)
@@ -99,17 +131,26 @@ class Kubelet:
         pod.delete(self.lab, node, old)
         address = free_address(self.lab, node) if self.lab.calico.flannel else ""  # host-local does not give an address out again at once
         self.lab.pods.remove(old)
+        if not self.lab.calico.flannel:
+            self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
+        if not self.wanted(old):
+            seed.write_ipam(self.client, self.lab, node.name)
+            self.save()
+            return
         fixed = old.app in ("web", "api")
         name = old.name if fixed else f"{old.name.rpartition('-')[0]}-{random_name()}"
         address, address6 = address or free_address(self.lab, node), free_address(self.lab, node, 6)
         fresh = new_pod(self.lab, old.namespace, name, old.node, old.app, address, old.port, address6)
         self.lab.pods.append(fresh)
         self.save()
-        if not self.lab.calico.flannel:
-            self.client.delete("ipamhandles", f"k8s-pod-network.{old.sandbox}")
-            seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.blocks))
         owner = seed.owners(self.client, self.lab)[fresh.app]
         fresh.uid = seed.create_pod(self.client, self.lab, fresh, owner)["metadata"]["uid"]
+        self.start(node, fresh)
+
+    def start(self, node: Node, fresh: Pod) -> None:
+        """Its sandbox, and what IPAM and the Services know of it."""
+        if not self.lab.calico.flannel:
+            seed.ensure(self.client, "ipamhandles", calico.handle(f"k8s-pod-network.{fresh.sandbox}", node.blocks))
         kernel.wait_child(pod.create(self.lab, node, [fresh]), f"creating {fresh.namespace}/{fresh.name}")
         seed.write_ipam(self.client, self.lab, node.name)
         seed.refresh_endpoints(self.client, self.lab)

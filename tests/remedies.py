@@ -46,6 +46,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
     ("recreate_pod", "pod_side_broken", "flannel", {}),
+    ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),
     ("recreate_pod", "dns_unanswered", "flannel", {}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
@@ -127,11 +128,23 @@ def environment(lab: Lab) -> dict[str, str]:
     }  # fmt: skip
 
 
+def asked(lab: Lab, fault: Fault) -> tuple[str, str, int]:
+    """The fault's question, about the successor of a pod that is not there any more."""
+    there = {f"{pod.namespace}/{pod.name}" for pod in lab.pods}
+
+    def now(name: str) -> str:
+        heirs = [other for other in there if name not in there and other.rpartition("-")[0] == name.rpartition("-")[0]]
+        return heirs[0] if heirs else name
+
+    source, destination, port = fault.question
+    return now(source), now(destination), port
+
+
 def remediate(lab: Lab, fault: Fault, folder: pathlib.Path, **variables: t.Any) -> tuple[int, str, dict[str, t.Any]]:
     """One run of the playbook: its exit code, its screen, its plan."""
     for old in folder.glob("plan-*.json"):
         old.unlink()
-    source, destination, port = fault.question
+    source, destination, port = asked(lab, fault)
     given = {"source": source, "destination": f"{destination}:{port}", "podnet_report_dir": str(folder), **variables}
     command = [str(BIN / "ansible-playbook"), "podnet.doctor.remediate", "-i", str(lab.inventory), "-e", json.dumps(given)]
     done = subprocess.run(command, env=environment(lab), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400, check=False)
@@ -194,7 +207,7 @@ HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.al
 
 def fault_is_gone(lab: Lab, fault: Fault) -> bool:
     """Real packets of the lab's own."""
-    source, destination, _port = fault.question
+    source, destination, _port = asked(lab, fault)
     if destination == "svc/kube-system/kube-dns":
         name = "kubernetes.default.svc.cluster.local"
         return all(dns.ask(lab.pod_pid(source), pod.address, name) == 0 for pod in lab.pods if pod.app == "coredns")

@@ -9,11 +9,12 @@ import time
 from lab.api.client import Json
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, hashed
 
-OWNERS = {"web": "StatefulSet", "api": "StatefulSet", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
-NAMESPACE = {"web": "shop", "api": "shop", "probe": "ops"}
+OWNERS = {"web": "StatefulSet", "api": "StatefulSet", "cart": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
+NAMESPACE = {"web": "shop", "api": "shop", "cart": "shop", "probe": "ops"}
 IMAGES = {
     "web": "registry.example.com/shop/web:1.4.2",
     "api": "registry.example.com/shop/api:2.0.1",
+    "cart": "registry.example.com/shop/cart:0.7.3",
     "probe": "registry.example.com/ops/probe:0.9.0",
     "coredns": "registry.k8s.io/coredns/coredns:v1.12.4",
     "calico-kube-controllers": "quay.io/calico/kube-controllers",

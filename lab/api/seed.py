@@ -40,10 +40,14 @@ def create_pod(client: Client, lab: Description, item: Pod, owner: Json) -> Json
     body = objects.pod(lab, item, owner)
     body["metadata"]["uid"] = item.uid
     made = client.create("pods", body)
-    host = lab.node(item.node)
-    status = objects.status(host, item.addresses, item.container, objects.image(lab, item.app), item.app)
-    client.patch("pods", item.name, status, item.namespace, part="status")
+    tell_status(client, lab, item)
     return made
+
+
+def tell_status(client: Client, lab: Description, item: Pod) -> None:
+    """What kubelet says of a pod that runs."""
+    status = objects.status(lab.node(item.node), item.addresses, item.container, objects.image(lab, item.app), item.app)
+    client.patch("pods", item.name, status, item.namespace, part="status")
 
 
 def create_calico_node_pod(client: Client, lab: Description, node: str, owner: Json) -> Json:

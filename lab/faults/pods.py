@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from lab.api import calico, seed
+from lab.api import calico, objects, seed
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults import CALICO, FELIX, FELIX_ROUTES, fault
 from lab.faults.steps import cut_off, kill
 from lab.flannel.cni import gateway as flannel_gateway
-from lab.plan import FLANNEL_NETWORK, Pod, free_address
+from lab.plan import FLANNEL_NETWORK, Pod, free_address, hashed
 from lab.processes import wait_for
 
 
@@ -32,6 +33,49 @@ def default_route(lab: Lab) -> Iterator[None]:
     yield
     for prefix in lost:
         lab.run_in_pod("shop/web-1", "ip", "route", "replace", prefix, "via", gateway, "dev", "eth0")
+
+
+CART = f"shop/cart-{hashed('cart')}-x8k2p"
+
+
+@contextmanager
+def _deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
+    """A Deployment of one pod, with this name until somebody deletes it."""
+    (namespace, pod), app = name.split("/"), "cart"
+    deployment = {**lab.client.create("deployments", objects.controller(lab.description, app, 1)), "kind": "Deployment"}
+    owner = lab.client.create("replicasets", objects.replicaset(app, deployment, 1))
+    template = owner["spec"]["template"]
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "spec": {**template["spec"], "nodeName": node, "tolerations": [{"operator": "Exists"}]},
+        "metadata": {
+            **objects.metadata(pod, namespace, template["metadata"]["labels"]), "ownerReferences": [objects.reference({**owner, "kind": "ReplicaSet"})],
+        },
+    }  # fmt: skip
+    lab.client.create("pods", body)
+    wait_for(lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and _answers(lab, name), f"{name} runs", 20)
+    yield
+    lab.client.delete("replicasets", owner["metadata"]["name"], namespace)
+    lab.client.delete("deployments", app, namespace)
+    for each in lab.pods:
+        if each.app == app:
+            lab.client.delete("pods", each.name, each.namespace)
+    wait_for(lambda: not any(each.app == app for each in lab.pods), f"the pods of {app} are gone", 20)
+
+
+@fault(
+    "pod_side_broken.replicaset",
+    number="F51",
+    breaks="pod.route.default",
+    objects=(CART,),
+    question=(CART, "shop/web-0", 8080),
+    modes=FELIX,
+)
+def of_replicaset(lab: Lab) -> Iterator[None]:
+    """A pod of a ReplicaSet has lost its default route; the name of its successor is another one."""
+    with _deployed(lab, CART, "k8s02"):
+        lab.run_in_pod(CART, "ip", "route", "del", "default")
+        cut_off(lab, CART, "shop/web-0")
+        yield
 
 
 @fault(

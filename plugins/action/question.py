@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "destination": {"type": "str", "default": ""},
     "protocol": {"type": "str", "choices": ["tcp", "udp", "icmp"]},
     "port": {"type": "raw"},
+    "successors": {"type": "dict", "default": {}},
     "log": {"type": "bool", "default": False},
     "audit": {"type": "bool", "default": False},
     "flow": {"type": "str"},

@@ -20,6 +20,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "plan": {"type": "path"},
     "report": {"type": "path"},
     "trouble": {"type": "str", "default": ""},
+    "successors": {"type": "dict", "default": {}},
     "events": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 20.0},
 }
@@ -43,6 +44,8 @@ class ActionModule(ControllerAction):
                 lasting = told.get("change", {}).get("lasting")
                 if lasting:
                     show(result, _plan_text.lasting(step["node"], lasting), self._display)
+                if step["remedy"] == "recreate_pod":
+                    show(result, _plan_text.became(told.get("restart", {})), self._display)
             elif event == "back":
                 return self._back(result, arguments)
             else:
@@ -55,8 +58,8 @@ class ActionModule(ControllerAction):
         plan = _run.read_document(arguments["plan"], "podnet.doctor/plan/1")
         report = _run.read_document(arguments["report"], "podnet.doctor/report/1")
         trouble = arguments["trouble"]
-        came = _trail.came_of(plan, report, trouble)
-        told = {**came._asdict(), "trouble": trouble, "report": report["id"], "verdict": report["verdict"]}
+        came = _trail.came_of(plan, report, trouble, arguments["successors"])
+        told = {**came._asdict(), "trouble": trouble, "successors": arguments["successors"], "report": report["id"], "verdict": report["verdict"]}
         _trail.append(arguments["path"], "outcome", **told)
         show(result, _plan_text.outcome(came, report, arguments["report"], arguments["path"], trouble, _trail.offered(plan, came)), self._display)
         if arguments["events"]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 import typing as t
+from collections.abc import Mapping
+from dataclasses import replace
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
@@ -13,16 +15,19 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Clus
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import flows, full, pods
 from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.podnet.doctor.plugins.plugin_utils._documents import Documents
+from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import Finding
 from ansible_collections.podnet.doctor.plugins.plugin_utils._node_action import NodeAction
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import BadQuestion, Question, Scope
 from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import restart_objection
 from ansible_collections.podnet.doctor.plugins.plugin_utils._run import silent_question
+from ansible_collections.podnet.doctor.plugins.plugin_utils._services import resolve
 
 ARGUMENTS: dict[str, t.Any] = {
     "question": {"type": "dict", "required": True},
     "node": {"type": "str", "required": True},
     "findings": {"type": "list", "elements": "str", "required": True},
     "known": {"type": "list", "elements": "str", "default": []},
+    "successors": {"type": "dict", "default": {}},
     "restart": {"type": "bool", "default": False},
     "others": {"type": "str", "default": "critical", "choices": ["none", "critical", "any"]},
     "timeout": {"type": "float", "default": 20.0},
@@ -59,11 +64,15 @@ class ActionModule(NodeAction):
         except (KeyError, TypeError) as exc:
             text = "question is not what podnet.doctor.question returned; register that task and pass its result"
             return {**result, "failed": True, "msg": f"{text} ({type(exc).__name__} {exc})", "done": False, "left": [text]}
-        ends = {"endpoints": [asked.source.asked, asked.destination.asked], "nodes": [node]}
+        successors = arguments["successors"]
+        source, destination = (str(successors.get(end.asked, end.asked)) for end in (asked.source, asked.destination))
+        ends = {"endpoints": [source, destination], "nodes": [node]}
         try:
             document = _kube.read_cluster(_kube.options_of(arguments), None, narrow=ends, timeout=arguments["timeout"])
             if document.get("reachable") is False:
                 raise BadQuestion(f"the Kubernetes API cannot be read: {document.get('error')}")
+            if successors:
+                asked = resolve(Cluster(document), source, destination, asked.protocol, asked.port)
         except (BadQuestion, _kube.KubeError) as exc:
             return {**result, "failed": True, "msg": str(exc), "done": False, "left": [str(exc)]}
         return self._judge(result, arguments, variables, Cluster(document), asked)
@@ -91,13 +100,19 @@ class ActionModule(NodeAction):
         diagnosis = Diagnosis(asked, Documents(cluster, {node: facts}), witnesses)
         wanted, known = set(arguments["findings"]), set(arguments["known"])
         counted = {"none": (), "critical": ("critical",), "any": ("critical", "warning", "latent")}[arguments["others"]]
-        mine = [f for f in diagnosis.findings if f.fact.node == node]
-        left = [f.evidence for f in mine if f.id in wanted or (f.severity in counted and f.id not in known)]
+        before = {after: pod for pod, after in arguments["successors"].items()}
+        mine = [(f, {f.id, _of_the_pod_before(f, before).id}) for f in diagnosis.findings if f.fact.node == node]
+        left = [f.evidence for f, ids in mine if ids & wanted or (f.severity in counted and not ids & known)]
         unread = [v.reason for v in diagnosis.judged.values() if v.fact.node == node and v.outcome == "not_checked" and _wanted(v, wanted)]
         return {**result, "done": not left and not unread, "left": left + unread}
 
 
-def _wanted(verdict: t.Any, findings: set[str]) -> bool:
-    from ansible_collections.podnet.doctor.plugins.plugin_utils._graph import Finding
+def _of_the_pod_before(finding: Finding, before: Mapping[str, str]) -> Finding:
+    """The same finding of the pod whose successor this one is about."""
+    pod = finding.fact.object.split(" ")[0]
+    fact = replace(finding.fact, object=finding.fact.object.replace(pod, before[pod], 1)) if pod in before else finding.fact
+    return replace(finding, fact=fact)
 
+
+def _wanted(verdict: t.Any, findings: set[str]) -> bool:
     return Finding(verdict.check, verdict.fact, None, "", ()).id in findings

@@ -38,6 +38,10 @@ def _name(pod: Pod) -> str:
     return f"{_metadata(pod).get('namespace')}/{_metadata(pod).get('name')}"
 
 
+def node_of(pod: Pod) -> str | None:
+    return (pod.get("spec") or {}).get("nodeName")
+
+
 def ready(pod: Pod) -> bool:
     """Running, not on its way out, and Ready where it says whether it is."""
     status = pod.get("status") or {}
@@ -164,7 +168,8 @@ def _successors(api: Api, component: str, node: str | None, old: Pod) -> list[Po
     if component != "pod":
         return [pod for pod in pods(api, component) if node is None or (pod.get("spec") or {}).get("nodeName") == node]
     found = api.items(f"/api/v1/namespaces/{_metadata(old).get('namespace')}/pods")
-    return [pod for pod in found if _owner(pod).get("uid") == _owner(old).get("uid")]
+    there = node_of(old) if _owner(old).get("kind") == "DaemonSet" else None
+    return [pod for pod in found if _owner(pod).get("uid") == _owner(old).get("uid") and there in (None, node_of(pod))]
 
 
 def restart(api: Api, component: str, node: str | None, check_mode: bool, key: str = "") -> dict[str, t.Any]:

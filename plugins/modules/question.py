@@ -48,6 +48,10 @@ options:
   port:
     description: The destination's port.
     type: raw
+  successors:
+    description: Pods that another one has taken the place of meanwhile. Of each, as the question names it, the V(namespace/name) of its successor.
+    type: dict
+    default: {}
   log:
     description:
       - Take O(source) and O(destination), where they are not given, from the line of an ingress's log in the variable C(log_line), or from the last such

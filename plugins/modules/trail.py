@@ -52,6 +52,10 @@ options:
     description: With O(event=outcome), why no further step was taken.
     type: str
     default: ""
+  successors:
+    description: With O(event=outcome), of each pod that was made again, V(namespace/name), the one that came in its place.
+    type: dict
+    default: {}
   events:
     description:
       - With O(event=outcome), write a Kubernetes Event (reason C(PodnetRepair), namespace C(default)) on each node of the plan, if this user may create events.

@@ -38,6 +38,11 @@ options:
     type: list
     elements: str
     default: []
+  successors:
+    description:
+      - Of each pod that was made again since O(question) was resolved, as the question names it, the V(namespace/name) of the one that came in its place.
+    type: dict
+    default: {}
   question:
     description: The registered result of M(podnet.doctor.question).
     type: dict

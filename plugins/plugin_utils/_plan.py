@@ -17,7 +17,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import KEPT_S
 
 from ._catalogue import remedy_json
 from ._cluster import Cluster
-from ._json import Json, NotCollected, objects
+from ._json import Json, NotCollected, as_mapping, objects
 from ._question import BadQuestion
 from ._remedies import restart_when_asked
 from ._topology import is_reflector, uses_bird
@@ -28,6 +28,7 @@ OF_OBJECTS = tuple(REMEDIES)
 WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
 ASKED = "restart_asked_for"
+GOES_ON = "; the question goes on with its successor"
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,17 @@ def _action(
     mine = {*cause["roots"], *cause["explains"]}
     sufferers = sorted({str(f["node"]) for f in report["findings"] if f["id"] in mine and f["node"] != remedy["node"]})
     pods, sessions = blast_radius(report, cluster, str(remedy["node"]))
+    asked = _asked_as(report, str(remedy["parameters"].get("pod")))
     action = {
         "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "fault": cause["fault"], "summary": cause["summary"],
         "remedy": remedy["id"], "class": remedy["class"], "node": remedy["node"], "host": host, "object": remedy["object"], "change": dict(remedy["change"]),
         "action": remedy["action"], "parameters": dict(remedy["parameters"]),
-        "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"]},
+        "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"] + (GOES_ON if asked else "")},
         "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": sorted(mine),
         "known": sorted(str(f["id"]) for f in report["findings"] if f["node"] == remedy["node"] and f["id"] not in mine),
         "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],
         "way_back": remedy["way_back"], "wait_seconds": remedy["wait_seconds"], "only_if": "" if wishes.at_once else remedy["only_if"],
-        "by": _by(str(remedy["id"])), "guard_seconds": 0,
+        "by": _by(str(remedy["id"])), "guard_seconds": 0, "asked": asked,
     }  # fmt: skip
     if wishes.restart_wait and remedy["class"] == "R2":
         action["wait_seconds"] = min(wishes.restart_wait, remedy["wait_seconds"])
@@ -164,6 +166,12 @@ def _action(
         action["change"]["after"] += f", also in {KEPT_SETTINGS}"
         action.update(action=f"{remedy['action']}, and keep it in {KEPT_SETTINGS}", way_back=f"{remedy['way_back']}, and take it out of {KEPT_SETTINGS}")
     return action
+
+
+def _asked_as(report: Mapping[str, Json], pod: str) -> list[str]:
+    """How the question names a pod."""
+    ends = [as_mapping(as_mapping(report.get("question")).get(end)) for end in ("source", "destination")]
+    return [str(end["asked"]) for end in ends if end.get("kind") == "pod" and f"{end.get('namespace')}/{end.get('name')}" == pod]
 
 
 def _by(remedy: str) -> str:

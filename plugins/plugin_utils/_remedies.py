@@ -94,8 +94,8 @@ def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy
     ]  # fmt: skip
 
 
-def recreate_pod(documents: Documents, pod: str, node: str, asked_by_name: bool = True) -> list[Remedy]:
-    """Delete a pod so that its controller makes it again (R2); advice where nobody would, or where the name that is asked about goes with it."""
+def recreate_pod(documents: Documents, pod: str, node: str) -> list[Remedy]:
+    """Delete a pod so that its controller makes it again (R2); advice where nobody would."""
     by_hand = f"kubectl -n {pod.partition('/')[0]} delete pod {pod.partition('/')[2]}"
     try:
         known = documents.cluster.pods.get(pod)
@@ -103,13 +103,13 @@ def recreate_pod(documents: Documents, pod: str, node: str, asked_by_name: bool 
         known = None
     if known is None or known.owner not in ("StatefulSet", "DaemonSet", "ReplicaSet"):
         return [Remedy("advise_recreate_pod", "R0", f"make pod {pod} again ({by_hand}); no controller does it by itself", "", node=node)]
-    if asked_by_name and known.owner != "StatefulSet":
-        return [Remedy("advise_recreate_pod", "R0", f"delete pod {pod} so that its owner makes it again, by another name ({by_hand})", "", node=node)]
+    elsewhere = "" if known.owner == "DaemonSet" else ", and may come up on another node"
+    renamed = "" if known.owner == "StatefulSet" else "; its successor gets another name"
     return [
         Remedy(
             "recreate_pod", "R2", f"delete pod {pod} so that its owner makes it again", f"none needed: its {known.owner} makes it again", node=node,
             object=f"Pod {pod}", change=("running", "made again"), parameters={"component": "pod", "pod": pod}, verify=f"pod {pod} is as it must be",
-            blast_radius=f"pod {pod} restarts, and may come up on another node", preconditions=(f"a {known.owner} owns pod {pod}",), wait_seconds=90,
+            blast_radius=f"pod {pod} restarts{elsewhere}{renamed}", preconditions=(f"a {known.owner} owns pod {pod}",), wait_seconds=90,
         )
     ]  # fmt: skip
 

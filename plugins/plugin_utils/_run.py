@@ -122,6 +122,7 @@ def ask_api(arguments: Mapping[str, Json]) -> tuple[dict[str, Json], Question]:
             raise BadQuestion(f"{role} is missing: give a pod (namespace/name), a node (node/name) or an address, such as -e {role}=shop/web-0")
     options = _kube.options_of(arguments)
     ends = [str(arguments["source"]).strip(), str(arguments["destination"]).strip()]
+    ends = [str(as_mapping(arguments.get("successors")).get(end, end)) for end in ends]
     narrow = {"endpoints": ends, "node_ports": [arguments["port"]] if arguments.get("port") else []}
     document = _kube.read_cluster(options, None, narrow=narrow, timeout=float(arguments.get("timeout") or 20))
     if _rebuild.needed(document):

@@ -14,7 +14,7 @@ import pathlib
 import typing as t
 from collections.abc import Mapping
 
-from ._json import Json, as_mapping, objects
+from ._json import Json, as_list, as_mapping, objects
 from ._plan import ASKED
 
 TOLD = ("changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "lasting", "pod", "old_pod", "new_pod", "attempts")
@@ -71,16 +71,23 @@ class Came(t.NamedTuple):
     others: list[str]
 
 
-def came_of(plan: Mapping[str, Json], report: Mapping[str, Json], trouble: str = "") -> Came:
-    """plan: as carried out; report: of the diagnosis after it; trouble: why it was not carried out to its end."""
+def came_of(plan: Mapping[str, Json], report: Mapping[str, Json], trouble: str = "", successors: Mapping[str, str] | None = None) -> Came:
+    """plan: as carried out; report: of the diagnosis after it; trouble: why it was not carried out to its end; successors: of pods that were made again,
+    whose causes are those of the pods before them, wherever they run."""
+    successors = successors or {}
 
     def key(cause: Mapping[str, Json], name: str) -> str:
         return f"{cause[name]} on {cause['node']}" if cause["node"] else str(cause[name])
 
+    def of_successor(cause: Mapping[str, Json]) -> bool:
+        return any((cause["id"], str(pod)) in made_again for pod in as_list(cause.get("objects")))
+
     planned = {key(action, "cause") for action in plan["actions"]}
-    now_named = [key(cause, "id") for cause in report["verdict"]["causes"] if cause.get("affects_path", True)]
-    left = [name for name in now_named if name in planned]
-    others = [name for name in now_named if name not in planned]
+    pods = [(action["cause"], str(as_mapping(action.get("parameters")).get("pod"))) for action in plan["actions"]]
+    made_again = {(cause, successors[pod]) for cause, pod in pods if pod in successors}
+    named = [cause for cause in report["verdict"]["causes"] if cause.get("affects_path", True)]
+    left = [key(cause, "id") for cause in named if key(cause, "id") in planned or of_successor(cause)]
+    others = [name for cause in named if (name := key(cause, "id")) not in left]
     undone = trouble and any(action["cause"] == ASKED for action in plan["actions"])  # no diagnosis names what was only asked for
     outcome = "not repaired" if left or undone else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
     return Came(outcome, left, others)

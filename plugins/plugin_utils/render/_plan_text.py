@@ -47,6 +47,12 @@ def lasting(node: str, places: Sequence[str]) -> list[str]:
     return labelled("LASTING", [f"it may come back: on {node}, see {listed(places)}"]) if places else []
 
 
+def became(restart: Mapping[str, Json]) -> list[str]:
+    """The name of a pod that was made again, where it is another than before."""
+    before, after = restart.get("before"), restart.get("after")
+    return labelled("BECAME", [f"pod {before} is pod {after} now"]) if before and after and before != after else []
+
+
 def taken_back(backs: Sequence[Back]) -> list[str]:
     """What was undone, as it did not help."""
     lines = []

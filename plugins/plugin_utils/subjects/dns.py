@@ -185,7 +185,7 @@ def no_answer(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
         advice = f"see the log of {where}, and ask it by hand: dig @{mine[0].fact.object.split(' ')[0]} kubernetes.default.svc.cluster.local"
         why = ["A server that listens and says nothing hangs, or something that was not looked at takes the packets."]
         silent = {finding.fact.object.split(" ")[1] for finding in mine} == set(PROTOCOLS) and _is_pod(diagnosis, where)
-        yield _cause("dns_unanswered", node, summary, mine, where, advice, why, recreate_pod(diagnosis.documents, where, node, False) if silent else ())
+        yield _cause("dns_unanswered", node, summary, mine, where, advice, why, recreate_pod(diagnosis.documents, where, node) if silent else ())
 
 
 def _is_pod(diagnosis: Diagnosis, name: str) -> bool:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.action import verify
 from ansible_collections.podnet.doctor.plugins.module_utils._kube import KubeError
 from ansible_collections.podnet.doctor.plugins.module_utils._packing import pack
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
 from ansible_collections.podnet.doctor.tests.unit import small
 from ansible_collections.podnet.doctor.tests.unit.plugins import support
 
@@ -112,6 +115,25 @@ def test_a_restart_is_looked_at_with_the_facts_of_now(run, world):
     world.node["addresses"] = {"error": "no answer"}
     refused = run(restart=True)
     assert refused["done"] is False and "by hand, once it is known which address it would take" in refused["left"][0]
+
+
+def no_default_route(document):
+    document["sandboxes"][0]["network"]["routes"] = []
+
+
+def test_the_successor_of_a_pod_takes_its_place(run, world):
+    """The node is judged with its name, and a finding about it is one of the pod before it."""
+    (wrong,) = [finding for finding in small.diagnose(k8s01=no_default_route).findings if finding.check == "pod.route.missing"]
+    links = [host_interface("shop", name) for name in ("web-0", "web-x2x9v")]
+    world.node = json.loads(json.dumps(small.node_document("k8s01")).replace(*links))
+    world.document["pods"][0]["metadata"]["name"] = "web-x2x9v"
+    given = {"node": "k8s01", "findings": [wrong.id], "others": "none"}
+    successors = {"shop/web-0": "shop/web-x2x9v"}
+    assert run(**given, successors=successors)["done"] is True
+    assert world.calls[0]["endpoints"] == ["shop/web-x2x9v", "shop/api-0"]
+    no_default_route(world.node)
+    assert run(**given, successors=successors)["left"] == [wrong.evidence.replace("web-0", "web-x2x9v")]
+    assert run(**{**given, "findings": []}, successors=successors)["done"] is True
 
 
 def test_a_node_that_was_restarted_must_be_well_altogether(run, world):

@@ -140,11 +140,13 @@ def shop_pod(name: str, uid: str, owner: bool = True, **more: t.Any) -> t.Any:
 BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 
 
-def recreate(api: Pods, pods: list[t.Any], budgets: list[t.Any] | None = None, node: str = "k8s01", key: str = "shop/web-1") -> dict[str, t.Any]:
+def recreate(
+    api: Pods, pods: list[t.Any], budgets: list[t.Any] | None = None, node: str = "k8s01", key: str = "shop/web-1", timeout: float = 5.0
+) -> dict[str, t.Any]:
     api.pods[:] = pods
     api.fake.lists["/api/v1/namespaces/shop/pods"] = api.pods
     api.fake.lists[BUDGETS] = budgets or []
-    with api.client(5.0) as client:
+    with api.client(timeout) as client:
         return _components.restart(client, "pod", node, False, key)
 
 
@@ -158,6 +160,21 @@ def test_a_pod_is_made_again_by_its_owner(api: Pods) -> None:
     assert done == {"changed": True, "before": "shop/web-1", "after": "shop/web-1"}
     (delete,) = api.deleted
     assert delete[1]["preconditions"] == {"uid": "old"}
+
+
+def of_daemonset(name: str, uid: str, node: str) -> t.Any:
+    pod = shop_pod(name, uid)
+    pod["metadata"]["ownerReferences"][0]["kind"] = "DaemonSet"
+    return {**pod, "spec": {**pod["spec"], "nodeName": node}}
+
+
+def test_the_successor_of_a_daemonset_s_pod_is_the_one_on_its_node(api: Pods) -> None:
+    api.successor = of_daemonset("web-y", "new", "k8s02")
+    with pytest.raises(_components.Refused, match="no successor was ready"):
+        recreate(api, [of_daemonset("web-x", "old", "k8s01")], key="shop/web-x", timeout=1.0)
+    api.deleted.clear()
+    api.successor = of_daemonset("web-z", "new", "k8s01")
+    assert recreate(api, [of_daemonset("web-x", "old", "k8s01")], key="shop/web-x")["after"] == "shop/web-z"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,11 @@ def test_advice_is_never_an_action():
     def no_default(document):
         document["sandboxes"][0]["network"]["routes"] = []
 
-    found = plan(small.diagnose(k8s02=no_default).report())
+    def bare(document):
+        for pod in document["pods"]:
+            pod["metadata"].pop("ownerReferences")
+
+    found = plan(small.diagnose(cluster=bare, k8s02=no_default).report())
     assert found["actions"] == []
     assert found["refused"][0]["class"] == "R0"
     assert "nothing to do by itself" in _plan_text.screen(found)[0]
@@ -73,6 +77,16 @@ def test_nothing_is_changed_on_another_machine():
 
 def no_route(document):
     document["routes"] = [route for route in document["routes"] if route["dst"] != "10.253.2.7/32"]
+
+
+def test_the_question_goes_on_with_the_successor_of_a_pod_that_it_names():
+    found = report()
+    cause = found["verdict"]["causes"][0]
+    made_again = {**cause["remedies"][0], "id": "recreate_pod", "class": "R2", "blast_radius": "pod restarts"}
+    for pod, asked, text in (("shop/web-0", ["shop/web-0"], f"pod restarts{_plan.GOES_ON}"), ("shop/web-9", [], "pod restarts")):
+        cause["remedies"] = [{**made_again, "parameters": {"component": "pod", "pod": pod}}]
+        (action,) = plan(found)["actions"]
+        assert (action["asked"], action["blast_radius"]["text"], action["by"]) == (asked, text, "api")
 
 
 def test_waiting_is_the_first_step():

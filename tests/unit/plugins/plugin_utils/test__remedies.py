@@ -67,10 +67,12 @@ def recreate(kind, pod="shop/web-0"):
     return found
 
 
-def test_a_pod_is_made_again_only_where_its_name_stays():
+def test_a_pod_is_made_again_by_whoever_owns_it():
     found = recreate("StatefulSet")
     assert (found.id, found.risk, found.parameters["pod"]) == ("recreate_pod", "R2", "shop/web-0")
-    assert "by another name" in recreate("ReplicaSet").action
+    assert found.blast_radius == "pod shop/web-0 restarts, and may come up on another node"
+    assert recreate("ReplicaSet").blast_radius.endswith("may come up on another node; its successor gets another name")
+    assert recreate("DaemonSet").blast_radius == "pod shop/web-0 restarts; its successor gets another name"
     assert "no controller does it by itself" in recreate(None).action
     assert recreate("StatefulSet", "shop/gone-0").risk == "R0"
 

@@ -54,6 +54,20 @@ def test_what_came_of_it(outcome, causes, came, says):
     assert any("remediate -e report=reports/x.json" in " ".join(lines) for _once in (0,)) is (came[0] != "repaired")
 
 
+def test_a_cause_at_the_successor_is_the_cause_at_the_pod_before_it():
+    plan = {"actions": [{"cause": "pod_side_broken", "node": "n1", "parameters": {"pod": "shop/cart-x"}}]}
+    cause = {"id": "pod_side_broken", "node": "n2", "objects": ["shop/cart-y"]}
+    report = {"verdict": {"outcome": "broken", "causes": [cause]}}
+    assert _trail.came_of(plan, report, "", {"shop/cart-x": "shop/cart-y"}) == ("not repaired", ["pod_side_broken on n2"], [])
+    assert _trail.came_of(plan, report, "", {"shop/cart-x": "shop/cart-z"}).outcome == "partly", "of another pod"
+    assert _trail.came_of(plan, report).outcome == "partly"
+
+
+def test_who_a_pod_became_is_said():
+    assert _plan_text.became({"before": "shop/cart-x", "after": "shop/cart-y"}) == ["BECAME   pod shop/cart-x is pod shop/cart-y now"]
+    assert _plan_text.became({"before": "shop/web-0", "after": "shop/web-0"}) == [] == _plan_text.became({})
+
+
 def test_what_was_not_verified_is_said():
     report = {"verdict": {"outcome": "unknown"}, "api": {"error": "no answer"}}
     lines = _plan_text.outcome(_trail.Came("partly", [], []), report, "reports/x.json", "t.jsonl")

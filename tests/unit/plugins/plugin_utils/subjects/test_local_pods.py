@@ -119,7 +119,7 @@ def test_checks(kind, of, change, outcome):
 @pytest.mark.parametrize(
     ("change", "cause", "fault", "risk", "before"),
     [
-        (drop_link, "host_veth_missing", "F52", "R0", ""),
+        (drop_link, "host_veth_missing", "F52", "R2", "running"),
         (link_down, "host_veth_missing", "F52", "R1", "down"),
         (local_route(), "local_pod_route_missing", "F20", "R0 R2", "running"),
         (local_route(small.route("10.253.1.5/32", "cali0", scope="link")), "pod_route_wrong_iface", "F21", "R0 R2", "running"),

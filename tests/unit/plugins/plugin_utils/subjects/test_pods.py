@@ -83,13 +83,13 @@ def test_a_host_side_that_has_another_mac_on_purpose():
         (neighbour(OTHER_MAC, "PERMANENT"), "to a wrong MAC"),
     ],
 )
-def test_the_inside_of_a_pod_is_never_repaired(change, words):
+def test_the_inside_of_a_pod_is_never_repaired_but_made_again(change, words):
     diagnosis = small.diagnose(k8s01=change)
     (cause,) = diagnosis.causes
     assert (cause.id, cause.fault, cause.objects) == ("pod_side_broken", "F51", [POD])
     assert words in cause.summary
     (remedy,) = cause.remedies
-    assert (remedy.risk, "kubectl -n shop delete pod web-0" in remedy.action) == ("R0", True)
+    assert (remedy.risk, remedy.id, remedy.parameters["pod"]) == ("R2", "recreate_pod", POD)
 
 
 def test_an_unanswered_arp_follows_from_what_is_wrong_on_the_host():
