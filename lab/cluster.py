@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -201,6 +202,10 @@ class Lab:
                 return False
 
         processes.wait_for(fresh, f"calico-node of {node} runs again", timeout)
+
+    def stop(self, node: str, part: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a part of a node's calico-node, which stays dead until `revive`."""
+        manage.stop(self.node(node), part, self.description.calico.title(part), number)
 
     def revive(self, node: str) -> None:
         """Start the services of the network plugin on a node that a fault killed."""

@@ -52,7 +52,9 @@ class Mode:
         return self.version.rpartition(".")[0]
 
     def title(self, part: str) -> str:
-        """The command line of "felix", "confd" or "node-services"."""
+        """How the command line of "felix", "confd", "node-services", "bird" or "bird6" begins."""
+        if part in self.birds:
+            return f"{part} -R"
         if self.templates == "v3.32":
             return f"calico-node -{part}"
         return f"calico component {'node ' if part == 'node-services' else ''}{part}"

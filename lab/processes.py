@@ -119,6 +119,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def stopped_by_signal(pid: int) -> bool:
+    """Does it live, and do nothing?"""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(") ")[2][:1] == "T"
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Signal a process that may be gone already."""
     try:

@@ -42,6 +42,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_address", "node_ip_wrong_nic", "ipip", {}),
     ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
+    ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),

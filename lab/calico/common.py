@@ -14,6 +14,7 @@ from lab.kernel import ip_json
 from lab.modes import MODES, Mode
 
 LOGS = Path("/var/log/calico")
+SERVICES = Path("/etc/service/enabled")  # of runit; one folder each
 PREFIX = "projectcalico.org/"
 TUNNEL_ANNOTATION = {"ipip": PREFIX + "IPv4IPIPTunnelAddr", "vxlan": PREFIX + "IPv4VXLANTunnelAddr"}
 

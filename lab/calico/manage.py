@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lab import pod, processes
-from lab.calico.common import Settings
+from lab.calico.common import SERVICES, Settings
 from lab.plan import GATEWAY, Description, Node
 
-TITLE = "runsvdir -P /etc/service/enabled"
+TITLE = f"runsvdir -P {SERVICES}"
 
 
 def first_process(node: Node) -> int:
@@ -54,8 +54,17 @@ def kill(node: Node) -> None:
     processes.end(pids)
 
 
+def _services(node: Node) -> Path:
+    return Path(f"/proc/{node.pid}/root{SERVICES}")
+
+
+def stop(node: Node, service: str, title: str, number: signal.Signals) -> None:
+    """End a service of the container; it stays dead until `revive` (`sv down`)."""
+    (_services(node) / service / "down").touch()
+    processes.send(find(node, title), number)
+
+
 def revive(node: Node) -> None:
-    """Start those services of a living container that are dead."""
-    first = first_process(node)
-    if first:
-        processes.send(first, signal.SIGUSR1)
+    """Start those services of a living container that were stopped (`sv up`)."""
+    for file in _services(node).glob("*/down"):
+        file.unlink(missing_ok=True)

@@ -1,13 +1,14 @@
 """The container's first process: startup once, then felix, confd, node-services and BIRD as children.
 
-A child that ends stays dead, unlike under runit, so that a fault can kill one; SIGUSR1 starts what is missing (`sv up`).
-Killing all of it and starting this program again is a restart of the pod. The generated configuration outlives it, so
-BIRD starts with the old one and reads the new one when confd has written it.
+As under runit a child that ends is started again, at most once a second, unless the file `down` in its service's folder
+says that it was stopped (`sv down`). Killing all of it and starting this program again is a restart of the pod. The
+generated configuration outlives it, so BIRD starts with the old one and reads the new one when confd has written it.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from collections.abc import Callable
 
 from lab import kernel
 from lab.calico import confd, felix, startup
-from lab.calico.common import LOGS, Settings, log
+from lab.calico.common import LOGS, SERVICES, Settings, log
 
+AGAIN = 1.0  # seconds from one start of a service to the next
 BIRD = "{0} -R -s /var/run/calico/{0}.ctl -d -c /etc/calico/confd/config/{0}.cfg"
 
 
@@ -25,8 +27,7 @@ def fork(title: list[str], work: Callable[[], None]) -> int:
     """A child under another title."""
 
     def child() -> None:
-        for number in (signal.SIGUSR1, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         kernel.set_title(title)
         work()
 
@@ -54,9 +55,10 @@ def reap() -> set[int]:
 def main(arguments: list[str]) -> int:
     """JSON of the settings."""
     settings = Settings.read(arguments[0])
-    asked: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
-    kernel.set_title(["runsvdir", "-P", "/etc/service/enabled"])  # by which it is found and signalled, so after the handler
+    shutil.rmtree(SERVICES, ignore_errors=True)  # a container begins with a disk of its own
+    for name in ("felix", "confd", "node-services", *settings.calico.birds):
+        (SERVICES / name).mkdir(parents=True)
+    kernel.set_title(["runsvdir", "-P", str(SERVICES)])  # by which it is found
     client = settings.client()
     try:
         environment = startup.start(client, settings)
@@ -71,21 +73,22 @@ def main(arguments: list[str]) -> int:
     running: dict[str, int] = {}
     if not settings.calico.bird:
         del parts["confd"]
-    services = {*parts, *settings.calico.birds}
-    wanted = set(services)
+    services = sorted({*parts, *settings.calico.birds})
+    started: dict[str, float] = {}
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
-        revive, ended = bool(asked), reap()
+        ended = reap()
         for name in [name for name, pid in running.items() if pid in ended]:
             del running[name]
-            wanted.discard(name)
-        if revive:  # asked for before the reaping, so what was dead then is known to be dead now
-            asked.clear()
-            wanted.update(services)
-        for name in sorted(wanted - set(running)):
+        for name in services:
+            if name in running or (SERVICES / name / "down").exists() or time.monotonic() - started.get(name, -AGAIN) < AGAIN:
+                continue
             if name in parts:
                 running[name] = fork(*parts[name])
             elif (confd.CONFIG / f"{name}.cfg").exists():
                 running[name] = start_bird(name)
+            else:
+                continue
+            started[name] = time.monotonic()
         time.sleep(0.05)

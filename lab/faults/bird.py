@@ -10,15 +10,10 @@ from lab.api.client import CALICO
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults import BGP, BIRD_ROUTES, MESH, REFLECTORS, Modes, fault
-from lab.faults.steps import annotate, cut_off, removed_machine
-from lab.processes import send, wait_for
+from lab.faults.steps import annotate, cut_off, kill, removed_machine
+from lab.processes import send, stopped_by_signal, wait_for
 
 BIRD = "bird -R"
-
-
-def _kill(lab: Lab, node: str, number: signal.Signals) -> None:
-    send(lab.process(node, BIRD), number)
-    wait_for(lambda: not lab.process(node, BIRD), f"BIRD of {node} is dead", 10)
 
 
 def _sessions(lab: Lab, node: str, peer: str = "") -> list[str]:
@@ -50,7 +45,7 @@ def _block_known(lab: Lab, node: str) -> bool:
 )
 def stopped(lab: Lab) -> Iterator[None]:
     """BIRD of k8s02 is stopped cleanly (SIGTERM): its peers withdraw its block at once."""
-    _kill(lab, "k8s02", signal.SIGTERM)
+    kill(lab, "k8s02", "bird", signal.SIGTERM)
     wait_for(lambda: _session_lost(lab, "k8s02"), "the peers have lost their sessions", 10)
     wait_for(lambda: not _block_known(lab, "k8s02"), "the peers have withdrawn the block", 20)
     yield
@@ -67,10 +62,21 @@ def stopped(lab: Lab) -> Iterator[None]:
 )
 def killed(lab: Lab) -> Iterator[None]:
     """BIRD of k8s02 is killed (SIGKILL): its peers keep its routes for the graceful restart time, so traffic still flows."""
-    _kill(lab, "k8s02", signal.SIGKILL)
+    kill(lab, "k8s02", "bird", signal.SIGKILL)
     wait_for(lambda: _session_lost(lab, "k8s02"), "the peers have lost their sessions", 10)
     yield
     lab.revive("k8s02")
+
+
+@fault("bird_down_or_config_rejected.hung", number="F49", breaks="bird.running", modes=BGP, question=("shop/web-0", "shop/web-1", 8080), works=True)
+def hung(lab: Lab) -> Iterator[None]:
+    """BIRD of k8s02 lives and does nothing any more (SIGSTOP): its peers keep its routes until the hold time ends."""
+    pid = lab.process("k8s02", BIRD)
+    send(pid, signal.SIGSTOP)
+    wait_for(lambda: stopped_by_signal(pid), "BIRD of k8s02 is stopped", 10)
+    yield
+    if lab.process("k8s02", BIRD) == pid:
+        send(pid, signal.SIGCONT)
 
 
 @fault(
@@ -172,7 +178,7 @@ def one_side(lab: Lab) -> Iterator[None]:
     rules = [[chain, "-p", "tcp", port, "179", "-j", "DROP"] for chain in ("INPUT", "OUTPUT") for port in ("--dport", "--sport")]
     for rule in rules:
         lab.run("k8s02", "iptables", "-I", *rule)
-    _kill(lab, "k8s02", signal.SIGKILL)
+    kill(lab, "k8s02", "bird", signal.SIGKILL)
     lab.revive("k8s02")
     wait_for(lambda: bool(_sessions(lab, "k8s02")), "BIRD of k8s02 runs again", 20)
     yield
@@ -210,7 +216,7 @@ def graceful_restart(lab: Lab) -> Iterator[None]:
     """BIRD of k8s02 was killed and its routes were flushed; started again, it waits for a peer that is no more, and writes none."""
     removed_machine(lab, "k8s09", "10.2.7.209")
     wait_for(lambda: any(name.endswith("_10_2_7_209") for name in _sessions(lab, "k8s02")), "k8s02 has k8s09 as a peer", 20)
-    _kill(lab, "k8s02", signal.SIGKILL)
+    kill(lab, "k8s02", "bird", signal.SIGKILL)
     lab.run("k8s02", "ip", "route", "flush", "proto", "bird")
     lab.revive("k8s02")
     wait_for(lambda: "Graceful restart recovery in progress" in _status(lab, "k8s02"), "BIRD of k8s02 waits", 20)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from lab.cluster import Lab
 from lab.faults import IPV6, fault
+from lab.faults.steps import kill
 from lab.plan import GATEWAY6
 from lab.pod import HOST_LL
-from lab.processes import send, wait_for
+from lab.processes import wait_for
 
 NODE, POD = "k8s03", "shop/web-2"
 QUESTION = (POD, "shop/web-0", 8080)
-BIRD6 = "bird6 -R"
 
 
 def _set(lab: Lab, name: str, value: str) -> None:
@@ -59,8 +59,7 @@ def no_link_local(lab: Lab) -> Iterator[None]:
 @fault("bird_down_or_config_rejected.bird6", number="F49", breaks="bird.down", question=("shop/web-0", "shop/web-1", 8080), modes=IPV6, family=6)
 def bird6_stopped(lab: Lab) -> Iterator[None]:
     """bird6 of k8s02 is stopped cleanly: its peers withdraw its IPv6 block, IPv4 goes on."""
-    send(lab.process("k8s02", BIRD6), signal.SIGTERM)
-    wait_for(lambda: not lab.process("k8s02", BIRD6), "bird6 of k8s02 is dead", 10)
+    kill(lab, "k8s02", "bird6", signal.SIGTERM)
     _cut_off(lab, "shop/web-0", "shop/web-1")
     yield
     lab.revive("k8s02")

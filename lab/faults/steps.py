@@ -14,7 +14,7 @@ from lab.api.objects import node as node_object
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.plan import Node
-from lab.processes import send, wait_for
+from lab.processes import wait_for
 
 PREFIX = "projectcalico.org/"
 
@@ -36,10 +36,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def kill(lab: Lab, node: str, part: str) -> None:
-    """End a part of a node's calico-node; `Lab.revive` starts it again."""
+def kill(lab: Lab, node: str, part: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """End a part of a node's calico-node for good; `Lab.revive` starts it again."""
     title = lab.description.calico.title(part)
-    send(lab.process(node, title), signal.SIGKILL)
+    lab.stop(node, part, number)
     wait_for(lambda: not lab.process(node, title), f"{part} of {node} is dead", 10)
 
 

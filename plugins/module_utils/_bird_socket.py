@@ -23,8 +23,8 @@ NAMES = {"ipv4": "bird.ctl", "ipv6": "bird6.ctl"}
 PROGRAMS = {"ipv4": ("bird",), "ipv6": ("bird6",)}
 LARGEST = 64 << 20
 PATIENCE = 5.0
-# the more telling the refusal, the later: absent < denied < refused < hung or garbage
-RANK = ("absent", "denied", "refused", "timeout", "garbage")
+# the more telling the refusal, the later; late: our own time was up before its patience was
+RANK = ("absent", "denied", "late", "refused", "timeout", "garbage")
 
 
 class Refused(Exception):
@@ -44,7 +44,6 @@ class Conversation:
         self._buffer = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.settimeout(deadline.remaining(PATIENCE))
             self._connect()
             self.greeting = self._reply()
             if "BIRD" not in self.greeting:
@@ -62,7 +61,14 @@ class Conversation:
     def __exit__(self, *_error: object) -> None:
         self._socket.close()
 
+    def _wait(self) -> str:
+        """What it is if nothing comes from now on."""
+        patience = self.deadline.remaining(PATIENCE)
+        self._socket.settimeout(patience)
+        return "timeout" if patience == PATIENCE else "late"
+
     def _connect(self) -> None:
+        silence = self._wait()
         try:
             self._socket.connect(self.path)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -72,19 +78,19 @@ class Conversation:
         except PermissionError as error:
             raise Refused("denied", f"{self.path}: permission denied; use become") from error
         except socket.timeout as error:
-            raise Refused("timeout", f"{self.path}: the daemon does not accept connections") from error
+            raise Refused(silence, f"{self.path}: the daemon does not accept connections") from error
         except OSError as error:
             raise Refused("absent", f"{self.path}: {error.strerror or error}") from error
 
     def _line(self) -> bytes:
         while b"\n" not in self._buffer:
             if self.deadline.expired() or len(self._buffer) > LARGEST:
-                raise Refused("timeout", f"{self.path}: no complete answer before the deadline")
-            self._socket.settimeout(self.deadline.remaining(PATIENCE))
+                raise Refused("late", f"{self.path}: no complete answer before the deadline")
+            silence = self._wait()
             try:
                 data = self._socket.recv(1 << 16)
             except socket.timeout as error:
-                raise Refused("timeout", f"{self.path}: connected, but BIRD does not answer") from error
+                raise Refused(silence, f"{self.path}: connected, but BIRD does not answer") from error
             except OSError as error:
                 raise Refused("garbage", f"{self.path}: {error.strerror or error}") from error
             if not data:
@@ -138,9 +144,14 @@ def resolve(root: str, path: str) -> str:
     return current
 
 
+def pids(processes: Processes, family: str) -> list[int]:
+    """The daemons of this family that run. Errors: OSError, where one may have been hidden."""
+    return processes.find(lambda argv: os.path.basename(argv[0]) in PROGRAMS[family])
+
+
 def _served(processes: Processes, family: str) -> t.Iterator[str]:
     """The sockets that running daemons were told to serve."""
-    for pid in processes.find(lambda argv: os.path.basename(argv[0]) in PROGRAMS[family]):
+    for pid in pids(processes, family):
         argv = processes.argv(pid)
         path = next((argv[place + 1] for place, word in enumerate(argv[:-1]) if word == "-s"), None)
         if path is None:

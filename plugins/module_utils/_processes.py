@@ -96,6 +96,11 @@ class Processes:
         """The command line of a process of the node's own namespace."""
         return self._argv.get(pid, [])
 
+    def parent(self, pid: int) -> int:
+        """The process that started it, or took it over; 0 if it is gone."""
+        fields = (read_file(f"{self.root}/{pid}/stat") or "").rpartition(")")[2].split()
+        return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+
     def _boot_time(self) -> float | None:
         if self._boot is None:
             for line in (read_file(f"{self.root}/stat", 1 << 20) or "").splitlines():

@@ -12,13 +12,11 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
-import re
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket, _conntrack, _guard, _repairs_links, _repairs_routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _conntrack, _guard, _repairs_bird, _repairs_links, _repairs_routes
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NetlinkError
-from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     AS_IT_MUST_BE,
     KEPT_SETTINGS,
@@ -41,7 +39,6 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
 )
 
 IPCTNL_MSG_CT_DELETE = 1 << 8 | 2  # linux/netfilter/nfnetlink_conntrack.h
-PROTOCOL = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 Change = t.Tuple[str, str, Step, Step]  # noqa: UP006 - evaluated on Python 3.9
 
@@ -77,23 +74,6 @@ def _persistently(path: str, value: str) -> list[Change]:
     wanted = kept(was, path, value)
     name = path.replace("/", ".")
     return [] if wanted == was else [(f"{name} not in {KEPT_SETTINGS}", f"{name} = {value} in {KEPT_SETTINGS}", keeping(wanted), keeping(was))]
-
-
-def restart_protocol(kernel: Kernel, params: Params) -> State:
-    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
-    name, family = parameter(params, "protocol"), params.get("family") or "ipv4"
-    if not PROTOCOL.match(name) or family not in _bird_socket.NAMES:
-        raise Refused(f"{name} is no protocol of BIRD")
-    daemon = _bird_socket.read(family, kernel.deadline, Processes())
-    found = next((entry for entry in daemon.get("protocols") or [] if entry.get("name") == name), None)
-    if found is None:
-        raise Refused(f"BIRD has no protocol {name}: {daemon.get('error') or 'another one may have taken its place'}")
-    if found.get("proto") != "BGP":
-        raise Refused(f"{name} is no BGP session")
-    if str(found.get("info") or "").startswith("Established"):
-        return AS_IT_MUST_BE
-    said = f"{name} {found.get('state')} {found.get('info') or ''}".strip()
-    return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
 
 
 def delete_connection(kernel: Kernel, params: Params) -> State:
@@ -134,7 +114,8 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "delete_link": _repairs_links.delete_link,
     "delete_neighbour": _repairs_routes.delete_neighbour,
     "delete_route": _repairs_routes.delete_route,
-    "restart_protocol": restart_protocol,
+    "restart_bird": _repairs_bird.restart_bird,
+    "restart_protocol": _repairs_bird.restart_protocol,
     "set_bridge_port": _repairs_links.set_bridge_port,
     "set_fdb": _repairs_routes.set_fdb,
     "set_link_up": _repairs_links.set_link_up,
@@ -143,14 +124,11 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
 }
 
 
-def _tell_bird(step: Step, deadline: Deadline) -> None:
-    with _bird_socket.Conversation(step["bird"], deadline, restricted=False) as bird:
-        answer = bird.ask(step["command"])
-    if not answer.startswith("0"):
-        raise Refused(f"BIRD does not {step['command']}: {' '.join(answer.split())[:120]}")
-
-
-IN_THEIR_WAY = {"delete_connection": _forget, "restart_protocol": _tell_bird}
+IN_THEIR_WAY: dict[str, t.Callable[[Step, Deadline], None]] = {
+    "delete_connection": _forget,
+    "restart_bird": _repairs_bird.replace_bird,
+    "restart_protocol": _repairs_bird.tell,
+}
 
 
 def carry_out(remedy: str, params: Params, deadline: Deadline, check_mode: bool, guard: float = 0) -> dict[str, t.Any]:

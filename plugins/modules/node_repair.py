@@ -12,7 +12,7 @@ version_added: 1.0.0
 author:
   - podnet.doctor contributors (@podnet)
 description:
-  - Carries out one remedy of a plan on a node, over netlink or in C(/proc/sys). It first looks whether anything has to be done,
+  - Carries out one remedy of a plan on a node, over netlink, in C(/proc/sys) or with BIRD. It first looks whether anything has to be done,
     so a second run changes nothing.
   - It refuses what would break more than it mends. An address stays where its interface carries a route of somebody, or an established
     TCP connection ends at it (such as this SSH session). A route stays that is BIRD's, Felix's or the kernel's own.
@@ -39,6 +39,7 @@ options:
       - delete_neighbour
       - delete_route
       - keep
+      - restart_bird
       - restart_protocol
       - set_bridge_port
       - set_fdb
@@ -55,7 +56,8 @@ options:
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
         C(lladdr) for V(set_neighbour).
       - C(dev), the interface of the node's own address, for V(add_gateway_route); C(protocol) and C(family) (V(ipv4) or V(ipv6)) for V(restart_protocol),
-        which restarts one BGP session that is not established.
+        which restarts one BGP session that is not established, and C(family) for V(restart_bird), which kills a BIRD that does not answer and waits until
+        the one answers that runit starts in its place.
       - C(src), C(dst), C(sport), C(dport) and C(gone) (the end that answers by the kernel's table) of one tracked UDP flow for V(delete_connection).
       - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.
       - C(steps), what the change returned in RV(back), for V(take_back); C(guard), what it returned in RV(guard), for V(keep) and V(take_back).

@@ -39,7 +39,7 @@ UNTRIED = ("policy", "policy.intent", "underlay.tcp179", "flow.crossing")
 API_SILENT = ("the Kubernetes API did not answer: what it alone knows (Kubernetes' own node addresses, IPAM, configuration, pods of unseen nodes) was"
               " taken from the nodes where they tell it, and else not looked at")  # fmt: skip
 OUTCOMES = ("ok", "finding", "not_checked", "not_applicable", "not_reached")
-OF_ONE_KERNEL = ("add_gateway_route", "set_link_up", "set_sysctl")  # what the node's kernel alone shows to be wrong, whatever the API wants
+OF_ONE_NODE = ("add_gateway_route", "restart_bird", "set_link_up", "set_sysctl")  # what the node alone shows to be wrong, whatever the API wants
 
 
 @dataclass
@@ -505,7 +505,7 @@ class Diagnosis:
             return Remedy(f"advise_{remedy.id}", "R0", text, "", node=remedy.node)
         if not self.documents.cluster.rebuilt:
             return remedy
-        if remedy.id in OF_ONE_KERNEL:
+        if remedy.id in OF_ONE_NODE:
             return replace(remedy, preconditions=(*remedy.preconditions, "the Kubernetes API is silent, so what it says was not compared"))
         return Remedy(f"advise_{remedy.id}", "R0", f"once the Kubernetes API answers, diagnose again; then likely: {remedy.action}", "", node=remedy.node)
 

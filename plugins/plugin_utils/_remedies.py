@@ -167,6 +167,18 @@ def restart_session(node: str, peer: str, family: Family, protocol: str, verify:
     )  # fmt: skip
 
 
+def bird_first(node: str, family: Family, verify: str, then: list[Remedy]) -> list[Remedy]:
+    """Restart a BIRD that does not answer (R2), which runit starts again; only if that does not help the rest."""
+    name = "bird6" if family == "ipv6" else "bird"
+    restart = Remedy(
+        "restart_bird", "R2", f"kill -KILL {name} on {node}, which runit starts again", "none needed: runit keeps it running", node=node,
+        object=f"{name} on {node}", change=("does not answer", "restarted"), parameters={"family": family}, verify=verify,
+        blast_radius=f"BGP sessions of {node} restart gracefully", preconditions=(f"{name} on {node} does not answer", f"runit started {name}"),
+        wait_seconds=60,
+    )  # fmt: skip
+    return [restart, *(replace(remedy, only_if=remedy.only_if or f"{name} on {node} does not answer even then") for remedy in then)]
+
+
 def set_neighbour(node: str, dst: str, dev: str, lladdr: str, found: str | None) -> Remedy:
     """Write the permanent neighbour entry of a tunnel's other end (R1). found: the MAC that is there now."""
     command = f"ip neigh replace {dst} lladdr {{}} dev {dev} nud permanent"

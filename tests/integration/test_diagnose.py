@@ -13,6 +13,8 @@ import shutil
 import pytest
 import yaml
 
+from lab.faults import find
+
 NO_SSH = {"ansible_ssh_common_args": "-o ProxyCommand=false -o ControlPath=none"}
 PLAY = """
 - hosts: all
@@ -287,15 +289,12 @@ def test_a_node_that_refuses_become(site, lab):
 
 
 def test_a_hanging_bird_is_one_section_that_was_not_read(site, lab):
-    import os
-    import signal
-
-    bird = lab.process("k8s02", "bird -R")
-    os.kill(bird, signal.SIGSTOP)
+    fault = find("bird_down_or_config_rejected.hung")
+    fault.inject(lab)
     try:
         run = site.diagnose(podnet_timeout=8)
     finally:
-        os.kill(bird, signal.SIGCONT)
+        fault.heal(lab)
     reasons = " ".join(entry["reason"] for entry in run.report["not_checked"])
     assert "k8s02: bird" in reasons
     assert not [finding for finding in run.report["findings"] if finding["check"] == "bird.down"]

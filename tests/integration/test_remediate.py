@@ -274,7 +274,7 @@ def test_an_interface_that_comes_back(site, lab):
         said = " ".join(run.screen.split())
         assert made and run.code == 2, run.screen
         assert "STOPPED" in run.screen and "would choose 192.188.1.1" in said and "OUTCOME  NOT REPAIRED" in run.screen, run.screen
-        assert [cause["id"] for cause in run.last["verdict"]["causes"]][0] == "node_ip_wrong_nic"
+        assert run.last["verdict"]["causes"][0]["id"] == "node_ip_wrong_nic"
         assert lab.calico_pod(fault.node) == calico_node, "it was not restarted"
 
 
@@ -338,6 +338,18 @@ def test_a_setting_is_repaired_without_the_api(site, lab):
         assert "not verified: what only the Kubernetes API knows, as it is silent" in said, run.screen
         assert trail_of(site)[-1]["event"] == "outcome" and trail_of(site)[-1]["left"] == []
         assert not guards(lab, fault.node)
+
+
+def test_a_bird_that_hangs_is_restarted_without_the_api(site, lab):
+    with broken(lab, "bird_down_or_config_rejected.hung") as fault, through(lab, "cut", site.folder) as kubeconfig:
+        before = lab.process(fault.node, "bird -R")
+        calico_node = lab.calico_pod(fault.node)
+        run = site.remediate(*ends(fault), podnet_auto_approve=["R2"], kubeconfig=str(kubeconfig), podnet_timeout=12)
+        assert [action["remedy"] for action in plan_of(site)["actions"]] == ["restart_bird"], run.screen
+        assert "does not answer; runit started bird; the Kubernetes API is silent" in " ".join(run.screen.split()), run.screen
+        assert lab.process(fault.node, "bird -R") not in (0, before) and lab.calico_pod(fault.node) == calico_node, run.screen
+        assert all(session.established for session in lab.sessions(fault.node)) and lab.sessions(fault.node), run.screen
+        assert trail_of(site)[-1]["event"] == "outcome" and trail_of(site)[-1]["left"] == []
 
 
 def test_it_asks_on_a_terminal(site, lab):

@@ -14,7 +14,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable, by_common_end
 from .._json import Family, Json, NotCollected, as_mapping, tagged
 from .._question import Scope
-from .._remedies import restart_calico_node, restart_session, wait_first
+from .._remedies import bird_first, restart_calico_node, restart_session, wait_first
 from .._topology import BGP_PORT, bgp_peers, carries_routes, families, matching_nodes, peer_addresses, uses_bird
 
 if t.TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _session(local: str, peer: str, family: Family, address: str, as_number: str
     yield Fact("bgp.session", *both[0], value={**value, "state": "Established"}, needs=tuple(needs))
 
 
-@check("bird.down", fact="bird.running")
+@check("bird.down", "bird.hung", fact="bird.running")
 def bird_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     facts, family = documents.node(fact.node), fact.family
     try:
@@ -94,6 +94,9 @@ def bird_runs(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
             sources = (f"bird {fact.node}", f"processes {fact.node}") if process is False else (f"bird {fact.node}",)
             gone = f"; no {PROCESS[family]} process" if process is False else ""
             return Finding("bird.down", fact, exc.reason, f"{exc.reason}{gone}", sources, severity="latent")
+        if process and exc.errno == "timeout":
+            sources = (f"bird {fact.node}", f"processes {fact.node}")
+            return Finding("bird.hung", fact, exc.reason, f"{exc.reason}; its process runs", sources, severity="latent")
         raise
     return None
 
@@ -250,6 +253,20 @@ def bird_dead(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             why=[f"Its control socket says: {finding.actual}.", "The other nodes keep its routes for up to 120 s if it was killed, and drop them at once"
                  " if it was stopped."],
             remedies=restart_calico_node(diagnosis.documents, node, f"{DAEMON[family]} of {node} answers and its sessions are Established"),
+        )  # fmt: skip
+
+
+@cause(roots=("bird.hung",))
+def bird_hangs(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """The daemon first, then the whole pod: less is restarted, and neither autodetection nor the API has a part in it."""
+    for finding in findings:
+        node, family = finding.fact.node, finding.fact.family
+        verify = f"{DAEMON[family]} of {node} answers and its sessions are Established"
+        yield Cause(
+            "bird_down_or_config_rejected", "F49", node, f"{DAEMON[family]} on {node} hangs: it runs, and does not answer.", [finding],
+            objects=[PROCESS[family]],
+            why=[f"Its control socket says: {finding.actual}.", f"Its peers keep its routes until their hold time ends, {HOLD_TIME} s at most."],
+            remedies=bird_first(node, family, verify, restart_calico_node(diagnosis.documents, node, verify)),
         )  # fmt: skip
 
 

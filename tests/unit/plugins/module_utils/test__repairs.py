@@ -12,7 +12,6 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _steps
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused
 from ansible_collections.podnet.doctor.tests.unit.small_node import NOTHING, Node
 
@@ -151,40 +150,3 @@ def test_one_tracked_flow(node: Node) -> None:
     assert "sport=40054" in left and "sport=40053" not in left
     assert "sport and dport must be ports" in node.refused("delete_connection", **{**mine, "sport": "40053"})
     assert "x is no address" in node.refused("delete_connection", **{**mine, "gone": "x"})
-
-
-class Birdc:
-    """The control socket, and what was said to it."""
-
-    said: t.ClassVar[list[str]] = []
-
-    def __init__(self, path: str, deadline: Deadline, restricted: bool = True) -> None:
-        assert path == "/run/bird.ctl" and restricted is False
-
-    def __enter__(self) -> Birdc:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def ask(self, command: str) -> str:
-        self.said.append(command)
-        return "0009 Mesh_10_2_7_202: restarted"
-
-
-@pytest.mark.parametrize(("info", "said"), [("Connect  Socket: refused", ['restart "Mesh_10_2_7_202"']), ("Established", [])])
-def test_a_session_is_restarted_unless_it_is_established(node: Node, monkeypatch: pytest.MonkeyPatch, info: str, said: list[str]) -> None:
-    session = {"name": "Mesh_10_2_7_202", "proto": "BGP", "state": "start", "info": info}
-    daemon = {"socket": "/run/bird.ctl", "protocols": [session, {"name": "kernel1", "proto": "Kernel"}]}
-    monkeypatch.setattr(_repairs._bird_socket, "read", lambda family, deadline, processes: daemon)
-    monkeypatch.setattr(_repairs._bird_socket, "Conversation", Birdc)
-    monkeypatch.setattr(Birdc, "said", [])
-    asked = {"protocol": "Mesh_10_2_7_202", "family": "ipv4"}
-    assert _repairs.carry_out("restart_protocol", asked, Deadline(10), True)["changed"] is bool(said)
-    assert Birdc.said == [], "check mode only looks"
-    done = _repairs.carry_out("restart_protocol", asked, Deadline(10), False, 60)
-    assert (done["changed"], done["guard"], Birdc.said) == (bool(said), "", said)
-    for protocol in ("kernel1", "Mesh_10_2_7_209", 'x"; disable "y'):
-        with pytest.raises(Refused):
-            _repairs.carry_out("restart_protocol", {**asked, "protocol": protocol}, Deadline(10), False)
-    assert Birdc.said == said

@@ -39,7 +39,9 @@ def bird(running=None, **daemon):
         (bird(None, error="x", reason="absent"), "not_checked", None),
         (bird(None, error="x", errno="EACCES"), "not_checked", None),
         (bird(True, error="x", reason="denied"), "not_checked", None),
-        (bird(True, error="x", reason="timeout"), "not_checked", None),
+        (bird(True, error="x", reason="timeout"), "finding", ("bird k8s02", "processes k8s02")),
+        (bird(None, error="x", reason="timeout"), "not_checked", None),
+        (bird(True, error="x", reason="late"), "not_checked", None),
         (small.lost("bird"), "not_checked", None),
         (lambda document: None, "ok", None),
     ],
@@ -54,6 +56,16 @@ def test_a_dead_bird_explains_its_sessions_and_is_restarted():
     (cause,) = diagnosis.causes
     assert (cause.id, cause.fault, cause.node) == ("bird_down_or_config_rejected", "F49", "k8s02")
     assert [remedy.id for remedy in cause.remedies] == ["restart_calico_node"]
+    assert {f.check for f in diagnosis.explained_by(cause)} == {"bgp.session.down"}
+
+
+def test_a_bird_that_hangs_is_restarted_before_its_pod():
+    diagnosis = small.diagnose(k8s02=bird(True, error="/run/bird.ctl: connected, but BIRD does not answer", reason="timeout"), k8s01=lose_session())
+    (cause,) = diagnosis.causes
+    assert (cause.id, cause.node, cause.objects) == ("bird_down_or_config_rejected", "k8s02", ["bird"])
+    assert [(remedy.id, remedy.risk, remedy.only_if) for remedy in cause.remedies] == [
+        ("restart_bird", "R2", ""), ("restart_calico_node", "R2", "bird on k8s02 does not answer even then"),
+    ]  # fmt: skip
     assert {f.check for f in diagnosis.explained_by(cause)} == {"bgp.session.down"}
 
 

@@ -1,0 +1,101 @@
+# Copyright (c) 2026 the podnet.doctor contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Changes of BIRD: of one of its protocols over the control socket, or of a daemon that does not answer there any more.
+
+This module util is PRIVATE to the collection. Its interface can change at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
+from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import AS_IT_MUST_BE, Kernel, Params, Refused, State, Step, parameter
+
+PROTOCOL = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+SUPERVISORS = ("runsv", "runsvdir")
+INTERVAL = 0.2
+
+
+def _family(params: Params) -> str:
+    family = params.get("family") or "ipv4"
+    if family not in _bird_socket.NAMES:
+        raise Refused(f"{family} is no family of addresses")
+    return str(family)
+
+
+def restart_protocol(kernel: Kernel, params: Params) -> State:
+    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
+    name, family = parameter(params, "protocol"), _family(params)
+    if not PROTOCOL.match(name):
+        raise Refused(f"{name} is no protocol of BIRD")
+    daemon = _bird_socket.read(family, kernel.deadline, Processes())
+    found = next((entry for entry in daemon.get("protocols") or [] if entry.get("name") == name), None)
+    if found is None:
+        raise Refused(f"BIRD has no protocol {name}: {daemon.get('error') or 'another one may have taken its place'}")
+    if found.get("proto") != "BGP":
+        raise Refused(f"{name} is no BGP session")
+    if str(found.get("info") or "").startswith("Established"):
+        return AS_IT_MUST_BE
+    said = f"{name} {found.get('state')} {found.get('info') or ''}".strip()
+    return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
+
+
+def tell(step: Step, deadline: Deadline) -> None:
+    """Give one command. Errors: Refused."""
+    with _bird_socket.Conversation(step["bird"], deadline, restricted=False) as bird:
+        answer = bird.ask(step["command"])
+    if not answer.startswith("0"):
+        raise Refused(f"BIRD does not {step['command']}: {' '.join(answer.split())[:120]}")
+
+
+def restart_bird(kernel: Kernel, params: Params) -> State:
+    """parameters: family. Ends a daemon that does not answer, where its supervisor starts it again; its routes stay meanwhile."""
+    family = _family(params)
+    name, processes = _bird_socket.PROGRAMS[family][0], Processes()
+    daemon = _bird_socket.read(family, kernel.deadline, processes)
+    if "error" not in daemon:
+        return AS_IT_MUST_BE
+    if daemon["reason"] != "timeout":
+        raise Refused(f"{name} does not hang: {daemon['error']}")
+    pids = _bird_socket.pids(processes, family)
+    if len(pids) != 1:
+        raise Refused(f"{len(pids)} processes of {name} run")
+    (pid,) = pids
+    if not _supervised(processes, pid):
+        raise Refused(f"nothing would start {name} (process {pid}) again: runit did not start it")
+    step = {"family": family, "pid": pid, "started": processes.started(pid)}
+    return State(f"{name} (process {pid}) does not answer", f"{name} started again", [step], [])
+
+
+def _supervised(processes: Processes, pid: int) -> bool:
+    """Whether runit started it, which starts it again when it ends."""
+    above = processes.argv(processes.parent(pid))
+    return bool(above) and os.path.basename(above[0]) in SUPERVISORS
+
+
+def replace_bird(step: Step, deadline: Deadline) -> None:
+    """Kill it, and wait until another one answers. SIGKILL, as a clean stop makes its peers withdraw its routes at once. Errors: OSError."""
+    pid, family = step["pid"], step["family"]
+    if Processes().started(pid) == step["started"]:
+        os.kill(pid, signal.SIGKILL)
+    said = "there is none"
+    while not deadline.expired():
+        try:
+            processes = Processes()
+            if any(other != pid for other in _bird_socket.pids(processes, family)):
+                daemon = _bird_socket.read(family, deadline, processes)
+                if "error" not in daemon:
+                    return
+                said = str(daemon["error"])
+        except OSError as error:  # a process that cannot be looked at might be it
+            said = sentence(error)
+        time.sleep(deadline.remaining(INTERVAL))
+    raise OSError(0, f"{_bird_socket.PROGRAMS[family][0]} was killed, and none answers that runit started instead: {said}")
