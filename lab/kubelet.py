@@ -14,6 +14,8 @@ from pathlib import Path
 from lab import agent, cgroups, dns, kernel, pod, processes
 from lab.api import calico, objects, seed
 from lab.api.client import ApiError, Client, Json
+from lab.cluster import Lab
+from lab.daemonset import Controller
 from lab.plan import Description, Node, Pod, free_address, hashed, new_pod, random_name
 
 
@@ -162,6 +164,7 @@ class Kubelet:
 def main(arguments: list[str]) -> int:
     """FOLDER: the state folder."""
     kubelet = Kubelet(Path(arguments[0]))
+    threading.Thread(target=Controller(Lab(kubelet.folder)).run, daemon=True).start()
     try:
         kubelet.client.follow("pods", kubelet.changed).join()
     except ApiError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import time
 
@@ -179,10 +180,18 @@ def pod(lab: Description, item: Pod, owner: Json) -> Json:
     }
 
 
+REVISION = "controller-revision-hash"
+
+
+def revision(template: Json) -> str:
+    """By which the pods of a DaemonSet's template are told from those of another one."""
+    return hashed(json.dumps(template, sort_keys=True))
+
+
 def calico_node_pod(item: Node, name: str, owner: Json) -> Json:
     """The pod of the DaemonSet on one node."""
     template = owner["spec"]["template"]
-    labels = {**template["metadata"]["labels"], "controller-revision-hash": hashed("calico-node")}
+    labels = {**template["metadata"]["labels"], REVISION: revision(template)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

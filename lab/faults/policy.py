@@ -192,7 +192,7 @@ def unknown_interface(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def _typha(lab: Lab) -> Iterator[None]:
-    """The DaemonSet says that Felix gets its data from Typha. None runs here: its Service is all that is there of it."""
+    """The DaemonSet says that Felix gets its data from Typha. None runs here: its Service is all that is there of it, and no pod is made again for it."""
     name, namespace = lab.description.calico.agent.name, lab.description.calico.agent.namespace
     template = lab.client.get("daemonsets", name, namespace)["spec"]["template"]["spec"]
 
@@ -202,7 +202,8 @@ def _typha(lab: Lab) -> Iterator[None]:
             if container["name"] == "calico-node":
                 kept = [entry for entry in container.get("env", []) if entry["name"] != TYPHA]
                 container["env"] = [*kept, {"name": TYPHA, "value": value}] if value else kept
-        lab.client.patch("daemonsets", name, {"spec": {"template": {"spec": {"containers": containers}}}}, namespace)
+        strategy = {"type": "OnDelete", "rollingUpdate": None} if value else {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+        lab.client.patch("daemonsets", name, {"spec": {"updateStrategy": strategy, "template": {"spec": {"containers": containers}}}}, namespace)
 
     with_typha("calico-typha")
     try:

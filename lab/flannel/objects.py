@@ -118,7 +118,8 @@ def create_agent_pod(client: Client, lab: Description, node: str, owner: Json) -
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"{agent.name}-{random_name()}", "namespace": agent.namespace, "generateName": f"{agent.name}-", "labels": agent.labels,
+            "name": f"{agent.name}-{random_name()}", "namespace": agent.namespace, "generateName": f"{agent.name}-",
+            "labels": {**agent.labels, objects.REVISION: objects.revision(template)},
             "ownerReferences": [objects.reference(owner)],
         },
         "spec": {**template["spec"], "nodeName": node},

@@ -13,7 +13,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils import _inventory, _
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._controller_action import ControllerAction
-from ansible_collections.podnet.doctor.plugins.plugin_utils._json import Json, NotCollected, as_mapping
+from ansible_collections.podnet.doctor.plugins.plugin_utils._json import Json, NotCollected, as_mapping, objects
 from ansible_collections.podnet.doctor.plugins.plugin_utils._screen import show
 
 ARGUMENTS: dict[str, t.Any] = {
@@ -93,7 +93,18 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
             {"verb": "patch", "resource": "nodes", "group": "", "optional": "correct a Node's address (R3)"},
             {"verb": "delete", "resource": "blockaffinities", "group": calico, "optional": "delete a BlockAffinity (R3)"},
         ]
+    for daemonset, optional in owners:
+        if daemonset is not None and optional == "restart calico-node" and daemonset["metadata"].get("name") == "calico-node":
+            wanted.append(_detection(daemonset["metadata"]))
     return wanted
+
+
+def _detection(daemonset: Mapping[str, Json]) -> dict[str, Json]:
+    """The right to change how calico-node detects addresses: in its DaemonSet, or in what the operator makes it from."""
+    wanted: dict[str, Json] = {"verb": "patch", "optional": "change the address autodetection (R3)"}
+    if any(owner.get("kind") == "Installation" for owner in objects(daemonset.get("ownerReferences"))):
+        return {**wanted, "resource": "installations", "group": "operator.tigera.io"}
+    return {**wanted, "resource": "daemonsets", "group": "apps", "namespace": daemonset.get("namespace") or "kube-system"}
 
 
 def rights_of(api: _kube.Api, document: Mapping[str, Json]) -> list[dict[str, Json]]:

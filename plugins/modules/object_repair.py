@@ -29,13 +29,15 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [delete_block_affinity, set_node_address, take_back]
+    choices: [delete_block_affinity, set_autodetection, set_node_address, take_back]
   parameters:
     description:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
         prefix length, and C(was), what is there now.
       - For V(delete_block_affinity), C(api) (group and version of Calico's resources), C(name), C(node) and C(cidr). It is deleted only if there is no
         such block. With C(owner), only if the block is that node's, and neither IPAM nor a pod of C(node) has an address of it.
+      - For V(set_autodetection), C(namespace) of the DaemonSet C(calico-node), and C(was), its method (V(first-found) where it names none). It becomes
+        V(kubernetes-internal-ip), in the DaemonSet, or in the operator's Installation where that makes it.
       - For V(take_back), C(steps), what the change returned in RV(back).
     type: dict
     required: true
@@ -43,6 +45,12 @@ options:
     description: Seconds that the API may take.
     type: float
     default: 20.0
+  wait_seconds:
+    description:
+      - The seconds within which all pods of C(calico-node) must be made again and available, where the change or the way back has that effect. If they are
+        not, the module fails, and RV(back) says how the change is undone.
+    type: float
+    default: 300.0
 requirements:
   - kubernetes
 seealso:
@@ -78,7 +86,7 @@ back:
   description: What V(take_back) needs to undo the change; empty if nothing was changed.
   type: list
   elements: dict
-  returned: success
+  returned: success, and when it was changed and RV(back) may be needed
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -93,14 +101,15 @@ def main() -> None:
             "remedy": {"type": "str", "required": True, "choices": sorted([*_objects.REMEDIES, "take_back"])},
             "parameters": {"type": "dict", "required": True},
             "timeout": {"type": "float", "default": 20.0},
+            "wait_seconds": {"type": "float", "default": 300.0},
             **_kube.ARGUMENT_SPEC,
         },
         supports_check_mode=True,
     )
     module.no_log_values.update(_kube.secrets(module.params["kubeconfig"]))
-    remedy, given = module.params["remedy"], module.params["parameters"]
+    remedy, given, options = module.params["remedy"], module.params["parameters"], _kube.options_of(module.params)
     try:
-        with _kube.Api(_kube.options_of(module.params), timeout=module.params["timeout"]) as api:
+        with _kube.Api(options, timeout=module.params["timeout"]) as api:
             if remedy == "take_back":
                 result = _objects.take_back(api, given, module.check_mode)
             else:
@@ -109,6 +118,13 @@ def main() -> None:
         module.fail_json(msg=f"refused: {error}", refused=True)
     except _kube.KubeError as error:
         module.fail_json(msg=str(error))
+    rollouts = result.pop("rollouts")
+    if rollouts:
+        try:
+            with _kube.Api(options, timeout=module.params["wait_seconds"]) as api:
+                _objects.await_rollouts(api, rollouts)
+        except _objects.Unfinished as error:
+            module.fail_json(msg=str(error), **result)
     if module._diff and result["changed"]:
         result["diff"] = {"before": result["before"] + "\n" if result["before"] else "", "after": result["after"] + "\n" if result["after"] else ""}
     module.exit_json(**result)

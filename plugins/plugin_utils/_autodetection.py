@@ -44,22 +44,22 @@ def _excluded(name: str, more: tuple[str, ...] = ()) -> bool:
     return any(pattern.search(name) for pattern in EXCLUDED) or any(re.search(pattern, name) for pattern in more)
 
 
-def autodetect(cluster: Cluster, node: str, facts: NodeFacts, without: str | None = None) -> str | None:
-    """The address that a starting calico-node takes on this node, as if `without` were not there; None if it finds none.
+def autodetect(cluster: Cluster, node: str, facts: NodeFacts, without: str | None = None, by: str | None = None) -> str | None:
+    """The address that a starting calico-node takes on this node, as if `without` were not there, or by another method; None if it finds none.
 
     Errors: NotCollected where links or addresses could not be read, or the method asks the network (can-reach).
     """
     try:
-        return _choose(cluster, node, facts, without)
+        return _choose(cluster, node, facts, without, by or cluster.autodetection)
     except (re.error, ValueError) as exc:
-        raise NotCollected(f"the autodetection method {cluster.autodetection} cannot be understood: {exc}") from exc
+        raise NotCollected(f"the autodetection method {by or cluster.autodetection} cannot be understood: {exc}") from exc
 
 
-def _choose(cluster: Cluster, node: str, facts: NodeFacts, without: str | None) -> str | None:
-    method, _equals, argument = cluster.autodetection.partition("=")
-    found = candidates(facts, without)
+def _choose(cluster: Cluster, node: str, facts: NodeFacts, without: str | None, by: str) -> str | None:
+    method, _equals, argument = by.partition("=")
     if method == "kubernetes-internal-ip":
         return cluster.node(node).internal_ip
+    found = candidates(facts, without)
     if method == "cidr":
         networks = [ipaddress.ip_network(text.strip(), strict=False) for text in argument.split(",")]
         return next((a for _name, a in found if any(ipaddress.ip_address(a) in network for network in networks)), None)

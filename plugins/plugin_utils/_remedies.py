@@ -9,14 +9,18 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.podnet.doctor.plugins.module_utils._objects import INTERNAL_IP, Refused, detects_by
+
 from ._autodetection import autodetect
 from ._catalogue import Remedy
 from ._cluster import ADDRESS_ANNOTATION
 from ._documents import Documents
-from ._json import NotCollected
+from ._json import NotCollected, as_mapping, objects
 from ._topology import families, intended_address, is_reflector
 
 if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ._cluster import Cluster
     from ._diagnosis import Diagnosis
     from ._graph import Finding
@@ -142,6 +146,73 @@ def set_node_address(documents: Documents, node: str, family: Family, address: s
             blast_radius=f"BIRD of {node} and of its peers is configured anew", preconditions=(f"{name} of {node} is {was}",), wait_seconds=90,
         )
     ]  # fmt: skip
+
+
+def set_autodetection(documents: Documents, node: str, verify: str) -> list[Remedy]:
+    """Let calico-node of all nodes take the Kubernetes address (R3), where that is what each of them must announce; otherwise advice. None where it does."""
+    cluster = documents.cluster
+    daemonset, method, wanted = cluster.calico_daemonset, cluster.autodetection, INTERNAL_IP
+    if daemonset is None or method in ("", wanted):
+        return []
+    setting = "IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4 of the operator's Installation"
+    objections = [*cluster.once("objections to the Kubernetes address", lambda: list(_objections_to_internal_ip(documents)))]
+    metadata, spec = as_mapping(daemonset.get("metadata")), as_mapping(daemonset.get("spec"))
+    makers = {str(owner.get("kind")) for owner in objects(metadata.get("ownerReferences"))}
+    strategy = as_mapping(spec.get("updateStrategy"))
+    if cluster.rebuilt or metadata.get("name") != "calico-node" or not metadata.get("namespace"):
+        objections = ["the DaemonSet calico-node was not read"]
+    elif makers - {"Installation"}:
+        objections.append(f"{', '.join(sorted(makers))} makes its DaemonSet, and would write it anew")
+    elif strategy.get("type") == "OnDelete":
+        objections.append("its pods are made again only when somebody deletes them (OnDelete)")
+    else:
+        try:
+            detects_by(daemonset)
+        except Refused as exc:
+            objections.append(str(exc))
+    if objections:
+        shown = "; ".join(objections[:3]) + (f"; and {len(objections) - 3} more" if len(objections) > 3 else "")
+        text = f"for good: let calico-node use the Kubernetes address ({setting}), once it fits all nodes: {shown}"
+        return [Remedy("advise_autodetection", "R0", text, "", node=node)]
+    namespace, count = str(metadata["namespace"]), len(cluster.nodes)
+    if makers:
+        target, change = "Installation/default spec.calicoNetwork.nodeAddressAutodetectionV4", "kubectl patch installation default --type=json -p "
+        change += '\'[{"op":"replace","path":"/spec/calicoNetwork/nodeAddressAutodetectionV4","value":{"kubernetes":"NodeInternalIP"}}]\''
+        back = "kubectl patch, with the value as it is in the trail"
+    else:
+        target, change = f"DaemonSet/calico-node IP_AUTODETECTION_METHOD in {namespace}", f"kubectl -n {namespace} set env ds/calico-node -c calico-node"
+        named = "IP_AUTODETECTION_METHOD" in cluster.calico_environment
+        back = f"{change} IP_AUTODETECTION_METHOD{f'={method}' if named else '-'}"
+        change += f" IP_AUTODETECTION_METHOD={wanted}"
+    at_once = as_mapping(strategy.get("rollingUpdate")).get("maxUnavailable", 1)
+    return [
+        Remedy(
+            "set_autodetection", "R3", change, back, node=node, object=target, change=(method, wanted), parameters={"namespace": namespace, "was": method},
+            verify=verify, blast_radius=f"calico-node of all {count} nodes is made again, {at_once} at a time; BGP sessions restart gracefully",
+            preconditions=(f"calico-node detects addresses by {method}", f"{wanted} gives each of {count} nodes the address that it must announce"),
+            wait_seconds=60 + 60 * count,
+        )
+    ]  # fmt: skip
+
+
+def _objections_to_internal_ip(documents: Documents) -> Iterator[str]:
+    """The nodes that would announce another address than they must, or one of which no interface is known."""
+    cluster = documents.cluster
+    for name, node in cluster.nodes.items():
+        facts, intended = documents.node(name), intended_address(cluster, node)
+        chosen = autodetect(cluster, name, facts, by=INTERNAL_IP)
+        if chosen is None or chosen != intended:
+            yield f"{name} would announce {chosen or 'no address'}, not {intended}"
+            continue
+        try:
+            held = facts.address_on_node(chosen) is not None if facts.collected else node.interface_of(chosen) is not None
+        except NotCollected:
+            held = node.interface_of(chosen) is not None
+        if not held:
+            yield f"no interface of {name} is known to have {chosen}"
+    only = [name for name, node in cluster.nodes.items() if is_reflector(node)]
+    if len(only) == 1 and len(cluster.nodes) > 1:
+        yield f"{only[0]} is the only route reflector, so all sessions would drop when it restarts"
 
 
 def felix_first(node: str, verify: str, then: list[Remedy]) -> list[Remedy]:

@@ -15,7 +15,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Family, NotCollected, as_mapping, objects, tagged
 from .._question import Scope
-from .._remedies import set_node_address
+from .._remedies import set_autodetection, set_node_address
 from .._topology import families, intended_address
 
 if t.TYPE_CHECKING:
@@ -173,8 +173,19 @@ def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
             objects=[str(finding.actual), *twins],
             why=[f"Its own address is {finding.fact.value}.", "Nodes with one address have no BGP session with each other; the others' confd refuses"
                  " a configuration that names it twice."],
-            remedies=set_node_address(diagnosis.documents, node, finding.fact.family, str(finding.fact.value), f"{node} announces {finding.fact.value}"),
+            remedies=_own_address(finding, diagnosis),
         )  # fmt: skip
+
+
+def _own_address(finding: Finding, diagnosis: Diagnosis) -> list[Remedy]:
+    """Where calico-node has detected the address of another node, it must detect otherwise: its monitor would undo what is written."""
+    documents, node, family, intended = diagnosis.documents, finding.fact.node, finding.fact.family, finding.fact.value
+    verify = f"{node} announces {intended}"
+    try:
+        detected = family == "ipv4" and documents.cluster.autodetection != "" and documents.node(node).address_on_node(str(finding.actual)) is not None
+    except NotCollected:
+        detected = False
+    return set_autodetection(documents, node, verify) if detected else set_node_address(documents, node, family, str(intended), verify)
 
 
 @cause(roots=("node.address.wrong", "node.address.absent"))
@@ -247,11 +258,8 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
             yield Remedy("advise_address", "R0", f"remove {prefix} from {ifname} on {node} by hand: {'; '.join(obstacles)}", "", node=node)
     if not cluster.autodetection and intended:
         yield from set_node_address(diagnosis.documents, node, finding.fact.family, str(intended), verify)
-    yield Remedy(
-        "advise_autodetection", "R0",
-        "for good: let calico-node use the Kubernetes address (IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4"
-        " of the operator's Installation)", "", node=node,
-    )
+    if ifname and facts.collected and finding.fact.family == "ipv4":
+        yield from set_autodetection(diagnosis.documents, node, verify)
 
 
 def removal_obstacles(facts: NodeFacts, ifname: str, cluster: Cluster) -> list[str]:

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _objects
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import ApiError
 
 NODE = "/api/v1/nodes/k8s02"
@@ -173,3 +174,234 @@ def test_somebody_was_quicker(api: t.Any, remedy: str, params: dict[str, t.Any],
 def test_only_a_way_back_is_taken_back(api: t.Any, step: t.Any) -> None:
     with pytest.raises(_objects.Refused):
         _objects.take_back(api, {"steps": [step]}, check_mode=False)
+
+
+# ---- the autodetection method
+
+DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"
+DETECTS = {"namespace": "kube-system", "was": "first-found"}
+INSTALLATION = "/apis/operator.tigera.io/v1/installations/default"
+
+
+def daemonset(*env: dict[str, t.Any], **metadata: t.Any) -> dict[str, t.Any]:
+    return {
+        "metadata": {"name": "calico-node", "generation": 3, **metadata},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "sidecar"}, {"name": "calico-node", "env": [{"name": "IP", "value": "autodetect"}, *env, {"name": "LAST", "value": "x"}]},
+        ]}}},
+        "status": {"observedGeneration": 3, "updatedNumberScheduled": 3, "desiredNumberScheduled": 3, "numberAvailable": 3},
+    }  # fmt: skip
+
+
+class Patched(Store):
+    """Patches as the API does them: all of it or nothing."""
+
+    def patch(self, path: str, body: list[dict[str, t.Any]], kind: str) -> None:
+        self._changed()
+        assert kind == "json"
+        fresh = json.loads(json.dumps(self.objects[path]))
+        for part in body:
+            apply(fresh, **part)
+        fresh["metadata"]["generation"] = fresh["metadata"].get("generation", 1) + 1
+        self.objects[path] = fresh
+
+
+def apply(target: t.Any, op: str, path: str, value: t.Any = None) -> None:
+    """One operation of a JSON patch."""
+    *way, last = [part.replace("~1", "/") for part in path.split("/")[1:]]
+    for part in way:
+        target = target[int(part) if isinstance(target, list) else part]
+    place: t.Any = int(last) if isinstance(target, list) else last
+    if op == "test" and target[place] != value:
+        raise ApiError(f"{path} is another", 422)
+    if op == "add":
+        target.insert(place, value)
+    elif op == "replace":
+        target[place] = value
+    elif op == "remove":
+        del target[place]
+
+
+def method(value: str) -> dict[str, t.Any]:
+    return {"name": "IP_AUTODETECTION_METHOD", "value": value}
+
+
+@pytest.fixture
+def patched() -> t.Any:
+    made = Patched()
+    made.objects[DAEMONSET] = daemonset()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("found", "was"),
+    [(daemonset(), "first-found"), (daemonset(method("first-found")), "first-found"), (daemonset(method("cidr=10.0.0.0/8")), "cidr=10.0.0.0/8")],
+)
+def test_the_method_is_set_once_and_taken_back(patched: t.Any, found: dict[str, t.Any], was: str) -> None:
+    patched.objects[DAEMONSET] = found
+    before, params = json.dumps(found["spec"]), {"namespace": "kube-system", "was": was}
+    looked = _objects.carry_out(patched, "set_autodetection", params, check_mode=True)
+    assert looked["changed"] and looked["back"] == looked["rollouts"] == [] and json.dumps(patched.objects[DAEMONSET]["spec"]) == before
+    done = _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
+    assert (done["before"], done["after"]) == (f"IP_AUTODETECTION_METHOD: {was}", "IP_AUTODETECTION_METHOD: kubernetes-internal-ip")
+    assert done["rollouts"] == [{"daemonset": DAEMONSET, "method": "kubernetes-internal-ip"}]
+    assert _objects.detects_by(patched.objects[DAEMONSET]) == "kubernetes-internal-ip"
+    again = _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
+    assert again["changed"] is False and again["rollouts"] == []
+    back = _objects.take_back(patched, {"steps": json.loads(json.dumps(done["back"]))}, check_mode=False)
+    assert back["rollouts"] == [{"daemonset": DAEMONSET, "method": was}] and json.dumps(patched.objects[DAEMONSET]["spec"]) == before
+
+
+def installation(**detection: t.Any) -> dict[str, t.Any]:
+    return {"metadata": {"name": "default"}, "spec": {"calicoNetwork": {"bgp": "Enabled", "nodeAddressAutodetectionV4": detection}}}
+
+
+def test_the_operator_makes_the_daemonset_from_its_installation(patched: t.Any) -> None:
+    patched.objects[DAEMONSET] = daemonset(method("first-found"), ownerReferences=[{"kind": "Installation"}])
+    patched.objects[INSTALLATION] = installation(firstFound=True)
+    before, spec = json.dumps(patched.objects[DAEMONSET]), json.dumps(patched.objects[INSTALLATION]["spec"])
+    done = _objects.carry_out(patched, "set_autodetection", DETECTS, check_mode=False)
+    assert patched.objects[INSTALLATION]["spec"] == installation(kubernetes="NodeInternalIP")["spec"] and json.dumps(patched.objects[DAEMONSET]) == before
+    _objects.take_back(patched, {"steps": json.loads(json.dumps(done["back"]))}, check_mode=False)
+    assert json.dumps(patched.objects[INSTALLATION]["spec"]) == spec
+    patched.objects[INSTALLATION] = installation(interface="eth.*")
+    with pytest.raises(_objects.Refused, match="the Installation does not say first-found"):
+        _objects.carry_out(patched, "set_autodetection", DETECTS, check_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "params", "sentence"),
+    [
+        (daemonset(method("interface=eth0")), DETECTS, "detects addresses by interface=eth0 by now, not by first-found"),
+        (daemonset(), {**DETECTS, "was": "kubernetes-internal-ip"}, "is no method that a repair replaces"),
+        (daemonset(), {**DETECTS, "was": "cidr=a\nb"}, "is no method that a repair replaces"),
+        (daemonset({"name": "IP", "value": "10.2.7.1"}), DETECTS, "IP of calico-node is named twice"),
+        (daemonset({**method("first-found"), "valueFrom": {}}), DETECTS, "comes from elsewhere"),
+        (daemonset(ownerReferences=[{"kind": "Addon"}]), DETECTS, "the DaemonSet calico-node is made by Addon"),
+        ({**daemonset(), "status": {"observedGeneration": 2}}, DETECTS, "is being updated: 0 of None pods are new"),
+        ({**daemonset(), "spec": {"template": {}}}, DETECTS, "has no container calico-node"),
+        ({**daemonset(), "spec": {**daemonset()["spec"], "updateStrategy": {"type": "OnDelete"}}}, DETECTS, "only when somebody deletes them (OnDelete)"),
+    ],
+)
+def test_the_method_is_not_set(patched: t.Any, found: dict[str, t.Any], params: dict[str, t.Any], sentence: str) -> None:
+    patched.objects[DAEMONSET] = found
+    before = json.dumps(patched.objects)
+    with pytest.raises(_objects.Refused) as refused:
+        _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
+    assert sentence in str(refused.value) and json.dumps(patched.objects) == before
+
+
+def test_a_daemonset_that_changes_meanwhile_is_not_changed(patched: t.Any) -> None:
+    state = _objects.set_autodetection(patched, DETECTS)
+    patched.objects[DAEMONSET]["metadata"]["generation"] = 4
+    with pytest.raises(ApiError):
+        patched.patch(DAEMONSET, state.step["body"], "json")
+    assert _objects.detects_by(patched.objects[DAEMONSET]) == "first-found"
+
+
+@pytest.mark.parametrize(
+    ("detection", "word"),
+    [
+        ({"firstFound": True, "kubernetes": None}, "first-found"), ({"kubernetes": "NodeInternalIP"}, "kubernetes-internal-ip"),
+        ({"cidrs": ["10.0.0.0/8", "10.1.0.0/16"]}, "cidr=10.0.0.0/8,10.1.0.0/16"), ({"skipInterface": "br.*"}, "skip-interface=br.*"),
+        ({"canReach": "8.8.8.8"}, "can-reach=8.8.8.8"), ({"interface": "eth0", "firstFound": True}, ""), ({}, ""), (None, ""), ({"cidrs": [1]}, ""),
+        ({"firstFound": False}, ""), ({"else": "x"}, ""),
+    ],
+)  # fmt: skip
+def test_words_of_an_installation(detection: t.Any, word: str) -> None:
+    assert _objects.method_of(detection) == word
+
+
+class Rolling:
+    """A DaemonSet that is one step further each time it is looked at."""
+
+    def __init__(self, *steps: dict[str, t.Any] | None, seconds: float = 5) -> None:
+        self.steps, self.deadline = list(steps), Deadline(seconds)
+
+    def get_json(self, path: str) -> dict[str, t.Any]:
+        assert path == DAEMONSET
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        if step is None:
+            raise ApiError("no answer")
+        return step
+
+
+def rolling(updated: int, available: int = 3, generation: int = 3) -> dict[str, t.Any]:
+    found = daemonset(method("kubernetes-internal-ip"), generation=generation)
+    return {**found, "status": {**found["status"], "updatedNumberScheduled": updated, "numberAvailable": available}}
+
+
+WANTED = [{"daemonset": DAEMONSET, "method": "kubernetes-internal-ip"}]
+
+
+def test_a_rollout_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_objects, "POLL", 0.0)
+    api: t.Any = Rolling(daemonset(), rolling(3, generation=4), rolling(2), None, rolling(3, available=2), rolling(3))
+    _objects.await_rollouts(api, WANTED)
+    assert len(api.steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("stuck", "sentence"),
+    [
+        (rolling(1, available=2), "1 of 3 pods are new, 2 of 3 are available"), (daemonset(), "calico-node's method still is first-found"),
+        (None, "it could not be looked at"),
+    ],
+)  # fmt: skip
+def test_a_rollout_that_stands_still_is_told(stuck: t.Any, sentence: str) -> None:
+    api: t.Any = Rolling(stuck, seconds=0.01)
+    with pytest.raises(_objects.Unfinished, match=sentence):
+        _objects.await_rollouts(api, WANTED)
+
+
+BACK = {
+    "patch": DAEMONSET, "rollout": {"daemonset": DAEMONSET, "method": "first-found"},
+    "body": [
+        {"op": "test", "path": "/spec/template/spec/containers/1/name", "value": "calico-node"},
+        {"op": "test", "path": "/spec/template/spec/containers/1/env/2", "value": method("kubernetes-internal-ip")},
+        {"op": "remove", "path": "/spec/template/spec/containers/1/env/2"},
+    ],
+}  # fmt: skip
+
+
+def other(part: int, **change: t.Any) -> dict[str, t.Any]:
+    body = [dict(entry) for entry in BACK["body"]]  # type: ignore[call-overload]
+    body[part].update(change)
+    return {**BACK, "body": body}
+
+
+def installed(value: t.Any, **change: t.Any) -> dict[str, t.Any]:
+    path = "/spec/calicoNetwork/nodeAddressAutodetectionV4"
+    body = [{"op": "test", "path": path, "value": {"kubernetes": "NodeInternalIP"}}, {"op": "replace", "path": path, "value": value, **change}]
+    return {"patch": INSTALLATION, "rollout": BACK["rollout"], "body": body}
+
+
+def annotated(value: str, key: str = KEY, was: str = "10.2.7.202/24") -> dict[str, t.Any]:
+    pointers = [f"/metadata/annotations/{name.replace('/', '~1')}" for name in (KEY, key)]
+    return {"patch": NODE, "body": [{"op": "test", "path": pointers[0], "value": was}, {"op": "replace", "path": pointers[1], "value": value}]}
+
+
+def test_ways_back_are_known() -> None:
+    assert all(_objects._is_way_back(step) for step in (BACK, installed({"firstFound": True}), annotated("10.2.7.202/32")))
+    assert _objects._is_way_back(other(2, op="replace", value=method("first-found")))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {**BACK, "patch": DAEMONSET.replace("calico-node", "kube-proxy")}, {**BACK, "patch": "/api/v1/namespaces/a/secrets/b"}, {**BACK, "rollout": None},
+        {**BACK, "rollout": {"daemonset": "/api/v1/secrets", "method": "first-found"}}, {**BACK, "more": 1}, {**BACK, "body": BACK["body"][:2]},
+        {**BACK, "rollout": {"daemonset": DAEMONSET, "method": "interface=eth0"}}, other(0, value="install-cni"), other(1, value=method("first-found")),
+        other(2, path="/spec/template/spec/containers/1/env/1"), other(2, path="/spec/template/spec/containers/1/env"),
+        other(2, op="replace", value={"name": "LD_PRELOAD", "value": "first-found"}), other(2, op="replace", value={**method("first-found"), "valueFrom": {}}),
+        other(2, op="replace", value=method("cidr=0.0.0.0/0")), other(2, op="add", value=method("first-found")),
+        other(0, path="/spec/template/spec/containers/1/image"), installed({"interface": "eth0"}), installed({"kubernetes": "NodeInternalIP"}),
+        installed({"firstFound": True}, path="/spec/registry"), annotated("x"), annotated("10.2.7.202/32", key="projectcalico.org/IPv6Address"),
+        annotated("10.2.7.202/32", key="kubectl.kubernetes.io/restartedAt"), annotated("fd00::1/64"),
+        {"patch": NODE, "body": "x"}, {"patch": NODE, "body": ["x"]},
+    ],
+)  # fmt: skip
+def test_nothing_else_is_taken_back(step: t.Any) -> None:
+    assert not _objects._is_way_back(step)
+    with pytest.raises(_objects.Refused):
+        _objects.take_back(Patched(), {"steps": [step]}, check_mode=False)  # type: ignore[arg-type]

@@ -40,10 +40,22 @@ def test_nothing_to_do(run: t.Any, api: FakeApi) -> None:
     [
         ({"parameters": {**MASK, "was": "192.0.2.12/16"}}, "refused: projectcalico.org/IPv4Address of Node k8s02 is 192.0.2.12/32 by now"),
         ({"remedy": "take_back"}, "refused: the parameter steps is missing"),
-        ({"remedy": "delete_node"}, "value of remedy must be one of: delete_block_affinity, set_node_address, take_back, got: delete_node"),
+        ({"remedy": "delete_node"}, "value of remedy must be one of: delete_block_affinity, set_autodetection, set_node_address, take_back, got: delete_node"),
         ({"host": "http://127.0.0.1:1"}, "the API at http://127.0.0.1:1 does not answer"),
     ],
 )
 def test_errors(run: t.Any, api: FakeApi, given: dict[str, t.Any], sentence: str) -> None:
     result = run(object_repair, {"host": api.url, "remedy": "set_node_address", "parameters": MASK, "timeout": 3, **given})
     assert result["failed"] is True and result["msg"].startswith(sentence)
+
+
+def test_what_does_not_follow_in_time_fails_with_its_way_back(run: t.Any, api: FakeApi) -> None:
+    path = "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"
+    api.objects[path] = {
+        "metadata": {"generation": 1}, "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2},
+        "spec": {"template": {"spec": {"containers": [{"name": "calico-node", "env": [{"name": "IP", "value": "autodetect"}]}]}}},
+    }  # fmt: skip
+    given = {"remedy": "set_autodetection", "parameters": {"namespace": "kube-system", "was": "first-found"}, "wait_seconds": 0.01}
+    result = run(object_repair, {"host": api.url, **given}, changes=True)
+    assert result["failed"] is True and result["msg"].startswith("it was changed, but after 0.01 s")
+    assert result["changed"] and [step["patch"] for step in result["back"]] == [path] and "rollouts" not in result

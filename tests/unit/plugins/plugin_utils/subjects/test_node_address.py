@@ -14,6 +14,7 @@ from ansible_collections.podnet.doctor.plugins.plugin_utils.subjects.node_addres
 from ansible_collections.podnet.doctor.tests.unit import small
 
 STRAY = "192.188.1.1"
+METHOD = "IP_AUTODETECTION_METHOD"
 
 
 def announce(address, node=1, method=None, **more):
@@ -68,19 +69,77 @@ def test_a_stray_address_is_deleted_and_only_then_restarted():
     (cause,) = broken().causes
     assert (cause.id, cause.fault, cause.node, cause.objects) == ("node_ip_wrong_nic", "F01", "k8s02", [STRAY])
     assert "an address of its interface br0" in cause.summary
-    delete, restart, advice = cause.remedies
+    delete, restart, lasting = cause.remedies
     assert (delete.id, delete.risk, delete.parameters["address"]) == ("delete_address", "R1", f"{STRAY}/24")
     assert delete.way_back == f"ip address add {STRAY}/24 dev br0"
     assert delete.wait_seconds == 90
     assert (restart.id, restart.risk, restart.only_if) == ("restart_calico_node", "R2", "k8s02 does not announce 10.2.7.202 within 90 s")
-    assert advice.risk == "R0"
+    assert (lasting.id, lasting.risk, lasting.change) == ("set_autodetection", "R3", ("first-found", "kubernetes-internal-ip"))
+    assert lasting.parameters == {"namespace": "kube-system", "was": "first-found"} and lasting.way_back.endswith("IP_AUTODETECTION_METHOD-")
+    assert lasting.only_if == "" and "calico-node of all 2 nodes is made again, 1 at a time" in lasting.blast_radius
+
+
+def daemonset(**more):
+    def change(document):
+        announce(STRAY)(document)
+        found = document["daemonsets"][0]
+        found["metadata"].update(more.get("metadata", {}))
+        found["spec"].update(more.get("spec", {}))
+        found["spec"]["template"]["spec"]["containers"][0]["env"] += more.get("env", [])
+
+    return change
+
+
+def lasting_remedy(**changes):
+    return next((r for r in broken(**changes).causes[0].remedies if r.id.endswith("_autodetection")), None)
+
+
+def test_the_operator_is_told_through_its_installation():
+    found = lasting_remedy(cluster=daemonset(metadata={"ownerReferences": [{"kind": "Installation"}]}, env=[{"name": METHOD, "value": "first-found"}]))
+    assert found.object.startswith("Installation/default") and found.action.startswith("kubectl patch installation default")
+
+
+def test_a_method_that_was_named_is_named_again_on_the_way_back():
+    found = lasting_remedy(cluster=daemonset(env=[{"name": METHOD, "value": "skip-interface=eth9"}]))
+    assert found.way_back.endswith("IP_AUTODETECTION_METHOD=skip-interface=eth9") and found.parameters["was"] == "skip-interface=eth9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cluster": daemonset(metadata={"ownerReferences": [{"kind": "Addon"}]})}, "Addon makes its DaemonSet, and would write it anew"),
+        ({"cluster": daemonset(metadata={"name": "canal"})}, "the DaemonSet calico-node was not read"),
+        ({"cluster": daemonset(spec={"updateStrategy": {"type": "OnDelete"}})}, "made again only when somebody deletes them (OnDelete)"),
+        ({"cluster": daemonset(env=[{"name": METHOD, "value": "skip-interface=eth9", "valueFrom": {}}])}, "comes from elsewhere"),
+        ({"k8s01": lambda document: document.clear()}, "no interface of k8s01 is known to have 10.2.7.201"),
+        ({"cluster": small.together(announce(STRAY), lambda d: d["nodes"][0]["status"].clear())}, "k8s01 would announce no address"),
+        (
+            {"cluster": small.together(announce(STRAY), lambda d: d["nodes"][0]["metadata"].update(labels={"route-reflector": "true"}, annotations={
+                **d["nodes"][0]["metadata"]["annotations"], "projectcalico.org/RouteReflectorClusterID": "1.0.0.1"}))},
+            "k8s01 is the only route reflector",
+        ),
+    ],
+)  # fmt: skip
+def test_the_method_stays_where_it_would_not_do_for_every_node(changes, reason):
+    found = lasting_remedy(**changes)
+    assert (found.id, found.risk) == ("advise_autodetection", "R0") and reason in found.action
+
+
+def test_kubernetes_own_address_is_not_asked_for_twice():
+    assert lasting_remedy(cluster=daemonset(env=[{"name": METHOD, "value": "kubernetes-internal-ip"}])) is None
+
+
+def test_an_address_of_another_node_that_was_detected_is_not_written_over():
+    diagnosis = small.diagnose(cluster=announce(small.ADDRESSES["k8s01"]), k8s02=hold(small.ADDRESSES["k8s01"], "vip0"))
+    causes = [cause for cause in diagnosis.causes if cause.id == "duplicate_node_ip"]
+    assert causes and all([remedy.id for remedy in cause.remedies] == ["set_autodetection"] for cause in causes)
 
 
 def test_an_address_that_no_interface_has():
     diagnosis = broken(k8s02=session("Connect"))
     finding = verdict(diagnosis).finding
     assert "no interface of k8s02 has it" in finding.evidence
-    assert [remedy.risk for remedy in diagnosis.causes[0].remedies] == ["R0"]
+    assert diagnosis.causes[0].remedies == []
     assert "which no interface of it has" in diagnosis.causes[0].summary
 
 
@@ -88,7 +147,7 @@ def test_an_address_that_no_interface_has():
 def test_half_an_answer_names_the_cause_without_a_change(section):
     diagnosis = broken(k8s02=small.together(hold(), session("Connect"), small.lost(section)))
     assert diagnosis.causes[0].id == "node_ip_wrong_nic"
-    assert {remedy.risk for remedy in diagnosis.causes[0].remedies} == {"R0"}
+    assert {remedy.risk for remedy in diagnosis.causes[0].remedies} <= {"R0", "R3"}
 
 
 def test_the_right_address_that_no_interface_has_any_more():
@@ -162,7 +221,7 @@ def test_a_node_that_could_not_be_asked_is_judged_by_the_api_and_its_peers():
 
 def advice(diagnosis):
     remedies = diagnosis.causes[0].remedies
-    assert {remedy.risk for remedy in remedies} == {"R0"}
+    assert {remedy.risk for remedy in remedies} <= {"R0", "R3"}
     return remedies[0].action
 
 
@@ -193,7 +252,7 @@ def test_without_autodetection_deleting_would_change_nothing():
         document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "IP", "value": STRAY}]
 
     remedies = broken(cluster=fixed).causes[0].remedies
-    assert [(remedy.id, remedy.risk) for remedy in remedies] == [("set_node_address", "R3"), ("advise_autodetection", "R0")]
+    assert [(remedy.id, remedy.risk) for remedy in remedies] == [("set_node_address", "R3")]
 
 
 @pytest.mark.parametrize(
