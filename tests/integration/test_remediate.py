@@ -23,6 +23,7 @@ from lab.api.client import ApiError
 from lab.errors import LabError
 from lab.plan import GATEWAY
 from tests.integration.broken_api import through
+from tests.remedies import module
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -439,3 +440,24 @@ def test_kube_controllers_are_restarted(site, lab):
     assert run.code == 0, run.screen
     new = [pod["metadata"]["uid"] for pod in lab.client.list("pods", "kube-system") if pod["metadata"]["name"].startswith("calico-kube-controllers")]
     assert new and not set(new) & set(old)
+
+
+def test_the_autodetection_is_set_for_all_nodes_and_taken_back(lab):
+    """Every calico-node pod is made again, and is available when the module ends; a second run changes nothing."""
+    agent = lab.description.calico.agent
+
+    def environment():
+        return lab.client.get("daemonsets", agent.name, agent.namespace)["spec"]["template"]["spec"]["containers"][0]["env"]
+
+    def pods():
+        return {lab.calico_pod(node.name) for node in lab.nodes}
+
+    first, before, params = pods(), environment(), {"namespace": agent.namespace, "was": "first-found"}
+    done = module(lab, {"by": "object"}, "set_autodetection", params)
+    try:
+        second = pods()
+        assert done["changed"] and not first & second and {"name": "IP_AUTODETECTION_METHOD", "value": "kubernetes-internal-ip"} in environment()
+        assert not module(lab, {"by": "object"}, "set_autodetection", params)["changed"] and pods() == second
+    finally:
+        module(lab, {"by": "object"}, "take_back", {"steps": done["back"]})
+    assert environment() == before and not pods() & second
