@@ -43,6 +43,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
+    ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
@@ -206,8 +207,8 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     row.again = row.again is not False
 
 
-# As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone.
-HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien")
+# As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
+HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft")
 
 
 def fault_is_gone(lab: Lab, fault: Fault) -> bool:

@@ -240,6 +240,31 @@ def affinity_removed(lab: Lab) -> Iterator[None]:
 
 
 @fault(
+    "remote_block_route_missing_not_learned.soft",
+    number="F23",
+    breaks="route.block.missing",
+    node="k8s01",
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=Modes(tuple(name for name in BIRD_ROUTES.names if name in MESH.names), "BIRD does not write the routes, or a route reflector passes them on"),
+)
+def not_announced_again(lab: Lab) -> Iterator[None]:
+    """BIRD of k8s02 announced nothing for a while. Its configuration is right again, but was read softly: what it held back it announces only if asked."""
+    folder = "/etc/calico/confd/config"
+    text = lab.run("k8s02", "cat", f"{folder}/bird.cfg")
+    silent = text.replace("    calico_export_to_bgp_peers(", "    reject; calico_export_to_bgp_peers(")
+    lab.run("k8s02", "sh", "-c", 'printf %s "$0" > "$1"', silent, f"{folder}/silent.cfg")
+    lab.bird("k8s02", f'configure "{folder}/silent.cfg"')
+    block, others = lab.node("k8s02").block, [node.name for node in lab.nodes if node.name != "k8s02"]
+    wait_for(lambda: not any(route["dst"] == block for other in others for route in lab.routes(other)), "the others have no route to the block", 20)
+    lab.bird("k8s02", f'configure soft "{folder}/bird.cfg"')
+    lab.run("k8s02", "rm", f"{folder}/silent.cfg")
+    cut_off(lab, "shop/web-0", "shop/web-1")
+    yield
+    for session in lab.sessions("k8s02"):
+        lab.bird("k8s02", f"reload out {session.name}")
+
+
+@fault(
     "alien_policy_rule_shadows_main",
     number="F32",
     breaks="fib.different",

@@ -114,6 +114,7 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "delete_link": _repairs_links.delete_link,
     "delete_neighbour": _repairs_routes.delete_neighbour,
     "delete_route": _repairs_routes.delete_route,
+    "reload_protocol": _repairs_bird.reload_protocol,
     "restart_bird": _repairs_bird.restart_bird,
     "restart_protocol": _repairs_bird.restart_protocol,
     "set_bridge_port": _repairs_links.set_bridge_port,
@@ -126,6 +127,7 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
 
 IN_THEIR_WAY: dict[str, t.Callable[[Step, Deadline], None]] = {
     "delete_connection": _forget,
+    "reload_protocol": _repairs_bird.tell,
     "restart_bird": _repairs_bird.replace_bird,
     "restart_protocol": _repairs_bird.tell,
 }

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import time
+import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
@@ -31,8 +32,8 @@ def _family(params: Params) -> str:
     return str(family)
 
 
-def restart_protocol(kernel: Kernel, params: Params) -> State:
-    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
+def _session(kernel: Kernel, params: Params) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
+    """The daemon, and the BGP session that the parameters name."""
     name, family = parameter(params, "protocol"), _family(params)
     if not PROTOCOL.match(name):
         raise Refused(f"{name} is no protocol of BIRD")
@@ -42,10 +43,33 @@ def restart_protocol(kernel: Kernel, params: Params) -> State:
         raise Refused(f"BIRD has no protocol {name}: {daemon.get('error') or 'another one may have taken its place'}")
     if found.get("proto") != "BGP":
         raise Refused(f"{name} is no BGP session")
-    if str(found.get("info") or "").startswith("Established"):
+    return daemon, found
+
+
+def _established(session: dict[str, t.Any]) -> bool:
+    return str(session.get("info") or "").startswith("Established")
+
+
+def restart_protocol(kernel: Kernel, params: Params) -> State:
+    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
+    daemon, session = _session(kernel, params)
+    name = session["name"]
+    if _established(session):
         return AS_IT_MUST_BE
-    said = f"{name} {found.get('state')} {found.get('info') or ''}".strip()
+    said = f"{name} {session.get('state')} {session.get('info') or ''}".strip()
     return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
+
+
+def reload_protocol(kernel: Kernel, params: Params) -> State:
+    """parameters: protocol (a BGP session of BIRD), family, prefix. Asks the peer for all of its routes once more, as the one to the prefix is not there."""
+    prefix = parameter(params, "prefix")
+    daemon, session = _session(kernel, params)
+    name = session["name"]
+    if not _established(session):
+        raise Refused(f"{name} is not established, so nothing can be asked of its peer")
+    if any(route.get("prefix") == prefix and route.get("protocol") == name for route in daemon["routes"]):
+        return AS_IT_MUST_BE
+    return State(f"no route to {prefix} from {name}", f"{name} reloaded", [{"bird": daemon["socket"], "command": f'reload in "{name}"'}], [])
 
 
 def tell(step: Step, deadline: Deadline) -> None:

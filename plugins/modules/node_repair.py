@@ -39,6 +39,7 @@ options:
       - delete_neighbour
       - delete_route
       - keep
+      - reload_protocol
       - restart_bird
       - restart_protocol
       - set_bridge_port
@@ -55,9 +56,10 @@ options:
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
         C(lladdr) for V(set_neighbour).
-      - C(dev), the interface of the node's own address, for V(add_gateway_route); C(protocol) and C(family) (V(ipv4) or V(ipv6)) for V(restart_protocol),
-        which restarts one BGP session that is not established, and C(family) for V(restart_bird), which kills a BIRD that does not answer and waits until
-        the one answers that runit starts in its place.
+      - C(dev), the interface of the node's own address, for V(add_gateway_route).
+      - For BIRD C(family) (V(ipv4) or V(ipv6)), and C(protocol), a BGP session. V(restart_protocol) restarts one that is not established;
+        V(reload_protocol) asks the peer of an established one for its routes again where the one to C(prefix) is not there.
+        V(restart_bird) kills a BIRD that does not answer, and waits until the one answers that runit starts in its place.
       - C(src), C(dst), C(sport), C(dport) and C(gone) (the end that answers by the kernel's table) of one tracked UDP flow for V(delete_connection).
       - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.
       - C(steps), what the change returned in RV(back), for V(take_back); C(guard), what it returned in RV(guard), for V(keep) and V(take_back).

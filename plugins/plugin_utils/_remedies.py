@@ -238,6 +238,16 @@ def restart_session(node: str, peer: str, family: Family, protocol: str, verify:
     )  # fmt: skip
 
 
+def reload_session(node: str, peer: str, family: Family, protocol: str, prefix: str) -> Remedy:
+    """Ask a BGP peer for all of its routes again (R1)."""
+    return Remedy(
+        "reload_protocol", "R1", f'birdc reload in "{protocol}" on {node}', "none needed: the session and its routes stay", node=node, object=protocol,
+        change=(f"no route to {prefix}", "reloaded"), parameters={"protocol": protocol, "family": family, "prefix": prefix},
+        verify=f"{node} has a route to {prefix}", blast_radius=f"none: {peer} sends its routes once more", wait_seconds=30,
+        preconditions=(f"{protocol} is established", f"{protocol} gave {node} no route to {prefix}"),
+    )  # fmt: skip
+
+
 def bird_first(node: str, family: Family, verify: str, then: list[Remedy]) -> list[Remedy]:
     """Restart a BIRD that does not answer (R2), which runit starts again; only if that does not help the rest."""
     name = "bird6" if family == "ipv6" else "bird"

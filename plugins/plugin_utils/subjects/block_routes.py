@@ -14,7 +14,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding
 from .._json import IPNetwork, Json, NotCollected, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, aliens
-from .._remedies import dead_felix, felix_first, restart_calico_node
+from .._remedies import dead_felix, felix_first, reload_session, restart_calico_node
 from .._routes import foreign_routes, hops, route_line
 from .._topology import (
     VTEP_ADDRESS,
@@ -31,6 +31,7 @@ from .._topology import (
     tunnel_device,
     uses_bird,
 )
+from .bgp import established, session_with
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -316,6 +317,23 @@ def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
                         objects=[prefix], why=why, remedies=remedies)  # fmt: skip
 
 
+def _ask_again(documents: Documents, finding: Finding) -> list[Remedy]:
+    """Where the owner has the block and a session of its own with the node, and the pool may be announced."""
+    node, owner, prefix, family = finding.fact.node, str(finding.fact.value["owner"]), finding.fact.object, finding.fact.family
+    network = parse_network(prefix)
+    pool = documents.cluster.pool_of(network) if network is not None else None
+    if pool is None or not pool.bgp_export:
+        return []
+    try:
+        address = documents.cluster.node(owner).calico_address(family)
+        session = session_with(documents.node(node), address) if address else None
+        if session is None or not established(session) or not documents.node(owner).bird_routes_to(prefix):
+            return []
+    except NotCollected:
+        return []
+    return [reload_session(node, owner, family, str(session.get("name")), prefix)]
+
+
 @cause(roots=("route.block.missing",))
 def not_learned(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     cluster = diagnosis.documents.cluster
@@ -338,7 +356,8 @@ def not_learned(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         else:
             yield Cause("remote_block_route_missing_not_learned", "F23", node, f"{node} has no route to {prefix}, the block of {owner}: it was not announced.",
                         [finding], objects=[prefix], heuristic=True,
-                        why=[f"The session with {owner} is not known to be down; {owner} may not announce the block."])  # fmt: skip
+                        why=[f"The session with {owner} is not known to be down; {owner} may not announce the block."],
+                        remedies=_ask_again(diagnosis.documents, finding))  # fmt: skip
     for node, mine in by_node.items():
         prefixes = [f.fact.object for f in mine]
         dead = dead_felix(diagnosis, node)

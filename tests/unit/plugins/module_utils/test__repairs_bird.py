@@ -66,6 +66,23 @@ def test_a_session_is_restarted_unless_it_is_established(node: Node, monkeypatch
     assert Birdc.said == said
 
 
+def test_a_session_is_reloaded_where_the_route_is_not_there(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = {"name": "Mesh_10_2_7_202", "proto": "BGP", "state": "up", "info": "Established"}
+    daemon = {"socket": "/run/bird.ctl", "protocols": [session], "routes": [{"prefix": "10.253.2.0/26", "protocol": "static1"}]}
+    monkeypatch.setattr(_bird_socket, "read", lambda family, deadline, processes: daemon)
+    monkeypatch.setattr(_bird_socket, "Conversation", Birdc)
+    monkeypatch.setattr(Birdc, "said", [])
+    asked = {"protocol": "Mesh_10_2_7_202", "family": "ipv4", "prefix": "10.253.2.0/26"}
+    done = _repairs.carry_out("reload_protocol", asked, Deadline(10), False, 60)
+    assert (done["changed"], done["back"], done["guard"], Birdc.said) == (True, [], "", ['reload in "Mesh_10_2_7_202"'])
+    daemon["routes"].append({"prefix": "10.253.2.0/26", "protocol": "Mesh_10_2_7_202"})
+    assert _repairs.carry_out("reload_protocol", asked, Deadline(10), False) == NOTHING
+    session["info"] = "Active"
+    with pytest.raises(Refused, match="is not established"):
+        _repairs.carry_out("reload_protocol", asked, Deadline(10), False)
+    assert len(Birdc.said) == 1
+
+
 # the first of them hangs
 SUPERVISOR = """
 import itertools, subprocess, sys

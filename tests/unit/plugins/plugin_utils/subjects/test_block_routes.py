@@ -170,6 +170,30 @@ def test_bird_has_none_either():
     (cause,) = diagnosis.causes
     assert (cause.id, cause.fault, cause.node) == ("remote_block_route_missing_not_learned", "F23", "k8s01")
     assert diagnosis.confidence(cause) == "possible"
+    assert not cause.remedies, "the owner's BIRD does not have it either"
+
+
+def has_its_block(document):
+    document["bird"]["ipv4"]["routes"].append({"prefix": FAR, "type": "blackhole", "nexthops": [], "protocol": "static1", "state": "*"})
+
+
+def test_the_owner_is_asked_again_where_it_has_the_block_and_a_session():
+    (cause,) = small.diagnose(k8s01=instead(), k8s02=has_its_block).causes
+    (remedy,) = cause.remedies
+    assert (remedy.id, remedy.risk, remedy.node) == ("reload_protocol", "R1", "k8s01")
+    assert remedy.parameters == {"protocol": "Mesh_k8s02", "family": "ipv4", "prefix": FAR}
+
+
+def test_the_owner_is_not_asked_for_what_must_not_be_announced_or_where_there_is_no_session():
+    kept = small.diagnose(k8s01=instead(), k8s02=has_its_block, cluster=pool(disableBGPExport=True))
+    assert "remote_block_route_missing_not_learned" in {cause.id for cause in kept.causes}
+    assert "reload_protocol" not in {remedy.id for cause in kept.causes for remedy in cause.remedies}
+    down = small.diagnose(k8s01=small.together(instead(), session_down), k8s02=has_its_block)
+    assert "reload_protocol" not in {remedy.id for cause in down.causes for remedy in cause.remedies}
+
+
+def session_down(document):
+    document["bird"]["ipv4"]["protocols"][0]["bgp"]["state"] = "Active"
 
 
 def test_felix_writes_them_where_there_is_no_bird():
