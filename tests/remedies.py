@@ -47,6 +47,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
+    ("create_pool", "pool_outside_cluster_cidr", "noencap", {"podnet_allow_r3": True}),
     ("set_autodetection", "node_ip_wrong_nic", "ipip", {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
     ("recreate_pod", "pod_side_broken", "flannel", {}),
     ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),
@@ -103,6 +104,7 @@ def state(lab: Lab) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if lab.description.calico.backend not in ("", "none"):
         found["affinities"] = sorted(item["metadata"]["name"] for item in lab.client.list("blockaffinities"))
+        found["pools"] = sorted(item["metadata"]["name"] for item in lab.client.list("ippools"))
         agent = lab.description.calico.agent
         template = lab.client.get("daemonsets", agent.name, agent.namespace)["spec"]["template"]
         found["environment"] = sorted(json.dumps(container.get("env")) for container in template["spec"]["containers"])

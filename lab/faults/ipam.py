@@ -9,11 +9,15 @@ from lab import kube_proxy
 from lab.api import calico, seed
 from lab.api.client import CALICO as CALICO_API
 from lab.cluster import Lab
-from lab.faults import CALICO, fault
+from lab.faults import BGP, CALICO, Modes, fault
+from lab.modes import MODES
 
 POD, NODE = "shop/web-1", "k8s02"
 QUESTION = ("shop/web-0", POD, 8080)
 GONE = "ops/gone-x2x9v"
+ONLY_ROUTED = Modes(
+    tuple(name for name in BGP.names if not MODES[name].tunnel), "what carries the packets would change with the pool, or no pod has an address of a pool"
+)
 LEAKED = 60  # of the 64 addresses of a block
 
 
@@ -49,3 +53,21 @@ def over_services(lab: Lab) -> Iterator[None]:
     with kube_proxy.running(lab):
         yield
     lab.client.delete("ippools", "over-services")
+
+
+@fault(
+    "pool_outside_cluster_cidr", number="F68", node=NODE, breaks="ipam.address.outside", objects=(POD,), modes=ONLY_ROUTED, question=QUESTION, works=True
+)
+def pool_gone(lab: Lab) -> Iterator[None]:
+    """The pool is replaced by one for each node's block, but for one that is forgotten."""
+    name = "default-ipv4-ippool"
+    spec = calico.pool(lab.description, 4)
+    fresh = {f"pool-{node.name}": node.block for node in lab.nodes if node.name != NODE}
+    for each, block in fresh.items():
+        lab.client.create("ippools", calico.calico("IPPool", each, {**spec, "cidr": block}))
+    lab.client.delete("ippools", name)
+    yield
+    for item in lab.client.list("ippools"):
+        if ":" not in item["spec"]["cidr"]:
+            lab.client.delete("ippools", item["metadata"]["name"])
+    lab.client.create("ippools", calico.calico("IPPool", name, spec))

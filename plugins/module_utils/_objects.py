@@ -30,6 +30,8 @@ METHOD = "IP_AUTODETECTION_METHOD"
 INTERNAL_IP = "kubernetes-internal-ip"
 BY_INTERNAL_IP = {"kubernetes": "NodeInternalIP"}
 OTHER_METHOD = re.compile(r"(first-found|(interface|skip-interface|can-reach|cidr)=[ -~]{1,500})\Z")
+POOL_DELETED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/ippools/podnet-doctor-[0-9a-f-]{{1,60}}\Z")
+TUNNEL_MODES = ("Never", "Always", "CrossSubnet")
 POLL = 0.5
 GIVEN_BY_API = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
@@ -166,6 +168,49 @@ def holders(block: t.Mapping[str, t.Any]) -> set[str]:
     return found
 
 
+def create_pool(api: Api, params: Params) -> State:
+    """parameters: api (group and version of Calico's resources), cidr (of an IPAMBlock), ipip, vxlan (modes), nat (natOutgoing).
+
+    A disabled pool, from which nothing is given out, for a block that is in none. Only where all other pools of its family have these modes.
+    """
+    served, cidr, ipip, vxlan = (_text(params, name) for name in ("api", "cidr", "ipip", "vxlan"))
+    nat = params.get("nat")
+    if served not in CALICO_APIS:
+        raise Refused(f"{served} is not an API of Calico")
+    if ipip not in TUNNEL_MODES or vxlan not in TUNNEL_MODES or not isinstance(nat, bool):
+        raise Refused("the modes of the pool are none that Calico knows")
+    network = _network(cidr)
+    if network is None:
+        raise Refused(f"{cidr} is no network")
+    name = "podnet-doctor-" + re.sub(r"[^0-9a-f]+", "-", cidr)
+    spec = {"cidr": cidr, "blockSize": network.prefixlen, "ipipMode": ipip, "vxlanMode": vxlan, "natOutgoing": nat, "nodeSelector": "all()", "disabled": True,
+            "allowedUses": ["Workload"]}  # fmt: skip
+    if not any(_part(block, "spec").get("cidr") == cidr for block in api.items(f"/apis/{served}/ipamblocks")):
+        raise Refused(f"there is no block {cidr} by now")
+    folder = f"/apis/{served}/ippools"
+    modes = set()
+    for pool in api.items(folder):
+        known, its_name = _part(pool, "spec"), _part(pool, "metadata").get("name")
+        if its_name == name and {key: known.get(key) for key in spec} == spec:
+            return AS_IT_MUST_BE
+        other = _network(known.get("cidr"))
+        if other is None or its_name == name or (other.version == network.version and other.overlaps(network)):
+            raise Refused(f"the IP pool {its_name} ({known.get('cidr')}) is there by now")
+        if other.version == network.version:
+            modes.add((known.get("ipipMode") or "Never", known.get("vxlanMode") or "Never", bool(known.get("natOutgoing"))))
+    if modes != {(ipip, vxlan, nat)}:
+        raise Refused("the other IP pools have other modes by now")
+    body = {"apiVersion": served, "kind": "IPPool", "metadata": {"name": name}, "spec": spec}
+    return State("", json.dumps(body, sort_keys=True), {"create": folder, "body": body}, [{"delete": f"{folder}/{name}"}])
+
+
+def _network(text: t.Any) -> t.Any:
+    try:
+        return ipaddress.ip_network(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 def set_autodetection(api: Api, params: Params) -> State:
     """parameters: namespace, was (the method that calico-node has now, first-found where none is named). It becomes kubernetes-internal-ip.
 
@@ -299,18 +344,17 @@ def await_rollouts(api: Api, rollouts: list[dict[str, str]]) -> None:
 
 
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {
-    "delete_block_affinity": delete_block_affinity, "set_autodetection": set_autodetection, "set_node_address": set_node_address,
+    "create_pool": create_pool, "delete_block_affinity": delete_block_affinity, "set_autodetection": set_autodetection, "set_node_address": set_node_address,
 }  # fmt: skip
 
 
-def _perform(api: Api, step: Step) -> None:
+def _perform(api: Api, step: Step) -> dict[str, t.Any]:
     try:
         if "delete" in step:
-            api.request("DELETE", step["delete"], body=step["body"])
-        elif "patch" in step:
-            api.patch(step["patch"], step["body"], "json")
-        else:
-            api.request("POST", step["create"], body=step["body"])
+            return api.request("DELETE", step["delete"], body=step["body"])
+        if "patch" in step:
+            return api.patch(step["patch"], step["body"], "json")
+        return api.request("POST", step["create"], body=step["body"])
     except ApiError as error:
         if error.status in (409, 422):
             raise Refused(f"the object was changed meanwhile: {error}") from error
@@ -321,7 +365,10 @@ def carry_out(api: Api, remedy: str, params: Params, check_mode: bool) -> dict[s
     """Look, and change only what is not yet as it must be. Errors: Refused, KubeError."""
     state = REMEDIES[remedy](api, params)
     if state.step is not None and not check_mode:
-        _perform(api, state.step)
+        made = _perform(api, state.step)
+        for step in state.back:
+            if "delete" in step:  # what was made, and nothing that has its name later
+                step["body"] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": _part(made, "metadata").get("uid")}}
     return {
         "changed": state.step is not None, "before": state.before, "after": state.after, "back": [] if check_mode else state.back,
         "rollouts": _rollouts([state.step] if state.step is not None and not check_mode else []),
@@ -348,6 +395,9 @@ def _is_way_back(step: t.Any) -> bool:
         return False
     if "create" in step:
         return bool(CREATED.match(str(step["create"]))) and _part(step, "body").get("kind") == "BlockAffinity"
+    if "delete" in step:
+        uid = _part(_part(step, "body"), "preconditions").get("uid")
+        return set(step) == {"delete", "body"} and bool(POOL_DELETED.match(str(step["delete"]))) and isinstance(uid, str) and uid != ""
     path, body = str(step.get("patch")), step.get("body")
     if not isinstance(body, list) or not all(isinstance(part, dict) for part in body):
         return False

@@ -29,7 +29,7 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [delete_block_affinity, set_autodetection, set_node_address, take_back]
+    choices: [create_pool, delete_block_affinity, set_autodetection, set_node_address, take_back]
   parameters:
     description:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
@@ -38,6 +38,8 @@ options:
         such block. With C(owner), only if the block is that node's, and neither IPAM nor a pod of C(node) has an address of it.
       - For V(set_autodetection), C(namespace) of the DaemonSet C(calico-node), and C(was), its method (V(first-found) where it names none). It becomes
         V(kubernetes-internal-ip), in the DaemonSet, or in the operator's Installation where that makes it.
+      - For V(create_pool), C(api), C(cidr), that of a block which is in no IP pool, C(ipip), C(vxlan) and C(nat), which must be those of all other pools of
+        its family. The pool is disabled, so that nothing is given out from it.
       - For V(take_back), C(steps), what the change returned in RV(back).
     type: dict
     required: true

@@ -113,8 +113,28 @@ def pool_gone(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
         pod, address, node = finding.fact.value["pod"], finding.fact.value["address"], finding.fact.node
         yield Cause("pool_outside_cluster_cidr", "F68", node, f"{pod} has {address}, which is in no IP pool any more.", [finding], objects=[pod],
                     why=["Felix neither masquerades what such a pod sends out of the cluster, nor leaves out of masquerading what others send to it."],
-                    remedies=[Remedy("advise_pool", "R0", "make the pool again with disabled: true until no pod has an address of it, or delete such pods", "",
-                                     node=node, object=pod)])  # fmt: skip
+                    remedies=[_make_pool_again(diagnosis.documents.cluster, str(address), pod, node)])  # fmt: skip
+
+
+def _make_pool_again(cluster: Cluster, address: str, pod: str, node: str) -> Remedy:
+    """A disabled pool of the block that the address is of (R3), where the other pools leave no doubt what it must be like; otherwise advice."""
+    advice = "make the pool again with disabled: true until no pod has an address of it, or delete such pods"
+    block, served = cluster.block_of(address), cluster.document.get("calico_api")
+    if block is None or not served or any(pool.cidr.version == block.cidr.version and pool.cidr.overlaps(block.cidr) for pool in cluster.pools):
+        return Remedy("advise_pool", "R0", advice, "", node=node, object=pod)
+    modes = {(pool.ipip, pool.vxlan, pool.nat_outgoing) for pool in cluster.pools if pool.cidr.version == block.cidr.version}
+    if len(modes) != 1:
+        return Remedy("advise_pool", "R0", f"{advice}; the other pools differ, so it is not known what it was like", "", node=node, object=pod)
+    ((ipip, vxlan, nat),) = modes
+    parameters = {"api": str(served), "cidr": str(block.cidr), "ipip": ipip, "vxlan": vxlan, "nat": nat}
+    like = f"ipipMode {ipip}, vxlanMode {vxlan}, natOutgoing {str(nat).lower()}"
+    others = sum(1 for other in cluster.blocks if other.cidr != block.cidr and cluster.pool_of(other.cidr) is None)
+    return Remedy(
+        "create_pool", "R3", f"create a disabled IPPool of {block.cidr} ({like})", "kubectl delete ippools, by its name", node=node,
+        object=f"IPPool of {block.cidr}", change=("", f"{block.cidr} disabled, {like}"), parameters=parameters, verify=f"{address} is in an IP pool",
+        blast_radius=f"all nodes treat {block.cidr} as they treat the other pools" + (f"; {others} more blocks are in no pool" if others else ""),
+        preconditions=(f"the block {block.cidr} is in no IP pool", f"all other pools have {like}"), wait_seconds=30,
+    )  # fmt: skip
 
 
 @expects("ipam.leak")

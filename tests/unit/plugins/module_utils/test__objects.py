@@ -20,6 +20,14 @@ MASK = {"node": "k8s02", "annotation": KEY, "value": "10.2.7.202/24", "was": "10
 AFFINITY = {"api": "crd.projectcalico.org/v1", "name": "k8s02-10-253-255-0-26", "node": "k8s02", "cidr": "10.253.255.0/26"}
 
 
+POOLS = "/apis/crd.projectcalico.org/v1/ippools"
+POOL = {"api": "crd.projectcalico.org/v1", "cidr": "10.253.2.0/26", "ipip": "Always", "vxlan": "Never", "nat": True}
+
+
+def pool(cidr: str, **spec: t.Any) -> dict[str, t.Any]:
+    return {"metadata": {"name": "default"}, "spec": {"cidr": cidr, "ipipMode": "Always", "natOutgoing": True, **spec}}
+
+
 class Store:
     """An API with a few objects; `busy` is the status that every change gets."""
 
@@ -27,6 +35,7 @@ class Store:
         self.busy = 0
         self.blocks: list[dict[str, t.Any]] = [{"spec": {"cidr": "10.253.2.0/26"}}]
         self.pods: list[dict[str, t.Any]] = []
+        self.pools = [pool("10.253.8.0/24")]
         self.objects: dict[str, dict[str, t.Any]] = {
             NODE: {"metadata": {"annotations": {KEY: "10.2.7.202/32"}}, "status": {"addresses": [{"type": "InternalIP", "address": "10.2.7.202"}]}},
             f"{FOLDER}/k8s02-10-253-255-0-26": {
@@ -44,6 +53,8 @@ class Store:
         if path == "/api/v1/pods":
             assert params == {"fieldSelector": "spec.nodeName=k8s02"}
             return self.pods
+        if path == POOLS:
+            return [*self.pools, *(body for key, body in self.objects.items() if key.startswith(POOLS))]
         assert path == "/apis/crd.projectcalico.org/v1/ipamblocks"
         return self.blocks
 
@@ -59,13 +70,13 @@ class Store:
         assert annotations[test["path"].rpartition("/")[2].replace("~1", "/")] == test["value"]
         annotations[KEY] = replace["value"]
 
-    def request(self, method: str, path: str, body: dict[str, t.Any]) -> None:
+    def request(self, method: str, path: str, body: dict[str, t.Any]) -> dict[str, t.Any]:
         self._changed()
         if method == "DELETE":
-            assert body["preconditions"] == {"uid": "u1", "resourceVersion": "7"}
-            del self.objects[path]
-        else:
-            self.objects[f"{path}/{body['metadata']['name']}"] = body
+            assert body["preconditions"] in ({"uid": "u1", "resourceVersion": "7"}, {"uid": "u2"})
+            return self.objects.pop(path)
+        self.objects[f"{path}/{body['metadata']['name']}"] = body
+        return {**body, "metadata": {**body["metadata"], "uid": "u2"}}
 
 
 @pytest.fixture
@@ -73,7 +84,7 @@ def api() -> t.Any:
     return Store()
 
 
-@pytest.mark.parametrize(("remedy", "params"), [("set_node_address", MASK), ("delete_block_affinity", AFFINITY)])
+@pytest.mark.parametrize(("remedy", "params"), [("set_node_address", MASK), ("delete_block_affinity", AFFINITY), ("create_pool", POOL)])
 def test_changed_once_and_taken_back(api: t.Any, remedy: str, params: dict[str, t.Any]) -> None:
     before = json.dumps(api.objects, sort_keys=True)
     looked = _objects.carry_out(api, remedy, params, check_mode=True)
@@ -405,3 +416,56 @@ def test_nothing_else_is_taken_back(step: t.Any) -> None:
     assert not _objects._is_way_back(step)
     with pytest.raises(_objects.Refused):
         _objects.take_back(Patched(), {"steps": [step]}, check_mode=False)  # type: ignore[arg-type]
+
+
+# ---- a pool for a block that is in none
+
+NAME = f"{POOLS}/podnet-doctor-10-253-2-0-26"
+
+
+def test_a_pool_from_which_nothing_is_given_out(api: t.Any) -> None:
+    api.pools.append(pool("fd00:10:253::/56", ipipMode="Never", natOutgoing=False))
+    _objects.carry_out(api, "create_pool", POOL, check_mode=False)
+    assert api.objects[NAME]["spec"] == {
+        "cidr": "10.253.2.0/26", "blockSize": 26, "ipipMode": "Always", "vxlanMode": "Never", "natOutgoing": True, "nodeSelector": "all()", "disabled": True,
+        "allowedUses": ["Workload"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("params", "pools", "sentence"),
+    [
+        ({"cidr": "10.253.9.0/26"}, [], "there is no block 10.253.9.0/26 by now"),
+        ({"cidr": "10.253.2.1/26"}, [], "10.253.2.1/26 is no network"),
+        ({"api": "v1"}, [], "v1 is not an API of Calico"),
+        ({"ipip": "x"}, [], "the modes of the pool are none"),
+        ({"nat": "yes"}, [], "the modes of the pool are none"),
+        ({}, [pool("10.253.0.0/16")], "the IP pool default (10.253.0.0/16) is there by now"),
+        ({}, [pool("10.253.2.32/27")], "is there by now"),
+        ({}, [pool("junk")], "is there by now"),
+        ({}, [{**pool("10.9.0.0/16"), "metadata": {"name": "podnet-doctor-10-253-2-0-26"}}], "is there by now"),
+        ({}, [pool("10.9.0.0/16", natOutgoing=False)], "the other IP pools have other modes by now"),
+        ({"vxlan": "Always"}, [], "the other IP pools have other modes by now"),
+    ],
+)
+def test_no_pool_is_made(api: t.Any, params: dict[str, t.Any], pools: list[t.Any], sentence: str) -> None:
+    api.pools += pools
+    before = json.dumps(api.objects)
+    with pytest.raises(_objects.Refused) as refused:
+        _objects.carry_out(api, "create_pool", {**POOL, **params}, check_mode=False)
+    assert sentence in str(refused.value) and json.dumps(api.objects) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "known"),
+    [
+        ({"delete": NAME, "body": {"preconditions": {"uid": "u2"}}}, True),
+        ({"delete": NAME, "body": {"preconditions": {"uid": ""}}}, False),
+        ({"delete": NAME, "body": {}}, False),
+        ({"delete": NAME}, False),
+        ({"delete": f"{POOLS}/default", "body": {"preconditions": {"uid": "u2"}}}, False),
+        ({"delete": NAME, "body": {"preconditions": {"uid": "u2"}}, "patch": NODE}, False),
+    ],
+)
+def test_only_its_own_pool_is_deleted(step: t.Any, known: bool) -> None:
+    assert _objects._is_way_back(step) is known

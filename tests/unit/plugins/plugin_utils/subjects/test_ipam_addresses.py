@@ -67,6 +67,30 @@ def test_a_pod_of_a_pool_that_is_gone():
 
     found = {cause.id: cause for cause in small.diagnose(cluster=change).causes}["pool_outside_cluster_cidr"]
     assert (found.fault, found.node, list(found.objects)) == ("F68", "k8s02", ["shop/api-0"])
+    assert [remedy.id for remedy in found.remedies] == ["advise_pool"], "which API serves the pools is not known"
+
+
+@pytest.mark.parametrize(
+    ("pools", "blocks", "remedy"),
+    [
+        ([{"cidr": "10.253.1.0/24", "ipipMode": "Always", "natOutgoing": True}], None, "create_pool"),
+        ([{"cidr": "10.253.1.0/24", "ipipMode": "Always"}, {"cidr": "10.9.0.0/16"}], None, "advise_pool"),
+        ([{"cidr": "10.253.1.0/24", "ipipMode": "Always"}, {"cidr": "10.253.2.32/27", "ipipMode": "Always"}], None, "advise_pool"),
+        ([{"cidr": "10.253.1.0/24", "ipipMode": "Always"}], [], "advise_pool"),
+    ],
+)
+def test_a_pool_is_made_again_where_nothing_about_it_is_in_doubt(pools, blocks, remedy):
+    def change(document):
+        given(**RIGHT)(document)
+        document.update(ippools=[{"metadata": {"name": f"pool-{i}"}, "spec": spec} for i, spec in enumerate(pools)], calico_api="crd.projectcalico.org/v1")
+        if blocks is not None:
+            document["ipamblocks"] = [raw for raw in document["ipamblocks"] if raw["spec"]["cidr"] != "10.253.2.0/26"]
+
+    found = {cause.id: cause for cause in small.diagnose(cluster=change).causes}["pool_outside_cluster_cidr"]
+    assert [each.id for each in found.remedies] == [remedy]
+    if remedy == "create_pool":
+        made = {"api": "crd.projectcalico.org/v1", "cidr": "10.253.2.0/26", "ipip": "Always", "vxlan": "Never", "nat": True}
+        assert found.remedies[0].parameters == made and found.remedies[0].risk == "R3"
 
 
 def test_addresses_that_another_ipam_gives_out_are_not_compared():
