@@ -44,6 +44,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
+    ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),

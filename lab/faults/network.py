@@ -7,7 +7,10 @@ import fcntl
 import json
 import socket
 import struct
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lab import kernel
 from lab.cluster import Lab
@@ -46,30 +49,59 @@ def vxlan_dropped(lab: Lab) -> Iterator[None]:
     yield from _dropped(lab, "-p", "udp", "--dport", str(_port(lab)))
 
 
-SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
+SIOCETHTOOL, ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x8946, 0x16, 0x17  # linux/sockios.h, linux/ethtool.h
 WRONG = 0xBEEF
 
 
-def _leave_checksums_to_the_driver(lab: Lab, pod: str, on: bool) -> None:
-    """`ethtool -K eth0 tx on` or `off` inside of a pod."""
-    with kernel.in_netns(f"/proc/{lab.pod_pid(pod)}/ns/net"):
+def _ethtool(pid: int, device: str, command: int, value: int = 0) -> int:
+    """In the network namespace of a process."""
+    with kernel.in_netns(f"/proc/{pid}/ns/net"):
         door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    value = array.array("B", struct.pack("=II", ETHTOOL_STXCSUM, on))
+    given = array.array("B", struct.pack("=II", command, value))
     with door:
-        fcntl.ioctl(door, SIOCETHTOOL, struct.pack("16sP", b"eth0", value.buffer_info()[0]).ljust(40, b"\0"))
+        fcntl.ioctl(door, SIOCETHTOOL, struct.pack("16sP", device.encode(), given.buffer_info()[0]).ljust(40, b"\0"))
+    found: int = struct.unpack("=II", given.tobytes())[1]
+    return found
+
+
+@contextmanager
+def _broken_nic(lab: Lab, node: str, device: str) -> Iterator[None]:
+    """A NIC that computes wrong TCP checksums as long as the VXLAN device leaves them to it. No NIC here computes any, so a rule writes them."""
+    nft, pid, enough = [*lab.enter(node), "nft"], lab.node(node).pid, threading.Event()
+    there = f'table ip nic {{ chain out {{ type filter hook postrouting priority 300; oifname "{device}" tcp checksum set {WRONG}; }}; }}'
+
+    def follow() -> None:
+        writes = False
+        while not enough.wait(0.1):
+            try:
+                left = bool(_ethtool(pid, device, ETHTOOL_GTXCSUM))
+            except OSError:  # the device is made anew
+                continue
+            if left != writes:
+                subprocess.run([*nft, there if left else "delete table ip nic"], check=True, capture_output=True)
+                writes = left
+        if writes:
+            subprocess.run([*nft, "delete table ip nic"], check=True, capture_output=True)
+
+    nic = threading.Thread(target=follow)
+    nic.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        nic.join()
 
 
 @fault("vxlan_checksum_offload", number="F05", breaks="tunnel.checksum.wrong", node="k8s03", modes=VXLAN, question=QUESTION)
 def wrong_checksums(lab: Lab) -> Iterator[None]:
-    """What leaves k8s03 through vxlan.calico has wrong TCP checksums. A rule writes them, since no NIC here computes any; so the pod computes its own."""
-    _leave_checksums_to_the_driver(lab, SOURCE, False)
-    rule = f'oifname "vxlan.calico" tcp checksum set {WRONG}'
-    lab.run("k8s03", "nft", "add table ip nic; add chain ip nic out { type filter hook postrouting priority 300; }")
-    lab.run("k8s03", "nft", f"add rule ip nic out {rule}")
-    cut_off(lab, SOURCE, DESTINATION)
-    yield
-    lab.run("k8s03", "nft", "delete table ip nic", check=False)
-    _leave_checksums_to_the_driver(lab, SOURCE, True)
+    """The NIC of k8s03 computes wrong TCP checksums for what vxlan.calico leaves to it. The pod computes its own, which are overwritten."""
+    pod = lab.pod_pid(SOURCE)
+    _ethtool(pod, "eth0", ETHTOOL_STXCSUM, 0)
+    with _broken_nic(lab, "k8s03", "vxlan.calico"):
+        cut_off(lab, SOURCE, DESTINATION)
+        yield
+    _ethtool(pod, "eth0", ETHTOOL_STXCSUM, 1)
+    _ethtool(lab.node("k8s03").pid, "vxlan.calico", ETHTOOL_STXCSUM, 1)
 
 
 def _lost(lab: Lab, match: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether an interface leaves the checksums of what it sends to its driver.
+"""Whether an interface leaves the checksums of what it sends to its driver, which a repair can switch off.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -16,19 +16,30 @@ import struct
 import typing as t
 
 SIOCETHTOOL = 0x8946  # linux/sockios.h
-ETHTOOL_GTXCSUM = 0x16  # linux/ethtool.h: struct ethtool_value {__u32 cmd; __u32 data;}
+ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x16, 0x17  # linux/ethtool.h: struct ethtool_value {__u32 cmd; __u32 data;}
+
+
+def _ethtool(ifname: str, command: int, value: int) -> int:
+    """In the calling thread's network namespace. Errors: OSError."""
+    given = array.array("B", struct.pack("=II", command, value))
+    request = struct.pack("16sP", ifname.encode(), given.buffer_info()[0]).ljust(40, b"\0")  # struct ifreq
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+        fcntl.ioctl(door, SIOCETHTOOL, request)
+    found: int = struct.unpack("=II", given.tobytes())[1]
+    return found
 
 
 def transmit_checksum(ifname: str) -> bool | None:
-    """None where the interface does not say. It is asked in the calling thread's network namespace, and nothing is set."""
-    value = array.array("B", struct.pack("=II", ETHTOOL_GTXCSUM, 0))
-    request = struct.pack("16sP", ifname.encode(), value.buffer_info()[0]).ljust(40, b"\0")  # struct ifreq
+    """None where the interface does not say. Nothing is set."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-            fcntl.ioctl(door, SIOCETHTOOL, request)
+        return bool(_ethtool(ifname, ETHTOOL_GTXCSUM, 0))
     except OSError:
         return None
-    return bool(struct.unpack("=II", value.tobytes())[1])
+
+
+def set_transmit_checksum(ifname: str, on: bool) -> None:
+    """As `ethtool -K IFNAME tx on` or `off`, and as Felix does. Errors: OSError."""
+    _ethtool(ifname, ETHTOOL_STXCSUM, int(on))
 
 
 def mark_tunnels(links: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:

@@ -121,6 +121,7 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "set_fdb": _repairs_routes.set_fdb,
     "set_link_up": _repairs_links.set_link_up,
     "set_neighbour": _repairs_routes.set_neighbour,
+    "set_offload": _repairs_links.set_offload,
     "set_sysctl": set_sysctl,
 }
 

@@ -15,7 +15,7 @@ import struct
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _offload, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
@@ -27,6 +27,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_SETLINK,
+    TUNNEL,
     Kernel,
     Params,
     Refused,
@@ -34,6 +35,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     Step,
     family_of,
     message,
+    offload,
     parameter,
     read_setting,
 )
@@ -213,3 +215,16 @@ def set_bridge_port(kernel: Kernel, params: Params) -> State:
         return State(f"{ifname} without a master", after, [joined(bridge["ifindex"])], [joined(0)])
     old = BRIDGE_STATES.index(state) if state in BRIDGE_STATES else 0
     return State(f"{ifname} master {master} state {state}", after, [port_state(BR_STATE_FORWARDING)], [port_state(old)])
+
+
+def set_offload(_kernel: Kernel, params: Params) -> State:
+    """parameters: ifname, a VXLAN device of flannel or Calico. The kernel computes the checksums of what it sends, not the driver."""
+    ifname = parameter(params, "ifname")
+    if not TUNNEL.match(ifname):
+        raise Refused(f"{ifname} is no VXLAN device of flannel or Calico")
+    found = _offload.transmit_checksum(ifname)
+    if found is None:
+        raise Refused(f"{ifname} does not say whether it leaves checksums to its driver")
+    if not found:
+        return AS_IT_MUST_BE
+    return State(f"{ifname} tx-checksumming on", f"{ifname} tx-checksumming off", [offload(ifname, False)], [offload(ifname, True)])

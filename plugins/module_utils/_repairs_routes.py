@@ -26,6 +26,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     RTM_DELROUTE,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
+    TUNNEL,
     Kernel,
     Params,
     Refused,
@@ -40,7 +41,6 @@ POD_GATEWAY = "169.254.1.1/32"
 # linux/rtnetlink.h
 MAIN_TABLE, RTPROT_BOOT, RTN_UNICAST, RT_SCOPE_LINK, RTNH_F_ONLINK, RTA_CACHEINFO, RTA_NH_ID = 254, 3, 1, 253, 4, 12, 30
 OWN_PROTOCOLS = ("bird", "80")
-TUNNEL = re.compile(r"^(flannel\.[0-9]{1,8}|vxlan\.calico)\Z")
 MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 

@@ -17,7 +17,7 @@ import struct
 import tempfile
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _links
+from ansible_collections.podnet.doctor.plugins.module_utils import _links, _offload
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, Netlink, NetlinkError, Rtnetlink
 
@@ -36,6 +36,7 @@ LIMIT = re.compile(r"net/(netfilter/nf_conntrack_max|ipv4/neigh/default/gc_thres
 LARGEST_LIMIT = 16777216
 OF_INTERFACE = re.compile(r"net/ipv[46]/conf/(?!(?:all|default)/)")  # is made anew with its interface
 KEPT_SETTINGS = "/etc/sysctl.d/99-podnet-doctor.conf"
+TUNNEL = re.compile(r"^(flannel\.[0-9]{1,8}|vxlan\.calico)\Z")
 KEPT_LINE = re.compile(r"([a-z0-9_.]+) = ([0-9]+)\Z")
 HEADER = "# Settings that podnet.doctor keeps through a boot, as asked (podnet_persistent).\n"
 
@@ -105,6 +106,11 @@ def message(kind: int, body: bytes, flags: int = 0) -> Step:
     return {"netlink": kind, "flags": flags, "body": body.hex()}
 
 
+def offload(ifname: str, on: bool) -> Step:
+    """Whether a VXLAN device leaves checksums to the driver."""
+    return {"offload": ifname, "on": on}
+
+
 def setting(path: str, value: str) -> Step:
     """One value below /proc/sys."""
     return {"sysctl": path, "value": value}
@@ -153,7 +159,12 @@ def perform(kernel: Kernel, steps: t.Sequence[Step]) -> bool:
     """Whether anything had to be done: what is gone already, or there already, is as it must be. Errors: Refused, OSError."""
     changed = False
     for step in steps:
-        changed |= _set(step) if "sysctl" in step else _keep(step) if "kept" in step else _send(kernel, step)
+        for name, carry_out in OTHER_STEPS.items():
+            if name in step:
+                changed |= carry_out(step)
+                break
+        else:
+            changed |= _send(kernel, step)
     return changed
 
 
@@ -207,3 +218,16 @@ def _send(kernel: Kernel, step: Step) -> bool:
             return False
         raise
     return True
+
+
+def _offload_step(step: Step) -> bool:
+    ifname, on = step["offload"], step.get("on")
+    if not isinstance(ifname, str) or not TUNNEL.match(ifname) or not isinstance(on, bool):
+        raise Refused(f"{ifname} is no VXLAN device of flannel or Calico")
+    if _offload.transmit_checksum(ifname) in (None, on):  # None: the device is gone
+        return False
+    _offload.set_transmit_checksum(ifname, on)
+    return True
+
+
+OTHER_STEPS: dict[str, t.Callable[[Step], bool]] = {"sysctl": _set, "kept": _keep, "offload": _offload_step}

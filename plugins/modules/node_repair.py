@@ -46,11 +46,13 @@ options:
       - set_fdb
       - set_link_up
       - set_neighbour
+      - set_offload
       - set_sysctl
       - take_back
   parameters:
     description:
-      - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link) and V(set_link_up);
+      - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link), V(set_link_up) and V(set_offload), which makes
+        the kernel compute the checksums of what this VXLAN device sends;
         C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route); C(path) below C(/proc/sys) and C(value)
         for V(set_sysctl), and C(persistent), which writes it into C(/etc/sysctl.d/99-podnet-doctor.conf), too.
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).

@@ -54,7 +54,7 @@ def no_wrong_checksums(fact: Fact, documents: Documents, scope: Scope) -> Findin
     offload = f"; {devices[0]} of {sender} leaves checksums to its driver (tx-checksumming: on)" if devices else ""
     evidence = f"thrown away for a wrong checksum while packets were sent: {found}{offload}"
     return Finding("tunnel.checksum.wrong", fact, dict(counted), evidence, ("probe", f"kernel {fact.node}"), severity=_severity(probes),
-                   hint={"device": devices[0] if devices else "its VXLAN device"})  # fmt: skip
+                   hint={"device": devices[0] if devices else ""})  # fmt: skip
 
 
 def _severity(probes: Sequence[Mapping[str, t.Any]]) -> Severity:
@@ -68,12 +68,23 @@ def _severity(probes: Sequence[Mapping[str, t.Any]]) -> Severity:
 @cause(roots=("tunnel.checksum.wrong",))
 def broken_offload(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding in findings:
-        node, device = str(finding.fact.value["from"]), str(finding.hint["device"])
+        node, leaves = str(finding.fact.value["from"]), str(finding.hint["device"])
+        device = leaves or "its VXLAN device"
         kernel = str(as_mapping(diagnosis.documents.node(node).section("identity")).get("kernel") or "unknown")
-        turn_off = f"ethtool -K {device} tx-checksum-ip-generic off"
-        advice = f"on {node}: {turn_off} (until it restarts); for good: FelixConfiguration featureDetectOverride ChecksumOffloadBroken=true"
+        for_good = "FelixConfiguration featureDetectOverride ChecksumOffloadBroken=true"
+        advice = f"for good: {for_good}" if leaves else f"on {node}: ethtool -K NIC tx off for the NIC that carries VXLAN; for good, if that helps: {for_good}"
         summary = f"What {node} sends through {device} arrives with wrong checksums, so {finding.fact.node} throws it away."
         yield Cause("vxlan_checksum_offload", "F05", node, summary, [finding], objects=[device],
                     why=["Pings work, TCP and UDP hang: the NIC or its driver computes the checksum of a packet inside of VXLAN wrongly.",
                          f"Kernel {kernel}; Felix switches the offload off by itself only before 5.8."],
-                    remedies=[Remedy("advise_checksum_offload", "R0", advice, "", node=node, object=device)])  # fmt: skip
+                    remedies=[*([_switch_off(node, leaves)] if leaves else []),
+                              Remedy("advise_checksum_offload", "R0", advice, "", node=node, object=device)])  # fmt: skip
+
+
+def _switch_off(node: str, device: str) -> Remedy:
+    return Remedy(
+        "set_offload", "R1", f"ethtool -K {device} tx off on {node}", f"ethtool -K {device} tx on", node=node, object=device,
+        change=("tx-checksumming on", "tx-checksumming off"), parameters={"ifname": device}, verify=f"what {node} sends through {device} has right checksums",
+        blast_radius=f"the kernel of {node} computes the checksums of what it sends through {device}; no packet is lost",
+        preconditions=(f"{device} leaves checksums to its driver",), wait_seconds=10,
+    )  # fmt: skip

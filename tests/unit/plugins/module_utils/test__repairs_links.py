@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _repairs_links
+from ansible_collections.podnet.doctor.plugins.module_utils import _offload, _repairs_links
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import Refused
 from ansible_collections.podnet.doctor.tests.unit.small_node import ADDRESS, NOTHING, Node
 
 
@@ -158,3 +160,28 @@ def test_what_is_not_made_a_port(node: Node, parameters: dict[str, str], reason:
     for line in ("link add cni0 type bridge", *veths):
         node.space.ip(line)
     assert reason in node.refused("set_bridge_port", **parameters)
+
+
+def test_the_checksums_of_a_tunnel(node: Node) -> None:
+    node.space.ip("link add vxlan.calico type vxlan id 4096 dstport 4789 local 10.2.7.202 dev eth0 nolearning")
+
+    def left_to_the_driver() -> bool | None:
+        return inside(node.space.path, lambda: _offload.transmit_checksum("vxlan.calico"), Deadline(5))
+
+    assert left_to_the_driver() is True
+    assert node.do("set_offload", check=True, ifname="vxlan.calico")["changed"] and left_to_the_driver() is True
+    done = node.do("set_offload", ifname="vxlan.calico")
+    assert (done["before"], done["after"]) == ("vxlan.calico tx-checksumming on", "vxlan.calico tx-checksumming off")
+    assert left_to_the_driver() is False and node.do("set_offload", ifname="vxlan.calico") == NOTHING
+    assert node.take_back(json.loads(json.dumps(done["back"])))["changed"] and left_to_the_driver() is True
+    assert not node.take_back(done["back"])["changed"]
+    node.space.ip("link del vxlan.calico")
+    assert not node.take_back(done["back"])["changed"], "it is gone meanwhile"
+
+
+def test_the_checksums_of_other_interfaces_are_none_of_its_business(node: Node) -> None:
+    assert "eth0 is no VXLAN device of flannel or Calico" in node.refused("set_offload", ifname="eth0")
+    assert "vxlan.calico does not say" in node.refused("set_offload", ifname="vxlan.calico")
+    for step in ({"offload": "eth0", "on": False}, {"offload": "vxlan.calico", "on": "x"}, {"offload": None, "on": True}):
+        with pytest.raises(Refused, match="is no VXLAN device"):
+            node.take_back([step])

@@ -32,6 +32,10 @@ def test_what_was_thrown_away_while_packets_were_sent(answered, severity):
     assert finding.severity == severity and "3 TCP in shop/api-0; vxlan.calico of k8s01 leaves checksums to its driver" in finding.evidence
     cause = next(cause for cause in diagnosis.causes if cause.id == "vxlan_checksum_offload")
     assert (cause.fault, cause.node, cause.objects) == ("F05", "k8s01", ["vxlan.calico"])
+    assert [(remedy.id, remedy.risk, remedy.node) for remedy in cause.remedies] == [("set_offload", "R1", "k8s01"), ("advise_checksum_offload", "R0", "k8s01")]
+    elsewhere = small.diagnose({"probes": [small.probe("forward", True, checksum_errors={"tcp": 3})]}, cluster=vxlan)
+    (cause,) = [cause for cause in elsewhere.causes if cause.id == "vxlan_checksum_offload"]
+    assert [remedy.id for remedy in cause.remedies] == ["advise_checksum_offload"], "its VXLAN device does not leave them to the driver"
 
 
 def test_without_errors_without_probes_and_without_vxlan():
