@@ -80,7 +80,8 @@ class Kubelet:
         meta, node = item["metadata"], self.lab.node(item["spec"]["nodeName"])
         owners = meta.get("ownerReferences") or [{}]
         known = any((mine.namespace, mine.name) == (meta["namespace"], meta["name"]) for mine in self.lab.pods)
-        app = meta.get("labels", {}).get("app", "")
+        labels = meta.get("labels", {})
+        app = labels.get("app") or labels.get("k8s-app", "")
         if known or owners[0].get("kind") != "ReplicaSet" or objects.OWNERS.get(app) != "Deployment":
             return
         fresh = new_pod(self.lab, meta["namespace"], meta["name"], node.name, app, free_address(self.lab, node), address6=free_address(self.lab, node, 6))

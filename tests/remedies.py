@@ -52,6 +52,11 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_autodetection", "node_ip_wrong_nic", "ipip", {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
     ("recreate_pod", "pod_side_broken", "flannel", {}),
     ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),
+    ("recreate_pod", "duplicate_pod_ip", "ipip", {}),
+    ("recreate_pod", "tunnel_ip_equals_pod_ip.pod", "ipip", {}),
+    ("recreate_pod", "used_not_allocated", None, {}),
+    ("restart_calico_node", "tunnel_ip_equals_pod_ip", None, {}),
+    ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
     ("recreate_pod", "dns_unanswered", "flannel", {}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),

@@ -10,7 +10,10 @@ import time
 from lab.api.client import Json
 from lab.plan import DNS_ADDRESS, Description, Node, Pod, hashed
 
-OWNERS = {"web": "StatefulSet", "api": "StatefulSet", "cart": "Deployment", "coredns": "Deployment", "calico-kube-controllers": "Deployment"}
+OWNERS = {
+    "web": "StatefulSet", "api": "StatefulSet", "cart": "Deployment", "coredns": "Deployment", "calico-typha": "Deployment",
+    "calico-kube-controllers": "Deployment",
+}  # fmt: skip
 NAMESPACE = {"web": "shop", "api": "shop", "cart": "shop", "probe": "ops"}
 IMAGES = {
     "web": "registry.example.com/shop/web:1.4.2",
@@ -20,6 +23,7 @@ IMAGES = {
     "coredns": "registry.k8s.io/coredns/coredns:v1.12.4",
     "calico-kube-controllers": "quay.io/calico/kube-controllers",
     "calico-node": "quay.io/calico/node",
+    "calico-typha": "quay.io/calico/typha",
 }
 CNI_CONFIG = """{
   "name": "k8s-pod-network",
@@ -69,7 +73,7 @@ def now() -> str:
 
 def labels_of(app: str) -> dict[str, str]:
     """The labels that a pod's controller selects by."""
-    if app in ("coredns", "calico-node", "calico-kube-controllers"):
+    if app in ("coredns", "calico-node", "calico-kube-controllers", "calico-typha"):
         return {"k8s-app": "kube-dns" if app == "coredns" else app}
     return {"app": app}
 

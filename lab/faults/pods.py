@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from lab.api import calico, objects, seed
+from lab.api import calico, seed
 from lab.cluster import Lab
-from lab.errors import LabError
 from lab.faults import CALICO, FELIX, FELIX_ROUTES, fault
-from lab.faults.steps import cut_off, kill
+from lab.faults.steps import cut_off, deployed, kill, move, replace
 from lab.flannel.cni import gateway as flannel_gateway
-from lab.plan import FLANNEL_NETWORK, Pod, free_address, hashed
+from lab.plan import FLANNEL_NETWORK, free_address, hashed
 from lab.processes import wait_for
 
 
@@ -38,30 +36,6 @@ def default_route(lab: Lab) -> Iterator[None]:
 CART = f"shop/cart-{hashed('cart')}-x8k2p"
 
 
-@contextmanager
-def _deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
-    """A Deployment of one pod, with this name until somebody deletes it."""
-    (namespace, pod), app = name.split("/"), "cart"
-    deployment = {**lab.client.create("deployments", objects.controller(lab.description, app, 1)), "kind": "Deployment"}
-    owner = lab.client.create("replicasets", objects.replicaset(app, deployment, 1))
-    template = owner["spec"]["template"]
-    body = {
-        "apiVersion": "v1", "kind": "Pod", "spec": {**template["spec"], "nodeName": node, "tolerations": [{"operator": "Exists"}]},
-        "metadata": {
-            **objects.metadata(pod, namespace, template["metadata"]["labels"]), "ownerReferences": [objects.reference({**owner, "kind": "ReplicaSet"})],
-        },
-    }  # fmt: skip
-    lab.client.create("pods", body)
-    wait_for(lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and _answers(lab, name), f"{name} runs", 20)
-    yield
-    lab.client.delete("replicasets", owner["metadata"]["name"], namespace)
-    lab.client.delete("deployments", app, namespace)
-    for each in lab.pods:
-        if each.app == app:
-            lab.client.delete("pods", each.name, each.namespace)
-    wait_for(lambda: not any(each.app == app for each in lab.pods), f"the pods of {app} are gone", 20)
-
-
 @fault(
     "pod_side_broken.replicaset",
     number="F51",
@@ -72,7 +46,7 @@ def _deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
 )
 def of_replicaset(lab: Lab) -> Iterator[None]:
     """A pod of a ReplicaSet has lost its default route; the name of its successor is another one."""
-    with _deployed(lab, CART, "k8s02"):
+    with deployed(lab, CART, "k8s02"):
         lab.run_in_pod(CART, "ip", "route", "del", "default")
         cut_off(lab, CART, "shop/web-0")
         yield
@@ -130,32 +104,6 @@ def host_neighbour(lab: Lab) -> Iterator[None]:
     lab.run("k8s02", "ip", "neigh", "del", pod.address, "dev", pod.interface, check=False)
 
 
-def _replace(lab: Lab, pod: str) -> None:
-    """Delete a pod, and wait until its successor is there."""
-    old = lab.pod(pod)
-    lab.client.delete("pods", old.name, old.namespace)
-    wait_for(lambda: lab.pod(pod).sandbox != old.sandbox and _answers(lab, pod), f"{pod} has a successor", 20)
-
-
-def _answers(lab: Lab, pod: str) -> bool:
-    """Does a pod answer itself? It has no process as long as it is being made."""
-    try:
-        return lab.answers(pod, pod)
-    except LabError:
-        return False
-
-
-def _move(lab: Lab, pod: Pod, address: str) -> None:
-    """Give a pod another address: in its network namespace and in the API, as if its node had handed it out."""
-    name = f"{pod.namespace}/{pod.name}"
-    lab.run_in_pod(name, "ip", "addr", "add", f"{address}/32", "dev", "eth0")
-    lab.run_in_pod(name, "ip", "addr", "del", f"{pod.address}/32", "dev", "eth0")
-    lab.client.patch("pods", pod.name, {"status": {"podIP": address, "podIPs": [{"ip": address}]}}, pod.namespace, part="status")
-    notes = {"cni.projectcalico.org/podIP": f"{address}/32", "cni.projectcalico.org/podIPs": f"{address}/32"}
-    lab.client.patch("pods", pod.name, {"metadata": {"annotations": notes}}, pod.namespace)
-    wait_for(lambda: any(r["dst"] == address and r.get("dev") == pod.interface for r in lab.routes(pod.node)), f"{pod.node} has the route to {address}", 20)
-
-
 @fault(
     "duplicate_pod_ip",
     number="F61",
@@ -167,11 +115,11 @@ def _move(lab: Lab, pod: Pod, address: str) -> None:
 )
 def twin(lab: Lab) -> Iterator[None]:
     """A new pod on k8s03 was given the address of a pod on k8s02, without IPAM."""
-    _replace(lab, "shop/api-1")
-    _move(lab, lab.pod("shop/api-1"), lab.pod("shop/web-1").address)
+    replace(lab, "shop/api-1")
+    move(lab, lab.pod("shop/api-1"), lab.pod("shop/web-1").address)
     cut_off(lab, "shop/web-2", "shop/web-1")
     yield
-    _replace(lab, "shop/api-1")
+    replace(lab, "shop/api-1")
 
 
 @fault(
@@ -192,13 +140,13 @@ def borrowed(lab: Lab) -> Iterator[None]:
     block["allocations"][ordinal] = len(block["attributes"])
     block["attributes"].append({"handle_id": f"k8s-pod-network.{pod.sandbox}", "secondary": {"namespace": "shop", "node": "k8s02", "pod": "web-1"}})
     lab.client.patch("ipamblocks", calico.cidr_name(owner.block), {"spec": block})
-    _move(lab, pod, address)
+    move(lab, pod, address)
     wait_for(lambda: lab.connect("shop/web-0", address, pod.port) == "shop/web-1", "the borrowed address answers", 20)
     kill(lab, "k8s01", "felix")
     lab.run("k8s01", "ip", "route", "del", f"{address}/32")
     yield
     lab.revive("k8s01")
-    _replace(lab, "shop/web-1")
+    replace(lab, "shop/web-1")
     seed.write_ipam(lab.client, lab.description, "k8s03")
 
 

@@ -17,8 +17,8 @@ from lab.calico import policy
 from lab.calico.dataplane import Dataplane
 from lab.cluster import Lab
 from lab.faults import FELIX, fault
-from lab.faults.steps import cut_off
-from lab.plan import GATEWAY
+from lab.faults.steps import cut_off, deployed
+from lab.plan import GATEWAY, hashed
 from lab.processes import send, wait_for
 
 USUAL = "iptables-nft"
@@ -192,7 +192,7 @@ def unknown_interface(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def _typha(lab: Lab) -> Iterator[None]:
-    """The DaemonSet says that Felix gets its data from Typha. None runs here: its Service is all that is there of it, and no pod is made again for it."""
+    """The DaemonSet says that Felix gets its data from Typha. The pod that is there of it tells nobody anything."""
     name, namespace = lab.description.calico.agent.name, lab.description.calico.agent.namespace
     template = lab.client.get("daemonsets", name, namespace)["spec"]["template"]["spec"]
 
@@ -207,7 +207,8 @@ def _typha(lab: Lab) -> Iterator[None]:
 
     with_typha("calico-typha")
     try:
-        yield
+        with deployed(lab, f"kube-system/calico-typha-{hashed('calico-typha')}-7jq4m", "k8s03"):
+            yield
     finally:
         with_typha(None)
 

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lab.api import objects
 from lab.api.client import CALICO, Json
-from lab.api.objects import node as node_object
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.plan import Node
+from lab.plan import Node, Pod
 from lab.processes import wait_for
 
 PREFIX = "projectcalico.org/"
@@ -43,6 +43,57 @@ def kill(lab: Lab, node: str, part: str, number: signal.Signals = signal.SIGKILL
     wait_for(lambda: not lab.process(node, title), f"{part} of {node} is dead", 10)
 
 
+def replace(lab: Lab, pod: str) -> None:
+    """Delete a pod, and wait until its successor is there."""
+    old = lab.pod(pod)
+    lab.client.delete("pods", old.name, old.namespace)
+    wait_for(lambda: lab.pod(pod).sandbox != old.sandbox and answers_itself(lab, pod), f"{pod} has a successor", 20)
+
+
+def answers_itself(lab: Lab, pod: str) -> bool:
+    """Does a pod answer itself? It has no process as long as it is being made."""
+    try:
+        return lab.answers(pod, pod)
+    except LabError:
+        return False
+
+
+def move(lab: Lab, pod: Pod, address: str) -> None:
+    """Give a pod another address: in its network namespace and in the API, as if its node had handed it out."""
+    name = f"{pod.namespace}/{pod.name}"
+    lab.run_in_pod(name, "ip", "addr", "add", f"{address}/32", "dev", "eth0")
+    lab.run_in_pod(name, "ip", "addr", "del", f"{pod.address}/32", "dev", "eth0")
+    lab.client.patch("pods", pod.name, {"status": {"podIP": address, "podIPs": [{"ip": address}]}}, pod.namespace, part="status")
+    notes = {"cni.projectcalico.org/podIP": f"{address}/32", "cni.projectcalico.org/podIPs": f"{address}/32"}
+    lab.client.patch("pods", pod.name, {"metadata": {"annotations": notes}}, pod.namespace)
+    wait_for(lambda: any(r["dst"] == address and r.get("dev") == pod.interface for r in lab.routes(pod.node)), f"{pod.node} has the route to {address}", 20)
+
+
+@contextmanager
+def deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
+    """A Deployment of one pod, which has this name until somebody deletes it."""
+    namespace, pod = name.split("/")
+    app = pod.rsplit("-", 2)[0]
+    deployment = {**lab.client.create("deployments", objects.controller(lab.description, app, 1)), "kind": "Deployment"}
+    owner = lab.client.create("replicasets", objects.replicaset(app, deployment, 1))
+    template = owner["spec"]["template"]
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "spec": {**template["spec"], "nodeName": node, "tolerations": [{"operator": "Exists"}]},
+        "metadata": {
+            **objects.metadata(pod, namespace, template["metadata"]["labels"]), "ownerReferences": [objects.reference({**owner, "kind": "ReplicaSet"})],
+        },
+    }  # fmt: skip
+    lab.client.create("pods", body)
+    wait_for(lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and answers_itself(lab, name), f"{name} runs", 20)
+    yield
+    lab.client.delete("replicasets", owner["metadata"]["name"], namespace)
+    lab.client.delete("deployments", app, namespace)
+    for each in lab.pods:
+        if each.app == app:
+            lab.client.delete("pods", each.name, each.namespace)
+    wait_for(lambda: not any(each.app == app for each in lab.pods), f"the pods of {app} are gone", 20)
+
+
 def annotate(lab: Lab, node: str, name: str, value: str | None) -> None:
     """Set one of Calico's annotations of a node, or remove it."""
     lab.client.patch("nodes", node, {"metadata": {"annotations": {PREFIX + name: value}}})
@@ -57,7 +108,7 @@ def annotation(lab: Lab, node: str, name: str) -> str | None:
 def removed_machine(lab: Lab, name: str, address: str) -> None:
     """A Node in the API whose machine is not there any more."""
     gone = Node(name, address, "", "", "0" * 32, "00000000-0000-0000-0000-000000000000", "")
-    body = node_object(lab.description, gone)
+    body = objects.node(lab.description, gone)
     for condition in body["status"]["conditions"]:
         condition |= {"status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
     lab.client.create("nodes", body)

@@ -11,7 +11,7 @@ from lab.calico.cluster_routes import vtep_mac
 from lab.calico.common import TUNNEL_ANNOTATION
 from lab.cluster import Lab
 from lab.faults import TUNNEL, VXLAN, Modes, fault
-from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill, started, stop
+from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill, move, replace, started, stop
 from lab.kernel import ip_batch
 from lab.modes import MODES
 from lab.processes import send, wait_for
@@ -191,6 +191,24 @@ def conflicting_device(lab: Lab) -> Iterator[None]:
     cut_off(lab, *QUESTION[:2])
     yield
     lab.run("k8s03", "ip", "link", "del", "vxlan-old", check=False)
+
+
+@fault(
+    "tunnel_ip_equals_pod_ip.pod",
+    number="F36",
+    breaks="tunnel.address.of_a_pod",
+    objects=("shop/web-1",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=TUNNEL,
+)
+def pod_has_address_of_tunnel(lab: Lab) -> Iterator[None]:
+    """A pod of k8s02 was given the address that IPAM has given to the tunnel of its node."""
+    old, address = lab.pod("shop/web-1"), lab.node("k8s02").tunnel or ""
+    move(lab, old, address)
+    wait_for(lambda: lab.connect("shop/web-0", address, old.port) != "shop/web-1", "the pod does not answer at its address", 20)
+    yield
+    if lab.pod("shop/web-1").sandbox == old.sandbox:
+        replace(lab, "shop/web-1")
 
 
 @fault(

@@ -172,19 +172,19 @@ def _successors(api: Api, component: str, node: str | None, old: Pod) -> list[Po
     return [pod for pod in found if _owner(pod).get("uid") == _owner(old).get("uid") and there in (None, node_of(pod))]
 
 
-def restart(api: Api, component: str, node: str | None, check_mode: bool, key: str = "") -> dict[str, t.Any]:
+def restart(api: Api, component: str, node: str | None, check_mode: bool, key: str = "", only_not_ready: bool = False) -> dict[str, t.Any]:
     """Delete the pod (only if it still is the same one) and wait until its successor is ready. key: of the component "pod". Errors: Refused, ApiError."""
     if component in ONE_BY_ONE:
-        return _restart_each(api, component, check_mode)
+        return _restart_each(api, component, check_mode, only_not_ready)
     pod = chosen_pod(api, key, node) if component == "pod" else chosen(api, component, node)
     return {"changed": True, "before": _name(pod), "after": "" if check_mode else _made_again(api, component, node, pod)}
 
 
-def _restart_each(api: Api, component: str, check_mode: bool) -> dict[str, t.Any]:
+def _restart_each(api: Api, component: str, check_mode: bool, only_not_ready: bool) -> dict[str, t.Any]:
     """All pods of a Deployment, those that are not ready first; the next one only when the successor of the one before is ready."""
-    found = sorted(pods(api, component), key=lambda pod: (ready(pod), _name(pod)))
+    found = sorted((pod for pod in pods(api, component) if not (only_not_ready and ready(pod))), key=lambda pod: (ready(pod), _name(pod)))
     if not found:
-        raise Refused(f"there is no pod of {component}")
+        raise Refused(f"there is no pod of {component}" + (" that is not ready" if only_not_ready else ""))
     for pod in found:
         if not _owner(pod):
             raise Refused(f"no controller owns pod {_name(pod)}, so nobody would make it again")
@@ -192,7 +192,8 @@ def _restart_each(api: Api, component: str, check_mode: bool) -> dict[str, t.Any
             raise Refused(f"pod {_name(pod)} is on its way out already; one restart is under way already")
     after = []
     for pod in found:
-        _may_be_disrupted(api, pod)
+        if ready(pod):  # a budget counts what is ready
+            _may_be_disrupted(api, pod)
         if not check_mode:
             after.append(_made_again(api, component, None, pod))
     return {"changed": True, "before": ", ".join(map(_name, found)), "after": ", ".join(after)}

@@ -16,7 +16,7 @@ description:
   - It refuses if the pod has no owner, if calico-node, or flannel, of another node does not run, or if their DaemonSet is being updated.
     A V(pod) is deleted only if a controller owns it, and if no PodDisruptionBudget keeps it.
   - Of V(typha) and V(coredns) all pods are restarted, one after the other, those that are not ready first. Each is deleted as a V(pod) is, and the next one
-    only when its successor is ready.
+    only when its successor is ready. One that is not ready is kept by no PodDisruptionBudget.
   - It always restarts, so it is not idempotent. The role P(podnet.doctor.remediate#role) calls it only after a diagnosis that asks for it.
 extends_documentation_fragment:
   - podnet.doctor._attributes
@@ -39,6 +39,10 @@ options:
   pod:
     description: With O(component=pod), its namespace and name, such as V(shop/web-1).
     type: str
+  only_not_ready:
+    description: With O(component=typha) and O(component=coredns), leave the pods alone that are ready.
+    type: bool
+    default: false
   timeout:
     description: Seconds until the successor, or the last of the successors, must be ready.
     type: float
@@ -82,6 +86,7 @@ def main() -> None:
             "component": {"type": "str", "required": True, "choices": ["calico-node", "coredns", "flannel", "kube-controllers", "pod", "typha"]},
             "node": {"type": "str"},
             "pod": {"type": "str"},
+            "only_not_ready": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 120.0},
             **_kube.ARGUMENT_SPEC,
         },
@@ -91,7 +96,8 @@ def main() -> None:
     module.no_log_values.update(_kube.secrets(module.params["kubeconfig"]))
     try:
         with _kube.Api(_kube.options_of(module.params), timeout=module.params["timeout"]) as api:
-            result = _components.restart(api, module.params["component"], module.params["node"], module.check_mode, module.params["pod"] or "")
+            params = module.params
+            result = _components.restart(api, params["component"], params["node"], module.check_mode, params["pod"] or "", params["only_not_ready"])
     except (_components.Refused, _kube.KubeError) as error:
         module.fail_json(msg=str(error))
     if module._diff:

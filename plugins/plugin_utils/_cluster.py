@@ -61,6 +61,7 @@ class Pod:
     owner: str | None
     deleting: bool
     created: str | None
+    ready: bool | None = None  # None: it does not tell
 
     @property
     def key(self) -> str:
@@ -109,6 +110,7 @@ class Pod:
             owner=str(owners[0].get("kind")) if owners else None,
             deleting=bool(metadata.get("deletionTimestamp")),
             created=metadata.get("creationTimestamp") if isinstance(metadata.get("creationTimestamp"), str) else None,
+            ready=next((entry.get("status") == "True" for entry in objects(status.get("conditions")) if entry.get("type") == "Ready"), None),
         )
 
 

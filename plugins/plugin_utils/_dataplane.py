@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ._cluster import Cluster
+from ._cluster import Cluster, Pod
 from ._json import Json, NotCollected, as_mapping, objects
 
 OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
@@ -82,3 +82,8 @@ def typha_service(cluster: Cluster) -> str:
     """The Service by which Felix finds Typha, "" where it asks the API itself. Errors: NotCollected."""
     name = cluster.calico_environment.get("FELIX_TYPHAK8SSERVICENAME") or "none"
     return "" if name == "none" else name
+
+
+def typha_pods(cluster: Cluster) -> list[Pod]:
+    """Errors: NotCollected."""
+    return [pod for pod in cluster.pods.values() if pod.labels.get("k8s-app") == "calico-typha"]

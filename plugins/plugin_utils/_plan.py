@@ -23,7 +23,7 @@ from ._remedies import restart_when_asked
 from ._topology import is_reflector, uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
-BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers")
+BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers", "restart_typha")
 OF_OBJECTS = tuple(REMEDIES)
 WAIT = "wait"
 RUN_WHEN_APPROVED = ("R1", "R2")
@@ -85,7 +85,9 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
     if wishes.restart_all:
         actions = _once(actions)
     _gate(actions)
-    for action in actions:
+    for number, action in enumerate(actions):
+        later = {following["node"] for following in actions[number + 1 :] if following["cause"] == action["cause"]}
+        action["watch"] = [watched for watched in action["watch"] if watched["node"] not in later]  # it has a step of its own
         if action["by"] == "node" and action["class"] == "R1":
             action["guard_seconds"] = action["wait_seconds"] + wishes.guard
     body: dict[str, Json] = {

@@ -14,6 +14,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._objects import INTE
 from ._autodetection import autodetect
 from ._catalogue import Remedy
 from ._cluster import ADDRESS_ANNOTATION
+from ._dataplane import typha_pods
 from ._documents import Documents
 from ._json import NotCollected, as_mapping, objects
 from ._topology import families, intended_address, is_reflector
@@ -94,6 +95,25 @@ def restart_flannel(documents: Documents, node: str, verify: str) -> list[Remedy
             "restart_flannel", "R2", f"restart the {pod} pod on {node}", "none needed: its DaemonSet keeps it running", node=node, object=f"{pod} on {node}",
             change=("running", "restarted"), parameters={"component": component}, verify=verify, blast_radius=f"new pods on {node} wait some seconds",
             wait_seconds=60,
+        )
+    ]  # fmt: skip
+
+
+def restart_typha(documents: Documents, verify: str, only_not_ready: bool = False) -> list[Remedy]:
+    """Restart the pods of Typha one by one (R2), or only those that are not Ready; nothing where there are none that a controller owns."""
+    try:
+        found = [pod for pod in typha_pods(documents.cluster) if not (only_not_ready and pod.ready is not False)]
+    except NotCollected:
+        found = []
+    if not found or not all(pod.owner for pod in found):
+        return []
+    which, names = "not Ready, of Typha" if only_not_ready else "of Typha", ", ".join(sorted(pod.key for pod in found))
+    return [
+        Remedy(
+            "restart_typha", "R2", f"restart the pods {which}, one by one", "none needed: its Deployment makes them again", object=f"Typha: {names}",
+            change=("running", "restarted"), parameters={"component": "typha", "only_not_ready": only_not_ready}, verify=verify,
+            blast_radius="each Felix and confd that has its data from that pod connects to another one",
+            preconditions=("the next one goes when the successor of the one before is Ready",), wait_seconds=60 + 60 * len(found),
         )
     ]  # fmt: skip
 

@@ -85,9 +85,9 @@ def came_of(plan: Mapping[str, Json], report: Mapping[str, Json], trouble: str =
     planned = {key(action, "cause") for action in plan["actions"]}
     pods = [(action["cause"], str(as_mapping(action.get("parameters")).get("pod"))) for action in plan["actions"]]
     made_again = {(cause, successors[pod]) for cause, pod in pods if pod in successors}
-    named = [cause for cause in report["verdict"]["causes"] if cause.get("affects_path", True)]
+    named = report["verdict"]["causes"]
     left = [key(cause, "id") for cause in named if key(cause, "id") in planned or of_successor(cause)]
-    others = [name for cause in named if (name := key(cause, "id")) not in left]
+    others = [name for cause in named if cause.get("affects_path", True) and (name := key(cause, "id")) not in left]
     undone = trouble and any(action["cause"] == ASKED for action in plan["actions"])  # no diagnosis names what was only asked for
     outcome = "not repaired" if left or undone else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
     return Came(outcome, left, others)

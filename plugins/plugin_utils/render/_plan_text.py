@@ -79,7 +79,7 @@ def screen(plan: Mapping[str, Json], check_mode: bool = False, objections: Seque
         numbers = f"{count(radius['pods'], 'pod')} on {action['node']}" if radius["pods"] is not None else f"pods on {action['node']}: not known"
         if radius["sessions"]:
             numbers += f", {count(radius['sessions'], 'BGP session')}"
-        lines += labelled("", [f"touches: {radius['text']} ({numbers})"])
+        lines += labelled("", [f"touches: {radius['text']}" + (f" ({numbers})" if action["node"] else "")])
         if action["preconditions"]:
             lines += labelled("", [f"only because: {'; '.join(action['preconditions'])}"])
         patience = f"waits up to {action['wait_seconds']:.0f} s" if action["wait_seconds"] else "the next step follows at once"

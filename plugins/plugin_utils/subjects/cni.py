@@ -15,7 +15,7 @@ from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_mapping, objects
 from .._question import Scope
-from .._remedies import dead_felix, restart_calico_node
+from .._remedies import dead_felix, restart_calico_node, restart_typha
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,8 +111,8 @@ def not_adopted(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
         else:
             yield Cause("typha_unreachable", "F44", node, f"Felix on {node} runs but does not know pod {pod}: it gets no updates from Typha.", [finding],
                         objects=[pod, typha], heuristic=True, why=["Pods that were there before go on working."],
-                        remedies=[Remedy("advise_typha", "R0", f"see whether {node} reaches TCP 5473 of the Typha pods, and whether those are ready", "",
-                                         node=node)])  # fmt: skip
+                        remedies=[*restart_typha(diagnosis.documents, "the pods of Typha are Ready", only_not_ready=True),
+                                  Remedy("advise_typha", "R0", f"see whether {node} reaches TCP 5473 of the Typha pods", "", node=node)])  # fmt: skip
 
 
 @cause(roots=("cni.unauthorized", "cni.node_unknown", "cni.datastore_locked", "cni.no_address", "cni.api_unreachable", "cni.failed"))

@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
 
+from .._allocations import Allocation, allocations
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, Finding, NotApplicable
-from .._json import NotCollected, as_list, as_mapping, parse_network
+from .._json import NotCollected
 from .._question import Scope
+from .._remedies import recreate_pod
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,36 +23,6 @@ if t.TYPE_CHECKING:
     from .._diagnosis import Diagnosis
 
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """An address that a block has given to a pod. pod: namespace/name."""
-
-    address: str
-    block: str
-    node: str
-    pod: str
-
-
-def allocations(cluster: Cluster) -> list[Allocation]:
-    """Those of pods; tunnels' addresses are looked at where the tunnels are."""
-
-    def read() -> list[Allocation]:
-        found = []
-        for raw in cluster.section("ipamblocks"):
-            spec = as_mapping(raw.get("spec"))
-            cidr, attributes = parse_network(spec.get("cidr")), as_list(spec.get("attributes"))
-            if cidr is None or str(spec.get("deleted", "")).lower() == "true":
-                continue
-            for place, number in enumerate(as_list(spec.get("allocations"))):
-                known = isinstance(number, int) and 0 <= number < len(attributes) and place < cidr.num_addresses
-                names = as_mapping(as_mapping(attributes[number]).get("secondary")) if known else {}
-                if names.get("namespace") and names.get("pod"):
-                    found.append(Allocation(str(cidr[place]), str(cidr), str(names.get("node") or ""), f"{names['namespace']}/{names['pod']}"))
-        return found
-
-    return cluster.once("allocations of pods", read)
 
 
 def given_to(cluster: Cluster, address: str) -> bool:
@@ -103,8 +74,7 @@ def used_not_allocated(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
         yield Cause("used_not_allocated", "F62", node, f"{pod} has {address}, which IPAM holds to be free: the next pod there may get it, too.", [finding],
                     objects=[pod], why=["Until then nothing is lost; from then on answers go to one of the two pods.",
                                         "It comes of an address that was released by hand, or of a block that was restored from a backup."],
-                    remedies=[Remedy("advise_recreate_pod", "R0", f"delete the pod {pod}, so that its successor gets an address from IPAM", "",
-                                     node=node, object=pod)])  # fmt: skip
+                    remedies=recreate_pod(diagnosis.documents, pod, node))  # fmt: skip
 
 
 @cause(roots=("ipam.address.outside",))
@@ -157,7 +127,7 @@ def _gone(cluster: Cluster, one: Allocation) -> bool:
 @check("ipam.leaked", fact="ipam.leak")
 def addresses_come_back(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     cluster = documents.cluster
-    mine = [one for one in allocations(cluster) if one.node == fact.node]
+    mine = [one for one in allocations(cluster) if one.pod and one.node == fact.node]
     if not mine:
         raise NotApplicable(f"IPAM has given no address to pods of {fact.node}")
     leaked = [one for one in mine if _gone(cluster, one)]

@@ -17,7 +17,7 @@ from .._flannel import BRIDGE, bridged
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, aliens, host_interface
-from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node, set_sysctl
+from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node, restart_typha, set_sysctl, wait_first
 from .._routes import hops, route_line
 from .._topology import host_prefix
 from .bridge import bridged_veth
@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
 
     from .._diagnosis import Diagnosis
 
+AFTER_TYPHA = 30  # seconds: Felix connects to Typha again within 10 s, gets everything anew, and writes what is missing
 CNI_MAC = "ee:ee:ee:ee:ee:ee"  # cni-plugin/pkg/dataplane/linux/dataplane_linux.go
 
 
@@ -217,10 +218,13 @@ def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
     nodes = sorted({finding.fact.node for finding in stale})
     if len(nodes) > 1 and typha_service(diagnosis.documents.cluster):
         pods = sorted({str(finding.fact.value["pod"]) for finding in stale})
-        restart = "restart the Typha pods one by one, then calico-node on the nodes whose routes stay away"
+        verify = "Typha has told Felix of the pods again"
+        advice = Remedy("advise_typha_restart", "R0", "restart the Typha pods one by one, then calico-node on the nodes whose routes stay away", "")
+        typha = restart_typha(diagnosis.documents, verify)
+        restarts = [remedy for node in nodes for remedy in _after_typha(diagnosis, node)] if typha else []
         yield Cause(
             "stale_typha_data", "F45", nodes[0], f"{', '.join(nodes)} have lost the routes to {len(pods)} of their own pods at once, and Felix runs there.",
-            stale, objects=pods, heuristic=True, remedies=[Remedy("advise_typha_restart", "R0", restart, "")],
+            stale, objects=pods, heuristic=True, remedies=[*typha, *restarts] or [advice],
             why=["Felix gets its data from Typha here: one that has missed updates of the API takes them away from many nodes."],
         )  # fmt: skip
         findings = [finding for finding in findings if finding not in stale]
@@ -242,6 +246,11 @@ def local_route_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
             "local_pod_route_missing" if missing else "pod_route_wrong_iface", "F20" if missing else "F21", node, summary, [finding],
             objects=[pod], why=why, also=dead, remedies=again if dead else felix_first(node, verify, again),
         )  # fmt: skip
+
+
+def _after_typha(diagnosis: Diagnosis, node: str) -> list[Remedy]:
+    verify = f"{node} has the routes to its pods"
+    return wait_first(node, f"Felix on {node}", AFTER_TYPHA, verify, restart_calico_node(diagnosis.documents, node, verify))
 
 
 @cause(roots=("forwarding.off", "forwarding.interface.off", "proxy_arp.off", "ipv6.disabled"))

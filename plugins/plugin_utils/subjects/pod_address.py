@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
+from .._allocations import holder
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding
 from .._question import Scope
+from .._remedies import recreate_pod
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +51,16 @@ def duplicate(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             yield Cause("duplicate_pod_ip", "F61", "", f"{both} have the same address {address}.", mine,
                         objects=[pod.key for pod in pods], why=["Whichever of them answers first gets the packets: an echo is no test."],
                         remedies=[Remedy("advise_delete_pod", "R0", "find out which of them the address management knows, and delete the other", "")])
+            continue
+        given = holder(diagnosis.documents.cluster, address)
+        without = [pod for pod in pods if given is not None and pod.key != given.pod]
+        if given is not None and len(without) == len(pods) - 1:
+            yield Cause(
+                "duplicate_pod_ip", "F61", str(without[0].node), f"{' and '.join(pod.key for pod in pods)} have the same address {address}.", mine,
+                objects=[pod.key for pod in pods],
+                why=["Whichever of them answers first gets the packets: an echo is no test.", f"IPAM has given it to {given.pod}."],
+                remedies=[remedy for pod in without for remedy in recreate_pod(diagnosis.documents, pod.key, str(pod.node))],
+            )  # fmt: skip
             continue
         newest = max(pods, key=lambda pod: pod.created or "")
         yield Cause(

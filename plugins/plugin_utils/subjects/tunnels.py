@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
+from .._allocations import holder
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster, Node
 from .._documents import Documents
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, tagged
 from .._question import Scope
-from .._remedies import dead_felix, felix_first, restart_calico_node
+from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node
 from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
 
 if t.TYPE_CHECKING:
@@ -157,8 +158,21 @@ def tunnel_and_pod(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
     for finding in findings:
         node, pods, address = finding.fact.node, ", ".join(finding.actual), finding.fact.value["address"]
         yield Cause("tunnel_ip_equals_pod_ip", "F36", node, f"Pod {pods} has {address}, the tunnel address of {node}.", [finding], objects=list(finding.actual),
-                    why=["Packets for the pod end at the tunnel device."],
-                    remedies=[Remedy("advise_recreate_pod", "R0", f"delete pod {pods} so that it gets another address", "", node=node)])  # fmt: skip
+                    why=["Packets for the pod end at the tunnel device."], remedies=list(_apart(diagnosis.documents, finding)))  # fmt: skip
+
+
+def _apart(documents: Documents, finding: Finding) -> Iterator[Remedy]:
+    """Whoever IPAM has not given the address to gets another one."""
+    node, pods, address = finding.fact.node, [str(pod) for pod in finding.actual], str(finding.fact.value["address"])
+    given = holder(documents.cluster, address)
+    if given is not None and given.tunnel and given.node == node:
+        for pod in pods:
+            yield from recreate_pod(documents, pod, node)
+    elif given is not None and given.pod in pods:
+        yield from restart_calico_node(documents, node, f"the tunnel of {node} has an address of its own")
+    else:
+        yield Remedy("advise_recreate_pod", "R0", f"find out whom IPAM has given {address} to (calicoctl ipam show --ip={address}); if it is the tunnel, delete"
+                     f" pod {', '.join(pods)} so that it gets another address, otherwise restart calico-node on {node}", "", node=node)  # fmt: skip
 
 
 @check("tunnel.conflict", fact="tunnel.conflict")

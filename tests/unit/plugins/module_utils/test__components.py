@@ -124,6 +124,19 @@ def test_a_budget_keeps_pods_of_a_deployment(api: Pods) -> None:
     assert api.deleted == []
 
 
+def test_a_budget_keeps_no_pod_that_is_not_ready_and_the_others_may_be_left_alone(api: Pods) -> None:
+    sick = of_deployment("calico-typha-a")
+    sick["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    api.pods[:] = [of_deployment("calico-typha-b"), sick]
+    api.successor = of_deployment("calico-typha-c")
+    api.fake.lists["/apis/policy/v1/namespaces/kube-system/poddisruptionbudgets"] = [budget(0)]
+    with api.client(5.0) as client:
+        done = _components.restart(client, "typha", None, False, only_not_ready=True)
+    assert (done["before"], done["after"]) == ("kube-system/calico-typha-a", "kube-system/calico-typha-c")
+    with api.client(5.0) as client, pytest.raises(_components.Refused, match="no pod of typha that is not ready"):
+        _components.restart(client, "typha", None, False, only_not_ready=True)
+
+
 def test_forbidden(api: Pods) -> None:
     api.fake.refused["/api/v1/namespaces/kube-system/pods/calico-node-a"] = 403
     with pytest.raises(ApiError, match="the API forbids it"):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node
+from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node, restart_typha
 from ansible_collections.podnet.doctor.tests.unit import small
 
 
@@ -75,6 +75,28 @@ def test_a_pod_is_made_again_by_whoever_owns_it():
     assert recreate("DaemonSet").blast_radius == "pod shop/web-0 restarts; its successor gets another name"
     assert "no controller does it by itself" in recreate(None).action
     assert recreate("StatefulSet", "shop/gone-0").risk == "R0"
+
+
+def with_typha(**ready):
+    """Pods of Typha, and whether each is ready; without a word of it where that is None."""
+
+    def change(document):
+        for name, state in ready.items():
+            pod = small.pod(f"kube-system/{name}", "k8s01", None)
+            pod["metadata"]["labels"] = {"k8s-app": "calico-typha"}
+            if state is not None:
+                pod["status"]["conditions"] = [{"type": "Ready", "status": str(state)}]
+            document["pods"].append(pod)
+
+    return small.documents(cluster=change)
+
+
+def test_typha_is_restarted_pod_by_pod_or_only_what_is_not_ready():
+    (found,) = restart_typha(with_typha(a=True, b=False), "it is well")
+    assert (found.risk, found.object, found.node, found.wait_seconds) == ("R2", "Typha: kube-system/a, kube-system/b", "", 180)
+    (sick,) = restart_typha(with_typha(a=True, b=False, c=None), "it is well", only_not_ready=True)
+    assert (sick.object, sick.parameters["only_not_ready"]) == ("Typha: kube-system/b", True)
+    assert restart_typha(with_typha(a=True), "it is well", only_not_ready=True) == [] == restart_typha(with_typha(), "it is well")
 
 
 def test_what_felix_does_by_itself_comes_first():

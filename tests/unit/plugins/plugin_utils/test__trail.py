@@ -44,6 +44,7 @@ def test_a_result_is_told_without_what_it_may_hold_besides():
         ("broken", [{"id": "b", "node": "n2"}], ("partly", [], ["b on n2"]), "now named: b on n2"),
         ("unknown", [], ("partly", [], []), "PARTLY"),
         ("healthy", [{"id": "b", "node": "n2", "affects_path": False}], ("repaired", [], []), "REPAIRED"),
+        ("healthy", [{"id": "a", "node": "n1", "affects_path": False}], ("not repaired", ["a on n1"], []), "NOT REPAIRED: still found is a on n1"),
     ],
 )
 def test_what_came_of_it(outcome, causes, came, says):

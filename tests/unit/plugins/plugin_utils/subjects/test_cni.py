@@ -86,6 +86,18 @@ def test_with_typha_and_a_living_felix_it_points_there():
     assert (found.id, found.fault) == ("typha_unreachable", "F44")
 
 
+def typha_pod(document, ready="True"):
+    pod = small.pod("kube-system/calico-typha-x", "k8s01", None, spec={"hostNetwork": True}, status={"conditions": [{"type": "Ready", "status": ready}]})
+    pod["metadata"]["labels"] = {"k8s-app": "calico-typha"}
+    document["pods"].append(pod)
+
+
+@pytest.mark.parametrize(("ready", "remedies"), [("True", ["advise_typha"]), ("False", ["restart_typha", "advise_typha"])])
+def test_typha_is_restarted_where_it_is_not_ready(ready, remedies):
+    (found,) = small.diagnose(cluster=small.together(typha, lambda document: typha_pod(document, ready)), k8s01=rules("cali0other")).causes
+    assert [remedy.id for remedy in found.remedies] == remedies
+
+
 @pytest.mark.parametrize(("change", "outcome"), [(lambda d: None, "not_applicable"), (small.lost("netfilter"), "not_checked")])
 def test_without_rules_of_felix_nothing_is_said(change, outcome):
     assert small.verdict(small.diagnose(k8s01=change), "endpoint.programmed", "k8s01", "shop/web-0").outcome == outcome

@@ -55,6 +55,11 @@ def test_the_books_and_the_pods_differ(taken, cause, fault, objects, said):
     assert diagnosis.severity(found) == "latent"
 
 
+def test_a_pod_whose_address_is_not_given_out_is_made_again():
+    (cause,) = small.diagnose(cluster=given(**{**RIGHT, "k8s02": {}})).causes
+    assert [(remedy.id, remedy.parameters["pod"]) for remedy in cause.remedies] == [("recreate_pod", "shop/api-0")]
+
+
 def test_the_room_that_is_left_is_told():
     (found,) = small.diagnose(cluster=given(**{**RIGHT, "k8s01": {5: "shop/web-0", 9: "shop/gone"}})).causes
     assert found.why == ["No pod suffers yet: 62 of 64 addresses of 10.253.1.0/26 are free."]

@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
 from ansible_collections.podnet.doctor.tests.unit import small
-from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.subjects.test_cni import dead, typha
+from ansible_collections.podnet.doctor.tests.unit.plugins.plugin_utils.subjects.test_cni import dead, typha, typha_pod
 
 WEB = host_interface("shop", "web-0")
 MAC = "4a:00:00:00:00:01"  # of the pod's eth0 in small.py
@@ -186,6 +186,14 @@ def no_routes(document):
 def test_routes_of_pods_that_go_away_on_many_nodes_at_once():
     (cause,) = small.diagnose(cluster=typha, k8s01=no_routes, k8s02=no_routes).causes
     assert (cause.id, cause.fault, cause.node) == ("stale_typha_data", "F45", "k8s01") and {"shop/web-0", "shop/api-0"} <= set(cause.objects)
+    assert [remedy.id for remedy in cause.remedies] == ["advise_typha_restart"]
+
+
+def test_typha_is_restarted_before_the_nodes_whose_routes_stay_away():
+    found = small.diagnose(cluster=small.together(typha, typha_pod), k8s01=no_routes, k8s02=no_routes).causes
+    (cause,) = (cause for cause in found if cause.id == "stale_typha_data")
+    steps = [(remedy.id, remedy.node) for remedy in cause.remedies]
+    assert steps == [("restart_typha", ""), *((step, node) for node in ("k8s01", "k8s02") for step in ("wait", "restart_calico_node"))]
 
 
 @pytest.mark.parametrize(

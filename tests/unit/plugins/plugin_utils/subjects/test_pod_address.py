@@ -22,6 +22,22 @@ def test_two_pods_with_one_address(cluster, node, address):
     assert diagnosis.affects_path(cause) and diagnosis.outcome == "broken"
 
 
+@pytest.mark.parametrize(
+    ("given", "made_again"), [("shop/api-0", ["shop/twin-0"]), ("shop/twin-0", ["shop/api-0"]), ("shop/gone", []), (None, [])]
+)
+def test_the_pod_that_ipam_has_not_given_the_address_to_is_made_again(given, made_again):
+    def twin(document):
+        document["pods"].append(small.pod("shop/twin-0", "k8s01", "10.253.2.7"))
+        (spec,) = (block["spec"] for block in document["ipamblocks"] if block["spec"]["cidr"] == "10.253.2.0/26")
+        names = dict(zip(("namespace", "pod"), (given or "shop/x").split("/"), strict=True), node="k8s02")
+        spec.update(allocations=[*[None] * 7, 0 if given else None], attributes=[{"handle_id": "k8s-pod-network.x", "secondary": names}])
+
+    (cause,) = (c for c in small.diagnose(cluster=twin).causes if c.id == "duplicate_pod_ip")
+    assert [remedy.parameters.get("pod") for remedy in cause.remedies if remedy.id == "recreate_pod"] == made_again
+    assert all(remedy.risk == "R2" for remedy in cause.remedies) is bool(made_again)
+    assert cause.node == {"shop/twin-0": "k8s01", "shop/api-0": "k8s02"}.get("".join(made_again), cause.node)
+
+
 @pytest.mark.parametrize("change", [{"spec": {"hostNetwork": True}}, {"status": {"phase": "Succeeded"}}, {"metadata": {"deletionTimestamp": "now"}}])
 def test_pods_that_do_not_hold_the_address(change):
     def other(document):

@@ -108,6 +108,23 @@ def test_causes(change, cluster, cause, fault, check):
     assert (first.fault, check in {root.check for root in first.roots}) == (fault, True)
 
 
+TUNNEL_S, POD_S = {"type": "vxlanTunnelAddress", "node": "k8s02"}, {"namespace": "shop", "pod": "api-0", "node": "k8s02"}
+
+
+@pytest.mark.parametrize(
+    ("secondary", "remedy"),
+    [(TUNNEL_S, "recreate_pod"), ({**TUNNEL_S, "node": "k8s01"}, "advise_recreate_pod"), (POD_S, "restart_calico_node"), ({}, "advise_recreate_pod")],
+)
+def test_whoever_has_not_been_given_the_address_gets_another(secondary, remedy):
+    def same(document):
+        annotate("k8s02", "IPv4VXLANTunnelAddr", "10.253.2.7")(document)
+        (spec,) = (block["spec"] for block in document["ipamblocks"] if block["spec"]["cidr"] == "10.253.2.0/26")
+        spec.update(allocations=[*[None] * 7, 0], attributes=[{"handle_id": "x", "secondary": secondary}])
+
+    (cause,) = (c for c in diagnose(cluster=same).causes if c.id == "tunnel_ip_equals_pod_ip")
+    assert [(found.id, found.node) for found in cause.remedies] == [(remedy, "k8s02")]
+
+
 def test_another_port_is_no_conflict():
     assert diagnose(lambda d: d["links"].append(OTHER_PORT)).findings == []
 
