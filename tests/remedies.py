@@ -27,6 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lab import dns  # noqa: E402
+from lab.calico.common import annotations_of  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, find  # noqa: E402
 from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
@@ -58,6 +59,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "tunnel_ip_equals_pod_ip", None, {}),
     ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
     ("recreate_pod", "dns_unanswered", "flannel", {}),
+    ("set_flannel_address", "flannel_public_ip_wrong", "flannel", {"podnet_allow_r3": True}),
     ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
     ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
     ("set_neighbour", "flannel_vtep_stale.neighbour", "flannel", {}),
@@ -118,10 +120,16 @@ def state(lab: Lab) -> dict[str, list[str]]:
         for name, command in STATE.items():
             lines = {MOVING.sub("", line).strip() for line in lab.run(node.name, *command, check=False).splitlines()}
             found[f"{node.name} {name}"] = sorted(line for line in lines if line)
-        found[f"{node.name} announces"] = [lab.address(node.name)]
+        found[f"{node.name} announces"] = [lab.address(node.name), *sorted(f"{key}={value}" for key, value in flannels(lab, node.name).items())]
         links = json.loads(lab.run(node.name, "ip", "-j", "link"))
         found[f"{node.name} links"] = sorted(f"{link['ifname']} {'UP' in link['flags']} {link.get('master')}" for link in links)
     return found
+
+
+def flannels(lab: Lab, node: str) -> dict[str, str]:
+    """The annotations of flannel."""
+    known = annotations_of(lab.client.get("nodes", node))
+    return {key: value for key, value in known.items() if key.startswith("flannel.")}
 
 
 def same(lab: Lab, before: dict[str, list[str]], patience: float = 40) -> str:

@@ -88,9 +88,10 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
         if daemonset is not None:
             namespace = daemonset["metadata"].get("namespace") or "kube-system"
             wanted.append({"verb": "delete", "resource": "pods", "group": "", "namespace": namespace, "optional": optional})
+    if any(daemonset is not None for daemonset, _optional in owners):
+        wanted.append({"verb": "patch", "resource": "nodes", "group": "", "optional": "correct a Node's address (R3)"})
     if calico:
         wanted += [
-            {"verb": "patch", "resource": "nodes", "group": "", "optional": "correct a Node's address (R3)"},
             {"verb": "delete", "resource": "blockaffinities", "group": calico, "optional": "delete a BlockAffinity (R3)"},
             {"verb": "create", "resource": "ippools", "group": calico, "optional": "create an IPPool (R3)"},
         ]

@@ -20,6 +20,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Exp
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 
 ANNOTATIONS = {"projectcalico.org/IPv4Address": 4, "projectcalico.org/IPv6Address": 6}
+FLANNEL_ANNOTATIONS = ("flannel.alpha.coreos.com/public-ip", "flannel.alpha.coreos.com/public-ip-overwrite")
 CALICO_APIS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 CREATED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/blockaffinities\Z")
 NODE = re.compile(r"/api/v1/nodes/[a-z0-9.-]{1,253}\Z")
@@ -82,8 +83,7 @@ def set_node_address(api: Api, params: Params) -> State:
     except ValueError as error:
         raise Refused(f"{value} is no address with a prefix length") from error
     found = api.get_json(path)
-    addresses = _part(found, "status").get("addresses")
-    own = [a.get("address") for a in addresses if isinstance(a, dict) and a.get("type") == "InternalIP"] if isinstance(addresses, list) else []
+    own = _own_addresses(found)
     if wanted.version != ANNOTATIONS[key] or str(wanted.ip) not in own:
         raise Refused(f"{value} is no address of Node {node}")
     now = _part(_part(found, "metadata"), "annotations").get(key)
@@ -91,13 +91,40 @@ def set_node_address(api: Api, params: Params) -> State:
         return AS_IT_MUST_BE
     if now != was:
         raise Refused(f"{key} of Node {node} is {now} by now, not {was}")
-    return State(f"{key}: {was}", f"{key}: {value}", _replace(path, key, was, value), [_replace(path, key, was=value, value=was)])
+    return State(f"{key}: {was}", f"{key}: {value}", _replace(path, key, was=was, value=value), [_replace(path, key, was=value, value=was)])
 
 
-def _replace(path: str, key: str, was: str, value: str) -> Step:
-    """A patch that the API refuses if the annotation is another by then."""
-    pointer = "/metadata/annotations/" + key.replace("~", "~0").replace("/", "~1")
-    return {"patch": path, "body": [{"op": "test", "path": pointer, "value": was}, {"op": "replace", "path": pointer, "value": value}]}
+def _own_addresses(node: dict[str, t.Any]) -> list[str]:
+    addresses = _part(node, "status").get("addresses")
+    own = [a.get("address") for a in addresses if isinstance(a, dict) and a.get("type") == "InternalIP"] if isinstance(addresses, list) else []
+    return [address for address in own if isinstance(address, str)]
+
+
+def _pointer(annotation: str) -> str:
+    return "/metadata/annotations/" + annotation.replace("~", "~0").replace("/", "~1")
+
+
+def _replace(path: str, *keys: str, was: str, value: str) -> Step:
+    """A patch that the API refuses if one of the annotations is another by then."""
+    tests = [{"op": "test", "path": _pointer(key), "value": was} for key in keys]
+    return {"patch": path, "body": [*tests, *({"op": "replace", "path": _pointer(key), "value": value} for key in keys)]}
+
+
+def set_flannel_address(api: Api, params: Params) -> State:
+    """parameters: node, value (an InternalIP of the Node), was. Both what flanneld announces, and what tells it so (public-ip-overwrite)."""
+    node, value, was = (_text(params, name) for name in ("node", "value", "was"))
+    path = f"/api/v1/nodes/{quote(node, safe='')}"
+    found = api.get_json(path)
+    if value not in _own_addresses(found):
+        raise Refused(f"{value} is no address of Node {node}")
+    annotations = _part(_part(found, "metadata"), "annotations")
+    now = {annotations.get(key) for key in FLANNEL_ANNOTATIONS}
+    if now == {value}:
+        return AS_IT_MUST_BE
+    if now != {was}:
+        raise Refused(f"{' and '.join(FLANNEL_ANNOTATIONS)} of Node {node} are not {was} by now")
+    forth, back = (_replace(path, *FLANNEL_ANNOTATIONS, was=one, value=other) for one, other in ((was, value), (value, was)))
+    return State("\n".join(f"{key}: {was}" for key in FLANNEL_ANNOTATIONS), "\n".join(f"{key}: {value}" for key in FLANNEL_ANNOTATIONS), forth, [back])
 
 
 def delete_block_affinity(api: Api, params: Params) -> State:
@@ -344,7 +371,8 @@ def await_rollouts(api: Api, rollouts: list[dict[str, str]]) -> None:
 
 
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {
-    "create_pool": create_pool, "delete_block_affinity": delete_block_affinity, "set_autodetection": set_autodetection, "set_node_address": set_node_address,
+    "create_pool": create_pool, "delete_block_affinity": delete_block_affinity, "set_autodetection": set_autodetection,
+    "set_flannel_address": set_flannel_address, "set_node_address": set_node_address,
 }  # fmt: skip
 
 
@@ -414,15 +442,22 @@ def _is_way_back(step: t.Any) -> bool:
 
 
 def _is_address(body: list[dict[str, t.Any]]) -> bool:
-    """One address of a Node's annotation for another."""
+    """One address of a Node's annotations for another."""
+    words = [(part.get("op"), part.get("path")) for part in body]
     for key, version in ANNOTATIONS.items():
-        pointer = "/metadata/annotations/" + key.replace("/", "~1")
-        if [(part.get("op"), part.get("path")) for part in body] == [("test", pointer), ("replace", pointer)]:
-            try:
-                return all(ipaddress.ip_interface(str(part.get("value"))).version == version for part in body)
-            except ValueError:
-                return False
-    return False
+        if words == [("test", _pointer(key)), ("replace", _pointer(key))]:
+            return all(_is_interface(part.get("value"), version) for part in body)
+    if words != [(op, _pointer(key)) for op in ("test", "replace") for key in FLANNEL_ANNOTATIONS]:
+        return False
+    before, after = ([part.get("value") for part in some] for some in (body[:2], body[2:]))
+    return before[0] == before[1] and after[0] == after[1] and all(_is_interface(value, 4) and "/" not in str(value) for value in (before[0], after[0]))
+
+
+def _is_interface(value: t.Any, version: int) -> bool:
+    try:
+        return isinstance(value, str) and ipaddress.ip_interface(value).version == version
+    except ValueError:
+        return False
 
 
 def _is_detection(body: list[dict[str, t.Any]], method: str) -> bool:

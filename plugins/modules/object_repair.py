@@ -29,11 +29,13 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [create_pool, delete_block_affinity, set_autodetection, set_node_address, take_back]
+    choices: [create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address, take_back]
   parameters:
     description:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
         prefix length, and C(was), what is there now.
+      - For V(set_flannel_address), C(node), C(value), an address of this Node, and C(was), what both C(flannel.alpha.coreos.com/public-ip) and
+        C(public-ip-overwrite) are now.
       - For V(delete_block_affinity), C(api) (group and version of Calico's resources), C(name), C(node) and C(cidr). It is deleted only if there is no
         such block. With C(owner), only if the block is that node's, and neither IPAM nor a pod of C(node) has an address of it.
       - For V(set_autodetection), C(namespace) of the DaemonSet C(calico-node), and C(was), its method (V(first-found) where it names none). It becomes

@@ -168,6 +168,26 @@ def set_node_address(documents: Documents, node: str, family: Family, address: s
     ]  # fmt: skip
 
 
+def set_flannel_address(documents: Documents, node: str, found: str, wanted: str, verify: str) -> list[Remedy]:
+    """Where public-ip-overwrite is wrong, write it and what was announced (R3), which the others take at once. Otherwise a restart writes it (R2)."""
+    known, name = documents.cluster.node(node), "flannel.alpha.coreos.com/public-ip"
+    if known.flannel("public-ip-overwrite") is None:
+        advice = f"if it comes again: choose the interface of flanneld on {node} with its --iface"
+        return [*restart_flannel(documents, node, verify), Remedy("advise_public_ip", "R0", advice, "", node=node)]
+    if known.flannel("public-ip-overwrite") != found or wanted not in known.internal_ips or ":" in wanted or documents.cluster.rebuilt:
+        text = f"correct the annotation {name}-overwrite of node {node} to {wanted}, or remove it, then restart the flannel pod on {node}"
+        return [Remedy("advise_public_ip", "R0", text, "", node=node)]
+    command = f"kubectl annotate --overwrite node {node} {name}={{0}} {name}-overwrite={{0}}"
+    return [
+        Remedy(
+            "set_flannel_address", "R3", command.format(wanted), command.format(found), node=node, object=f"Node/{node} {name}", change=(found, wanted),
+            parameters={"node": node, "value": wanted, "was": found}, verify=verify,
+            blast_radius=f"the other nodes send the packets for pods on {node} to {wanted}", preconditions=(f"{name} and -overwrite of {node} are {found}",),
+            wait_seconds=30,
+        )
+    ]  # fmt: skip
+
+
 def set_autodetection(documents: Documents, node: str, verify: str) -> list[Remedy]:
     """Let calico-node of all nodes take the Kubernetes address (R3), where that is what each of them must announce; otherwise advice. None where it does."""
     cluster = documents.cluster

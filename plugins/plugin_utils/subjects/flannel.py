@@ -17,7 +17,7 @@ from .._flannel import Lease, bridged, carries, direct_routing, leases, port
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Json, NotCollected, as_list, as_mapping, objects, parse_network
 from .._question import Scope
-from .._remedies import add_tunnel_route, restart_flannel, set_fdb, set_neighbour
+from .._remedies import add_tunnel_route, restart_flannel, set_fdb, set_flannel_address, set_neighbour
 from .._routes import hops, route_line
 
 if t.TYPE_CHECKING:
@@ -307,14 +307,12 @@ def public_ip(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
                         objects=[f"Node/{node}"], also=dead_flanneld(diagnosis, node),
                         remedies=[Remedy("advise_flannel_log", "R0", f"look at the log of the flannel pod on {node}", "", node=node)])  # fmt: skip
             continue
-        advice = (f"correct the annotation {ANNOTATION}/public-ip-overwrite of node {node} to {wanted}, or remove it" if finding.hint.get("overwrite")
-                  else "choose the interface with flanneld's --iface") + f", then restart the flannel pod on {node}"  # fmt: skip
         yield Cause(
             "flannel_public_ip_wrong", "F75", node, f"flannel on {node} announces {finding.actual}, not its Kubernetes address {wanted}.", [finding],
             objects=[f"Node/{node}"],
             why=["The other nodes send everything for its pods to that address."]
             + (["public-ip-overwrite tells flanneld so, and a restart keeps it."] if finding.hint.get("overwrite") else []),
-            remedies=[Remedy("advise_public_ip", "R0", advice, "", node=node)],
+            remedies=set_flannel_address(diagnosis.documents, node, str(finding.actual), str(wanted), f"flannel on {node} announces {wanted}"),
         )  # fmt: skip
 
 

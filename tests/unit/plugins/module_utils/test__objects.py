@@ -469,3 +469,54 @@ def test_no_pool_is_made(api: t.Any, params: dict[str, t.Any], pools: list[t.Any
 )
 def test_only_its_own_pool_is_deleted(step: t.Any, known: bool) -> None:
     assert _objects._is_way_back(step) is known
+
+
+# ---- what flannel announces
+
+FLANNEL = {"node": "k8s02", "value": "10.2.7.202", "was": "10.2.7.99"}
+FLANNEL_KEYS = ("flannel.alpha.coreos.com/public-ip", "flannel.alpha.coreos.com/public-ip-overwrite")
+
+
+def lease(*values: str | None) -> Patched:
+    made = Patched()
+    made.objects[NODE]["metadata"]["annotations"] = {key: value for key, value in zip(FLANNEL_KEYS, values) if value}
+    return made
+
+
+def test_what_flannel_announces_is_set_and_taken_back() -> None:
+    api: t.Any = lease("10.2.7.99", "10.2.7.99")
+    before = dict(api.objects[NODE]["metadata"]["annotations"])
+    done = _objects.carry_out(api, "set_flannel_address", FLANNEL, check_mode=False)
+    assert done["changed"] and set(api.objects[NODE]["metadata"]["annotations"].values()) == {"10.2.7.202"}
+    assert not _objects.carry_out(api, "set_flannel_address", FLANNEL, check_mode=False)["changed"]
+    _objects.take_back(api, {"steps": json.loads(json.dumps(done["back"]))}, check_mode=False)
+    assert api.objects[NODE]["metadata"]["annotations"] == before
+
+
+@pytest.mark.parametrize(
+    ("values", "params", "sentence"),
+    [
+        (("10.2.7.99", None), {}, "are not 10.2.7.99 by now"), (("10.2.7.98", "10.2.7.98"), {}, "are not 10.2.7.99 by now"),
+        (("10.2.7.99", "10.2.7.99"), {"value": "10.2.7.9"}, "10.2.7.9 is no address of Node k8s02"),
+    ],
+)  # fmt: skip
+def test_what_flannel_announces_stays(values: tuple[str | None, ...], params: dict[str, str], sentence: str) -> None:
+    api: t.Any = lease(*values)
+    before = json.dumps(api.objects)
+    with pytest.raises(_objects.Refused, match=sentence):
+        _objects.carry_out(api, "set_flannel_address", {**FLANNEL, **params}, check_mode=False)
+    assert json.dumps(api.objects) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        (("10.2.7.202", "10.2.7.202", "10.2.7.99", "10.2.7.99"), True), (("10.2.7.202", "10.2.7.202", "10.2.7.99", "10.2.7.98"), False),
+        (("10.2.7.202", "10.2.7.203", "10.2.7.99", "10.2.7.99"), False), (("10.2.7.202", "10.2.7.202", "x", "x"), False),
+        (("10.2.7.202", "10.2.7.202", "10.2.7.99/24", "10.2.7.99/24"), False), (("10.2.7.202", "10.2.7.202", "fd00::1", "fd00::1"), False),
+    ],
+)  # fmt: skip
+def test_only_addresses_of_flannel_are_taken_back(values: tuple[str, ...], known: bool) -> None:
+    pointers = [f"/metadata/annotations/{key.replace('/', '~1')}" for key in (*FLANNEL_KEYS, *FLANNEL_KEYS)]
+    body = [{"op": op, "path": path, "value": value} for op, path, value in zip(("test", "test", "replace", "replace"), pointers, values)]
+    assert _objects._is_way_back({"patch": NODE, "body": body}) is known

@@ -111,6 +111,18 @@ def test_another_public_ip_at_which_packets_arrive_is_a_choice(forward, reverse,
         assert small.named(diagnosis) == named
 
 
+@pytest.mark.parametrize(
+    ("overwrite", "remedies"),
+    [(None, ["restart_flannel", "advise_public_ip"]), ("192.188.1.1", ["set_flannel_address"]), ("192.188.1.2", ["advise_public_ip"])],
+)
+def test_what_corrects_the_address_that_flannel_announces(overwrite, remedies):
+    wrong = {"public_ip": "192.188.1.1", **({"public_ip_overwrite": overwrite} if overwrite else {})}
+    (cause,) = diagnose(cluster=annotate("fl-2", **wrong), fl_1=put("fdb", {"dst": "192.188.1.1"}, mac=MAC2)).causes
+    assert [remedy.id for remedy in cause.remedies] == remedies
+    if remedies == ["set_flannel_address"]:
+        assert cause.remedies[0].parameters == {"node": "fl-2", "value": NODES["fl-2"][0], "was": "192.188.1.1"}
+
+
 def test_two_entries_with_one_dst_are_normal():
     def old_entry_too(document):
         document["fdb"].append({"mac": "66:00:00:00:00:01", "ifname": "flannel.1", "dst": NODES["fl-2"][0], "state": "permanent", "flags": ["self"]})
