@@ -46,6 +46,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
     ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
+    ("clear_node_address", "node_renamed", "ipip", {"podnet_allow_r3": True}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
@@ -112,6 +113,7 @@ def state(lab: Lab) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if lab.description.calico.backend not in ("", "none"):
         found["affinities"] = sorted(item["metadata"]["name"] for item in lab.client.list("blockaffinities"))
+        found["nodes"] = sorted(f"{item['metadata']['name']} {annotations_of(item).get('projectcalico.org/IPv4Address')}" for item in lab.client.list("nodes"))
         found["pools"] = sorted(item["metadata"]["name"] for item in lab.client.list("ippools"))
         agent = lab.description.calico.agent
         template = lab.client.get("daemonsets", agent.name, agent.namespace)["spec"]["template"]

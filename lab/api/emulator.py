@@ -106,7 +106,7 @@ def json_patch(target: Json, operations: list[Json]) -> Json:
                 place[last] = operation["value"]
             elif operation["op"] == "remove":
                 del place[last]
-            elif operation["op"] == "test" and place[last] != operation["value"]:
+            elif operation["op"] == "test" and (place.get(last) if isinstance(place, dict) else place[last]) != operation["value"]:
                 raise Refused(422, "Invalid", "the test of the patch failed")
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise Refused(422, "Invalid", f"the patch does not fit: {operation['path']}") from error

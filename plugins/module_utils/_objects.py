@@ -94,6 +94,38 @@ def set_node_address(api: Api, params: Params) -> State:
     return State(f"{key}: {was}", f"{key}: {value}", _replace(path, key, was=was, value=value), [_replace(path, key, was=value, value=was)])
 
 
+def clear_node_address(api: Api, params: Params) -> State:
+    """parameters: node, annotation (as for set_node_address), was, twin. Only while the Node is not Ready, and its address that of a Ready one, the twin."""
+    node, key, was, twin = (_text(params, name) for name in ("node", "annotation", "was", "twin"))
+    if key not in ANNOTATIONS or not _is_interface(was, ANNOTATIONS[key]):
+        raise Refused(f"{key} {was} is not an annotation that a repair takes away")
+    path = f"/api/v1/nodes/{quote(node, safe='')}"
+    found, other = api.get_json(path), api.get_json(f"/api/v1/nodes/{quote(twin, safe='')}")
+    now = _part(_part(found, "metadata"), "annotations").get(key)
+    if now is None:
+        return AS_IT_MUST_BE
+    if now != was:
+        raise Refused(f"{key} of Node {node} is {now} by now, not {was}")
+    if _ready(found) is not False or _ready(other) is not True:
+        raise Refused(f"Node {node} is not known to be dead, or Node {twin} to be well, by now")
+    address = str(ipaddress.ip_interface(was).ip)
+    if address not in _own_addresses(other) or str(_part(_part(other, "metadata"), "annotations").get(key)).partition("/")[0] != address:
+        raise Refused(f"{address} is not the address of Node {twin} by now")
+    pointer = _pointer(key)
+    forth = [{"op": "test", "path": pointer, "value": was}, {"op": "remove", "path": pointer}]
+    back = [{"op": "test", "path": pointer, "value": None}, {"op": "add", "path": pointer, "value": was}]  # null: only if there is none
+    return State(f"{key}: {was}", "", {"patch": path, "body": forth}, [{"patch": path, "body": back}])
+
+
+def _ready(node: dict[str, t.Any]) -> bool | None:
+    """What the Node's condition says; None: nothing."""
+    conditions = _part(node, "status").get("conditions")
+    for condition in conditions if isinstance(conditions, list) else []:
+        if isinstance(condition, dict) and condition.get("type") == "Ready":
+            return condition.get("status") == "True"
+    return None
+
+
 def _own_addresses(node: dict[str, t.Any]) -> list[str]:
     addresses = _part(node, "status").get("addresses")
     own = [a.get("address") for a in addresses if isinstance(a, dict) and a.get("type") == "InternalIP"] if isinstance(addresses, list) else []
@@ -371,9 +403,9 @@ def await_rollouts(api: Api, rollouts: list[dict[str, str]]) -> None:
 
 
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {
-    "create_pool": create_pool, "delete_block_affinity": delete_block_affinity, "set_autodetection": set_autodetection,
-    "set_flannel_address": set_flannel_address, "set_node_address": set_node_address,
-}  # fmt: skip
+    remedy.__name__: remedy
+    for remedy in (clear_node_address, create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address)
+}
 
 
 def _perform(api: Api, step: Step) -> dict[str, t.Any]:
@@ -447,6 +479,8 @@ def _is_address(body: list[dict[str, t.Any]]) -> bool:
     for key, version in ANNOTATIONS.items():
         if words == [("test", _pointer(key)), ("replace", _pointer(key))]:
             return all(_is_interface(part.get("value"), version) for part in body)
+        if words == [("test", _pointer(key)), ("add", _pointer(key))]:
+            return "value" in body[0] and body[0]["value"] is None and _is_interface(body[1].get("value"), version)
     if words != [(op, _pointer(key)) for op in ("test", "replace") for key in FLANNEL_ANNOTATIONS]:
         return False
     before, after = ([part.get("value") for part in some] for some in (body[:2], body[2:]))

@@ -29,11 +29,13 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address, take_back]
+    choices: [clear_node_address, create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address, take_back]
   parameters:
     description:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
         prefix length, and C(was), what is there now.
+      - For V(clear_node_address), C(node), which must not be Ready, C(annotation) and C(was) as for V(set_node_address), and C(twin), a Ready Node that has
+        and announces this address.
       - For V(set_flannel_address), C(node), C(value), an address of this Node, and C(was), what both C(flannel.alpha.coreos.com/public-ip) and
         C(public-ip-overwrite) are now.
       - For V(delete_block_affinity), C(api) (group and version of Calico's resources), C(name), C(node) and C(cidr). It is deleted only if there is no

@@ -73,7 +73,7 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             host = hosts.get(remedy["node"])
-            if remedy["node"] in others or (host is None and (remedy["node"] or remedy["id"] not in BY_API)):
+            if remedy["node"] in others or (host is None and (remedy["node"] or remedy["id"] not in (*BY_API, *OF_OBJECTS))):
                 why = f"the inventory's host {host} is another machine (machine-id)" if host else f"{remedy['node']} is not in the inventory"
                 reason = f"{remedy['action']}: {why}"
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})

@@ -166,7 +166,8 @@ def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
         if finding.hint.get("renamed"):
             yield Cause("node_renamed", None, node, f"{node} is not Ready and has the address {finding.actual} of {', '.join(twins)}: the machine was renamed.",
                         [finding], objects=[str(finding.actual), *twins], why=["Both Node objects are peers of all others, under one address."],
-                        remedies=[Remedy("advise_delete_node", "R0", f"if {node} is the old name: kubectl delete node {node}", "", node=node)])  # fmt: skip
+                        remedies=[*_clear_address(finding, diagnosis, twins),
+                                  Remedy("advise_delete_node", "R0", f"if {node} is the old name: kubectl delete node {node}", "", node=node)])  # fmt: skip
             continue
         yield Cause(
             "duplicate_node_ip", "F50", node, f"{node} announces {finding.actual}, the address of {', '.join(twins)}.", [finding],
@@ -174,6 +175,21 @@ def duplicate_address(findings: list[Finding], diagnosis: Diagnosis) -> Iterator
             why=[f"Its own address is {finding.fact.value}.", "Nodes with one address have no BGP session with each other; the others' confd refuses"
                  " a configuration that names it twice."],
             remedies=_own_address(finding, diagnosis),
+        )  # fmt: skip
+
+
+def _clear_address(finding: Finding, diagnosis: Diagnosis, twins: list[str]) -> Iterator[Remedy]:
+    """Take the annotation of a Node that is not Ready away (R3), where a Ready one has the address itself."""
+    cluster, node, address, family = diagnosis.documents.cluster, finding.fact.node, str(finding.actual), finding.fact.family
+    owners = [twin for twin in twins if cluster.node(twin).ready and address in cluster.node(twin).internal_ips]
+    name, was = ADDRESS_ANNOTATION[family], cluster.node(node).annotation(ADDRESS_ANNOTATION[family])
+    if len(owners) == 1 and was is not None:
+        key = f"projectcalico.org/{name}"
+        yield Remedy(
+            "clear_node_address", "R3", f"kubectl annotate node {node} {key}-", f"kubectl annotate node {node} {key}={was}", object=f"Node/{node} {key}",
+            change=(was, ""), parameters={"node": node, "annotation": key, "was": was, "twin": owners[0]}, verify=f"only {owners[0]} announces {address}",
+            blast_radius=f"{node} is no BGP peer any more; its calico-node would write it again",
+            preconditions=(f"{node} is not Ready, {owners[0]} is", f"{key} of {node} is {was}"),
         )  # fmt: skip
 
 

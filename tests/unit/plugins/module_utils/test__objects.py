@@ -223,11 +223,11 @@ def apply(target: t.Any, op: str, path: str, value: t.Any = None) -> None:
     for part in way:
         target = target[int(part) if isinstance(target, list) else part]
     place: t.Any = int(last) if isinstance(target, list) else last
-    if op == "test" and target[place] != value:
+    if op == "test" and (target.get(place) if isinstance(target, dict) else target[place]) != value:
         raise ApiError(f"{path} is another", 422)
-    if op == "add":
+    if op == "add" and isinstance(target, list):
         target.insert(place, value)
-    elif op == "replace":
+    elif op in ("add", "replace"):
         target[place] = value
     elif op == "remove":
         del target[place]
@@ -520,3 +520,50 @@ def test_only_addresses_of_flannel_are_taken_back(values: tuple[str, ...], known
     pointers = [f"/metadata/annotations/{key.replace('/', '~1')}" for key in (*FLANNEL_KEYS, *FLANNEL_KEYS)]
     body = [{"op": op, "path": path, "value": value} for op, path, value in zip(("test", "test", "replace", "replace"), pointers, values)]
     assert _objects._is_way_back({"patch": NODE, "body": body}) is known
+
+
+# ---- what a dead Node announces
+
+DEAD = {"node": "old02", "annotation": KEY, "was": "10.2.7.202/24", "twin": "k8s02"}
+
+
+def renamed(ready: tuple[str | None, str | None] = ("Unknown", "True"), announced: str = "10.2.7.202/24", own: str = "10.2.7.202") -> t.Any:
+    made = Patched()
+    for name, status, address in (("old02", ready[0], "10.2.7.202/24"), ("k8s02", ready[1], announced)):
+        made.objects[f"/api/v1/nodes/{name}"] = {
+            "metadata": {"annotations": {KEY: address}},
+            "status": {"addresses": [{"type": "InternalIP", "address": own}], "conditions": [{"type": "Ready", "status": status}] if status else []},
+        }
+    return made
+
+
+def test_a_dead_node_announces_nothing_and_its_address_comes_back() -> None:
+    api = renamed()
+    before = json.dumps(api.objects["/api/v1/nodes/old02"]["metadata"]["annotations"])
+    done = _objects.carry_out(api, "clear_node_address", DEAD, check_mode=False)
+    assert done["changed"] and api.objects["/api/v1/nodes/old02"]["metadata"]["annotations"] == {}
+    assert not _objects.carry_out(api, "clear_node_address", DEAD, check_mode=False)["changed"]
+    steps = json.loads(json.dumps(done["back"]))
+    _objects.take_back(api, {"steps": steps}, check_mode=False)
+    assert json.dumps(api.objects["/api/v1/nodes/old02"]["metadata"]["annotations"]) == before
+    with pytest.raises(_objects.Refused, match="changed meanwhile"):
+        _objects.take_back(api, {"steps": steps}, check_mode=False)
+    steps[0]["body"][0].pop("value")
+    assert not _objects._is_way_back(steps[0])
+
+
+@pytest.mark.parametrize(
+    ("api", "params", "sentence"),
+    [
+        (renamed(("True", "True")), {}, "Node old02 is not known to be dead"), (renamed((None, "True")), {}, "Node old02 is not known to be dead"),
+        (renamed(("False", "Unknown")), {}, "or Node k8s02 to be well"), (renamed(announced="10.2.7.9/24"), {}, "10.2.7.202 is not the address of Node k8s02"),
+        (renamed(own="10.2.7.9"), {}, "10.2.7.202 is not the address of Node k8s02"), (renamed(), {"was": "10.2.7.202/16"}, "is 10.2.7.202/24 by now"),
+        (renamed(), {"annotation": "projectcalico.org/Interfaces"}, "is not an annotation that a repair takes away"),
+        (renamed(), {"was": "x"}, "is not an annotation that a repair takes away"),
+    ],
+)  # fmt: skip
+def test_what_a_node_announces_stays(api: t.Any, params: dict[str, str], sentence: str) -> None:
+    before = json.dumps(api.objects)
+    with pytest.raises(_objects.Refused) as refused:
+        _objects.carry_out(api, "clear_node_address", {**DEAD, **params}, check_mode=False)
+    assert sentence in str(refused.value) and json.dumps(api.objects) == before

@@ -40,7 +40,7 @@ def test_nothing_to_do(run: t.Any, api: FakeApi) -> None:
     [
         ({"parameters": {**MASK, "was": "192.0.2.12/16"}}, "refused: projectcalico.org/IPv4Address of Node k8s02 is 192.0.2.12/32 by now"),
         ({"remedy": "take_back"}, "refused: the parameter steps is missing"),
-        ({"remedy": "delete_node"}, "value of remedy must be one of: create_pool, delete_block_affinity, set_autodetection, set_flannel_address, "),
+        ({"remedy": "delete_node"}, "value of remedy must be one of: clear_node_address, create_pool, "),
         ({"host": "http://127.0.0.1:1"}, "the API at http://127.0.0.1:1 does not answer"),
     ],
 )

@@ -162,6 +162,19 @@ def test_objects_of_the_api_are_changed_only_with_their_own_flag():
     assert action["way_back"].endswith("projectcalico.org/IPv4Address=10.2.7.202/32")
 
 
+def old_name(cluster):
+    nodes = {node["metadata"]["name"]: node for node in cluster["nodes"]}
+    nodes["k8s02"]["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    old = {**nodes["k8s02"]["status"], "conditions": [{"type": "Ready", "status": "Unknown"}]}
+    cluster["nodes"].append({"metadata": {**nodes["k8s02"]["metadata"], "name": "old02"}, "spec": {}, "status": old})
+
+
+def test_an_object_of_a_node_that_is_gone_needs_no_host():
+    found = plan(small.diagnose(cluster=old_name).report(), allow_r3=True)
+    (action,) = found["actions"]
+    assert (action["remedy"], action["by"], action["host"], action["node"]) == ("clear_node_address", "object", None, "")
+
+
 def test_without_the_api_only_what_one_kernel_shows_is_changed():
     def silent(cluster):
         cluster["rebuilt"] = {"sections": ["nodes"]}

@@ -288,6 +288,19 @@ def test_two_nodes_with_one_address():
 def test_a_node_that_was_renamed():
     (cause,) = small.diagnose(cluster=twin(small.ADDRESSES["k8s02"], "Unknown")).causes
     assert (cause.id, cause.fault, cause.node) == ("node_renamed", None, "other")
+    assert [remedy.id for remedy in cause.remedies] == ["advise_delete_node"], "nobody says that k8s02 is well"
+
+
+def test_what_a_renamed_node_announces_is_taken_away_where_the_other_is_well():
+    def well(document):
+        twin(small.ADDRESSES["k8s02"], "Unknown")(document)
+        document["nodes"][1]["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+
+    (cause,) = small.diagnose(cluster=well).causes
+    clear, advice = cause.remedies
+    assert (clear.id, clear.risk, clear.node, advice.id) == ("clear_node_address", "R3", "", "advise_delete_node")
+    address = f"{small.ADDRESSES['k8s02']}/24"
+    assert clear.parameters == {"node": "other", "annotation": "projectcalico.org/IPv4Address", "was": address, "twin": "k8s02"}
 
 
 def test_a_mask_that_is_not_the_interfaces():
