@@ -108,11 +108,34 @@ def dataplane_lags(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
 def backend_split(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     for finding, found, _flow in _each(findings):
         node = finding.fact.node
-        advice = f"on {node}, flush the rules that are left in iptables-legacy (a reboot does), and let iptablesBackend of the FelixConfiguration fit the node"
+        advice = f"on {node}, flush the rules that are left in iptables-legacy (a reboot does){_pinned_backend(diagnosis.documents)}"
         yield Cause("iptables_backend_split", "F07", node, f"{node} still has rules in iptables-legacy, and they drop the packet: {found.line}",
                     [finding], objects=[found.rule],
                     why=[f"It is in {found.where}.", "The kernel runs the rules of both backends; what one accepts the other may drop."],
                     remedies=[Remedy("advise_backend", "R0", advice, "", node=node, object=found.rule)])  # fmt: skip
+
+
+BACKENDS = {"iptables (nft)": "NFT", "iptables (legacy)": "Legacy"}
+
+
+def _pinned_backend(documents: Documents) -> str:
+    """How Felix is kept to the backend of kube-proxy, where all nodes that were read show one; empty where it is, or where they show none."""
+    found: set[str] = set()
+    for facts in documents.collected():
+        try:
+            bases = facts.filters("inet").bases
+        except NotCollected:
+            continue
+        found |= {base.backend for base in bases if any(name.startswith("KUBE-") for name in base.chains)}
+    backend = BACKENDS.get(found.pop()) if len(found) == 1 else None
+    try:
+        present, served = documents.cluster.felix_configuration().get("iptablesBackend"), documents.cluster.document.get("calico_api")
+    except NotCollected:
+        return ""
+    if backend is None or str(present).upper() == backend.upper() or not served:
+        return ""
+    name, value = f"felixconfigurations.{str(served).partition('/')[0]} default", f'{{"spec":{{"iptablesBackend":"{backend}"}}}}'
+    return f"; before that, so that Felix keeps to the backend of kube-proxy: kubectl patch {name} --type=merge -p '{value}'"
 
 
 @cause(roots=("netfilter.dropped",))
