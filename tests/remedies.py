@@ -47,6 +47,8 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
     ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
     ("clear_node_address", "node_renamed", "ipip", {"podnet_allow_r3": True}),
+    ("delete_link", "vxlan_conflicting_device", None, {"podnet_delete_interface": True}),
+    ("wait", "vxlan_fdb_or_neigh_drift.hung", None, {}),
     ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
     ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
@@ -72,7 +74,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 # not proven here: printed
 NOWHERE = {
     "delete_connection": "an entry of a flow lives for 30 s only; tests/unit/plugins/module_utils/test__repairs.py deletes one of the real kernel",
-    "wait": "a daemon that lives and does not do its work is not made in the lab",
+    "delete_rule": "it harms only what a node sends to its own pods, which no fault asks; test__repairs_routes.py deletes one of the real kernel",
     "restart_protocol": "a session that is established at one end only is not made in the lab",
     "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel, this machine's own",

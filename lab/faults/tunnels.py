@@ -14,7 +14,7 @@ from lab.faults import TUNNEL, VXLAN, Modes, fault
 from lab.faults.steps import PREFIX, annotate, annotation, cut_off, kill, move, replace, started, stop
 from lab.kernel import ip_batch
 from lab.modes import MODES
-from lab.processes import send, wait_for
+from lab.processes import send, stopped_by_signal, wait_for
 
 QUESTION = ("shop/web-2", "shop/web-0", 8080)  # crosses the subnets, where there are two
 
@@ -144,11 +144,28 @@ def duplicate_mac(lab: Lab) -> Iterator[None]:
 def fdb_missing(lab: Lab) -> Iterator[None]:
     """Felix of k8s03 is dead, and the FDB entry for the vxlan.calico of k8s01 is gone."""
     kill(lab, "k8s03", "felix")
+    _forget_end(lab)
+    yield
+    lab.revive("k8s03")
+
+
+def _forget_end(lab: Lab) -> None:
     (entry,) = [e for e in json.loads(lab.run("k8s03", "bridge", "-j", "fdb", "show", "dev", DEVICE)) if e.get("dst") == lab.node("k8s01").address]
     lab.run("k8s03", "bridge", "fdb", "del", entry["mac"], "dev", DEVICE, "dst", entry["dst"], "self")
     cut_off(lab, *QUESTION[:2])
+
+
+@fault("vxlan_fdb_or_neigh_drift.hung", number="F38", breaks="fdb.missing", node="k8s03", question=QUESTION, modes=VXLAN)
+def felix_hangs(lab: Lab) -> Iterator[None]:
+    """Felix of k8s03 lives and does nothing any more (SIGSTOP), and the FDB entry for the vxlan.calico of k8s01 is gone."""
+    title = lab.description.calico.title("felix")
+    felix = lab.process("k8s03", title)
+    send(felix, signal.SIGSTOP)
+    wait_for(lambda: stopped_by_signal(felix), "Felix of k8s03 is stopped", 10)
+    _forget_end(lab)
     yield
-    lab.revive("k8s03")
+    if lab.process("k8s03", title) == felix:
+        send(felix, signal.SIGCONT)
 
 
 @fault(

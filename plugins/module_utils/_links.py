@@ -319,7 +319,13 @@ def addresses(kernel: Rtnetlink, links_by_index: Names) -> list[dict[str, t.Any]
     return [entry for entry in found if entry is not None]
 
 
-def _rule(payload: bytes) -> dict[str, t.Any] | None:
+def dump_rules(kernel: Rtnetlink, number: int) -> list[bytes]:
+    """The raw messages of all routing policy rules of a family."""
+    return kernel.dump(RTM_GETRULE, _RULE.pack(number, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def rule(payload: bytes) -> dict[str, t.Any] | None:
+    """One rule; None where it is of another family."""
     if len(payload) < _RULE.size:
         return None
     number, dst_len, src_len, _tos, table, _one, _two, kind, flags = _RULE.unpack_from(payload)
@@ -327,33 +333,33 @@ def _rule(payload: bytes) -> dict[str, t.Any] | None:
     if family is None:
         return None
     found = attributes(payload, _RULE.size)
-    rule: dict[str, t.Any] = {"family": family, "priority": _number(found, FRA_PRIORITY) or 0}
+    result: dict[str, t.Any] = {"family": family, "priority": _number(found, FRA_PRIORITY) or 0}
     for name, attribute_of, length in (("src", FRA_SRC, src_len), ("dst", FRA_DST, dst_len)):
         address = from_bytes(found.get(attribute_of, b""))
         if address:
-            rule[name] = f"{address}/{length}"
+            result[name] = f"{address}/{length}"
     for name, attribute_of in (("iif", FRA_IIFNAME), ("oif", FRA_OIFNAME)):
         if found.get(attribute_of):
-            rule[name] = _text(found[attribute_of])
+            result[name] = _text(found[attribute_of])
     mark, mask = _number(found, FRA_FWMARK), _number(found, FRA_FWMASK)
     if mark or mask:
-        rule["fwmark"] = mark or 0
-        rule["fwmask"] = 0xFFFFFFFF if mask is None else mask
+        result["fwmark"] = mark or 0
+        result["fwmask"] = 0xFFFFFFFF if mask is None else mask
     if flags & FIB_RULE_INVERT:
-        rule["not"] = True
+        result["not"] = True
     action = names.name(names.RULE_ACTIONS, kind)
     long_table = _number(found, FRA_TABLE)
     table = table if long_table is None else long_table
     if table and action == "to_tbl":
-        rule["table"] = table
+        result["table"] = table
     target = _number(found, FRA_GOTO)
     if target:
-        rule["goto"] = target
+        result["goto"] = target
     suppressed = _number(found, FRA_SUPPRESS_PREFIXLEN)
     if suppressed is not None and suppressed != 0xFFFFFFFF:
-        rule["suppress_prefixlen"] = suppressed
-    rule["action"] = action
-    return rule
+        result["suppress_prefixlen"] = suppressed
+    result["action"] = action
+    return result
 
 
 def rules(kernel: Rtnetlink) -> list[dict[str, t.Any]]:
@@ -361,10 +367,10 @@ def rules(kernel: Rtnetlink) -> list[dict[str, t.Any]]:
     result: list[dict[str, t.Any]] = []
     for family, number in (("inet", socket.AF_INET), ("inet6", socket.AF_INET6)):
         try:
-            payloads = kernel.dump(RTM_GETRULE, _RULE.pack(number, 0, 0, 0, 0, 0, 0, 0, 0))
+            payloads = dump_rules(kernel, number)
         except OSError:
             if family == "inet":
                 raise
             continue  # a kernel without IPv6 rules
-        result.extend(rule for rule in map(_rule, payloads) if rule is not None)
+        result.extend(found for found in map(rule, payloads) if found is not None)
     return result

@@ -114,6 +114,7 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "delete_link": _repairs_links.delete_link,
     "delete_neighbour": _repairs_routes.delete_neighbour,
     "delete_route": _repairs_routes.delete_route,
+    "delete_rule": _repairs_routes.delete_rule,
     "reload_protocol": _repairs_bird.reload_protocol,
     "restart_bird": _repairs_bird.restart_bird,
     "restart_protocol": _repairs_bird.restart_protocol,

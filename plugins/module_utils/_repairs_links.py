@@ -46,6 +46,7 @@ IFLA_MASTER, IFLA_PROTINFO, IFLA_BRPORT_STATE, BR_STATE_FORWARDING, NLA_F_NESTED
 BRIDGE_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")  # linux/if_bridge.h
 POD_BRIDGE = "cni0"
 TCP_ESTABLISHED = "01"  # include/net/tcp_states.h
+CALICO_DEVICE = "vxlan.calico"
 VIRTUAL = ("bridge", "dummy", "veth", "macvlan", "ipvlan")
 LISTENING = 1.0  # seconds in which an interface must stay silent before it is deleted
 
@@ -137,13 +138,14 @@ def _in_use(kernel: Kernel, link: Params, index: int) -> list[str]:
 
 
 def delete_link(kernel: Kernel, params: Params) -> State:
-    """parameters: ifname; intended: the node's Kubernetes address. It cannot be taken back."""
+    """parameters: ifname; intended: the node's Kubernetes address; kind: vxlan, of one that is in the way of Calico's own. It cannot be taken back."""
     ifname = parameter(params, "ifname")
     index = kernel.index(ifname)
     if index is None:
         return AS_IT_MUST_BE
     link = _link(kernel, ifname) or {}
-    if (link.get("linkinfo") or {}).get("info_kind") not in VIRTUAL:
+    kind = (link.get("linkinfo") or {}).get("info_kind")
+    if kind not in VIRTUAL and not (kind == "vxlan" == params.get("kind") and ifname != CALICO_DEVICE):
         raise Refused(f"{ifname} stays: it is no virtual interface that somebody made")
     obstacles = _carried(kernel, ifname)
     if link.get("master"):

@@ -14,7 +14,7 @@ import re
 import socket
 import struct
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _neighbours, _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute, attributes_in_turn
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
@@ -24,14 +24,17 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     NLM_F_REPLACE,
     RTM_DELNEIGH,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_NEWNEIGH,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     TUNNEL,
     Kernel,
     Params,
     Refused,
     State,
     family_of,
+    is_cloud_rule,
     message,
     parameter,
 )
@@ -88,6 +91,20 @@ def delete_route(kernel: Kernel, params: Params) -> State:
             line = f"{route['dst']}{' via ' + route['gateway'] if route.get('gateway') else ''}{' dev ' + route['dev'] if route.get('dev') else ''}"
             before = f"{line} proto {route['protocol']} metric {route['metric']}"
             return State(before, "", [message(RTM_DELROUTE, payload)], [message(RTM_NEWROUTE, _as_new(payload), NLM_F_CREATE | NLM_F_EXCL)])
+    return AS_IT_MUST_BE
+
+
+def delete_rule(kernel: Kernel, params: Params) -> State:
+    """parameters: rule, as the node document holds it. Only one that has the form of nm-cloud-setup's."""
+    wanted = params.get("rule")
+    if not isinstance(wanted, dict):
+        raise Refused("the parameter rule is missing")
+    line = f"ip rule {wanted.get('priority')} (from {wanted.get('src') or 'all'} lookup {wanted.get('table')})"
+    if not is_cloud_rule(wanted):
+        raise Refused(f"{line} is none of nm-cloud-setup's")
+    for payload in _links.dump_rules(kernel, socket.AF_INET):
+        if _links.rule(payload) == wanted:
+            return State(line, "", [message(RTM_DELRULE, payload)], [message(RTM_NEWRULE, payload, NLM_F_CREATE | NLM_F_EXCL)])
     return AS_IT_MUST_BE
 
 

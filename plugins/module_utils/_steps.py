@@ -24,8 +24,12 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH = 24, 25, 28, 29
-KINDS = (RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH)
-DELETIONS = (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH)
+RTM_NEWRULE, RTM_DELRULE = 32, 33
+KINDS = (
+    RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE, RTM_DELRULE,
+)  # fmt: skip
+DELETIONS = (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH, RTM_DELRULE)
+CLOUD_RULES = range(30200, 31000)  # the priorities, and tables, that nm-cloud-setup uses
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
 SETTING = re.compile(
@@ -99,6 +103,15 @@ def parameter(params: Params, name: str) -> str:
 def family_of(address: str) -> int:
     """The address family of an address."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def is_cloud_rule(rule: t.Mapping[str, t.Any]) -> bool:
+    """Whether a routing policy rule has exactly the form that nm-cloud-setup gives its own: from one address, to the table of its priority."""
+    asked = {name for name, value in rule.items() if value is not None} - {"family", "priority", "table", "action", "src"}
+    return (
+        not asked and rule.get("family") == "inet" and rule.get("action") == "to_tbl" and rule.get("priority") in CLOUD_RULES
+        and rule.get("table") == rule.get("priority") and str(rule.get("src")).endswith("/32")
+    )  # fmt: skip
 
 
 def message(kind: int, body: bytes, flags: int = 0) -> Step:

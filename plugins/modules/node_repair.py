@@ -38,6 +38,7 @@ options:
       - delete_link
       - delete_neighbour
       - delete_route
+      - delete_rule
       - keep
       - reload_protocol
       - restart_bird
@@ -53,7 +54,8 @@ options:
     description:
       - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link), V(set_link_up) and V(set_offload), which makes
         the kernel compute the checksums of what this VXLAN device sends;
-        C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route); C(path) below C(/proc/sys) and C(value)
+        C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route);
+        C(rule), as the node document holds it, for V(delete_rule), which deletes none but those of nm-cloud-setup; C(path) below C(/proc/sys) and C(value)
         for V(set_sysctl), and C(persistent), which writes it into C(/etc/sysctl.d/99-podnet-doctor.conf), too.
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
@@ -63,6 +65,7 @@ options:
         V(reload_protocol) asks the peer of an established one for its routes again where the one to C(prefix) is not there.
         V(restart_bird) kills a BIRD that does not answer, and waits until the one answers that runit starts in its place.
       - C(src), C(dst), C(sport), C(dport) and C(gone) (the end that answers by the kernel's table) of one tracked UDP flow for V(delete_connection).
+      - C(kind), V(vxlan), where V(delete_link) is to delete a VXLAN device that is not Calico's.
       - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.
       - C(steps), what the change returned in RV(back), for V(take_back); C(guard), what it returned in RV(guard), for V(keep) and V(take_back).
     type: dict

@@ -68,8 +68,9 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
         for remedy in cause["remedies"]:
             if remedy["id"] == WAIT and (wishes.at_once or not runnable):
                 continue
-            if remedy["id"] != WAIT and remedy["class"] not in classes:
-                reason = remedy["action"] + (" (with -e podnet_allow_r3=true it is a step of the plan)" if remedy["id"] in OF_OBJECTS else "")
+            if (remedy["id"] != WAIT and remedy["class"] not in classes) or (remedy["id"] == "delete_link" and not wishes.delete_interface):
+                flag = "podnet_delete_interface" if remedy["id"] == "delete_link" else "podnet_allow_r3" if remedy["id"] in OF_OBJECTS else ""
+                reason = remedy["action"] + (f" (with -e {flag}=true it is a step of the plan)" if flag else "")
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             host = hosts.get(remedy["node"])

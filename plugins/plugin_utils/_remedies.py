@@ -20,12 +20,12 @@ from ._json import NotCollected, as_mapping, objects
 from ._topology import families, intended_address, is_reflector
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ._cluster import Cluster
     from ._diagnosis import Diagnosis
     from ._graph import Finding
-    from ._json import Family
+    from ._json import Family, Json
 
 
 FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
@@ -276,6 +276,20 @@ def restart_session(node: str, peer: str, family: Family, protocol: str, verify:
         change=("not established", "restarted"), parameters={"protocol": protocol, "family": family}, verify=verify,
         blast_radius=f"the routes of {node} from {peer}, until the session is back", preconditions=(f"{protocol} is not established",), wait_seconds=60,
     )  # fmt: skip
+
+
+def delete_cloud_rule(node: str, rule: Mapping[str, Json], text: str) -> list[Remedy]:
+    """Delete a rule of nm-cloud-setup (R1), which would write it again as long as its timer runs."""
+    command = f"from {rule.get('src')} lookup {rule.get('table')} priority {rule.get('priority')}"
+    return [
+        Remedy(
+            "delete_rule", "R1", f"ip rule del {command} on {node}", f"ip rule add {command}", node=node, object=text, change=(text, ""),
+            parameters={"rule": dict(rule)}, verify=f"{node} routes its answers to its own pods by its main table", wait_seconds=20,
+            blast_radius=f"packets that {node} sends from {rule.get('src')} take the way of its main table",
+            preconditions=("the rule has the form of nm-cloud-setup's",),
+        ),
+        Remedy("advise_cloud_setup", "R0", f"for good, on {node}: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service", "", node=node),
+    ]  # fmt: skip
 
 
 def reload_session(node: str, peer: str, family: Family, protocol: str, prefix: str) -> Remedy:

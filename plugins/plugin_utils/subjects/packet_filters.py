@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import is_cloud_rule
+
 from .._catalogue import Cause, Remedy, cause, check
 from .._documents import Documents
 from .._fib import LOCAL_TABLE, MAIN_TABLE
@@ -17,7 +19,7 @@ from .._packet_blame import Blame, blame, calico_chain, untracked_by
 from .._packet_walk import Way, walk_question
 from .._policy import Verdict, asked_flow, worst
 from .._question import Question, Scope
-from .._remedies import dead_felix, restart_calico_node
+from .._remedies import dead_felix, delete_cloud_rule, restart_calico_node
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,8 +177,9 @@ def way_back(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             yield Cause("nm_cloud_setup_rules" if cloud else "alien_policy_rule_shadows_main", "F10" if cloud else "F32", node,
                         f"On {node} the {text} sends answers to {asked['src']} elsewhere, so its packets are dropped.", [finding], objects=[text],
                         why=[f"They are dropped in {found.where}.", *(["nm-cloud-setup writes such rules."] if cloud else [])],
-                        remedies=[Remedy("advise_ip_rule", "R0", f"on {node}, switch off what writes it (nm-cloud-setup.timer), and delete the {text}" if cloud
-                                         else f"on {node}, take out the {text}, or let it leave out the pods", "", node=node, object=text)])  # fmt: skip
+                        remedies=delete_cloud_rule(node, rule, text) if is_cloud_rule(rule) else [
+                            Remedy("advise_ip_rule", "R0", f"on {node}, switch off what writes it (nm-cloud-setup.timer), and delete the {text}" if cloud
+                                   else f"on {node}, take out the {text}, or let it leave out the pods", "", node=node, object=text)])  # fmt: skip
             continue
         yield Cause("workload_rpf_drop", "F16", node, f"{node} drops packets of {asked['src']}: its way back is not the interface that they come from.",
                     [finding], objects=[found.rule], why=[f"The rule is in {found.where}."],

@@ -293,8 +293,23 @@ def conflicting_device(findings: list[Finding], diagnosis: Diagnosis) -> Iterato
         node, other, ours = finding.fact.node, str(finding.actual), finding.fact.value["ifname"]
         yield Cause("vxlan_conflicting_device", "F39", node, f"{other} on {node} has the VNI and port of {ours}, which cannot exist beside it.", [finding],
                     objects=[other], why=[f"{finding.evidence}.", f"Felix tries again every 10 s and makes {ours} once {other} is gone."],
-                    remedies=[Remedy("advise_delete_device", "R0", f"find out who made {other} on {node} and remove it (ip link del {other})", "",
-                                     node=node)])  # fmt: skip
+                    remedies=[_delete_device(diagnosis.documents.cluster, node, other, str(ours))])  # fmt: skip
+
+
+def _delete_device(cluster: Cluster, node: str, other: str, ours: str) -> Remedy:
+    """Only where no flannel runs here, whose device it may be."""
+    text = f"find out who made {other} on {node} and remove it (ip link del {other})"
+    try:
+        made_here = cluster.flannel_daemonset is not None or cluster.plugin != "calico"
+    except NotCollected:
+        made_here = True
+    if made_here:
+        return Remedy("advise_delete_device", "R0", text, "", node=node)
+    return Remedy(
+        "delete_link", "R2", f"delete the interface {other} on {node}", "none: the interface is gone", node=node, object=other, change=(f"link {other}", ""),
+        parameters={"ifname": other, "kind": "vxlan"}, verify=f"Felix on {node} has made {ours}", wait_seconds=60,
+        blast_radius=f"what {other} carries, whoever made it", preconditions=("no flannel runs in this cluster", f"no route uses {other}"),
+    )  # fmt: skip
 
 
 def _twins(findings: list[Finding], diagnosis: Diagnosis, name: str, fault: str, what: str) -> Iterator[Cause]:

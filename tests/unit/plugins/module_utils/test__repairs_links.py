@@ -185,3 +185,16 @@ def test_the_checksums_of_other_interfaces_are_none_of_its_business(node: Node) 
     for step in ({"offload": "eth0", "on": False}, {"offload": "vxlan.calico", "on": "x"}, {"offload": None, "on": True}):
         with pytest.raises(Refused, match="is no VXLAN device"):
             node.take_back([step])
+
+
+def test_a_vxlan_device_is_deleted_only_where_it_is_in_the_way_of_calicos(node: Node) -> None:
+    for name, vni in (("vxlan-old", 4096), ("vxlan.calico", 4097)):
+        node.space.ip(f"link add {name} type vxlan id {vni} dstport 4789 local 10.2.7.202 dev eth0 nolearning")
+    assert "no virtual interface" in node.refused("delete_link", ifname="vxlan-old")
+    assert "no virtual interface" in node.refused("delete_link", ifname="vxlan.calico", kind="vxlan")
+    assert "no virtual interface" in node.refused("delete_link", ifname="lo", kind="vxlan")
+    node.space.ip("link set vxlan-old up")
+    node.space.ip("route add 10.9.0.0/16 dev vxlan-old")
+    assert "the route to 10.9.0.0/16 uses vxlan-old" in node.refused("delete_link", ifname="vxlan-old", kind="vxlan")
+    node.space.ip("route del 10.9.0.0/16 dev vxlan-old")
+    node.twice("delete_link", "link vxlan-old", back=False, ifname="vxlan-old", kind="vxlan")

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _routes
+from ansible_collections.podnet.doctor.plugins.module_utils import _links, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._netns import inside
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel
@@ -107,3 +107,44 @@ def test_the_entries_of_a_tunnel(node: Node) -> None:
 def test_what_is_no_entry_of_a_tunnel(node: Node, remedy: str, parameters: dict[str, str], reason: str) -> None:
     node.space.ip("link add flannel.1 type vxlan id 1 dstport 8472 dev eth0 nolearning")
     assert reason in node.refused(remedy, **parameters)
+
+
+def rules(node: Node) -> list[dict[str, t.Any]]:
+    def read() -> list[dict[str, t.Any]]:
+        with Kernel(Deadline(5)) as kernel:
+            return _links.rules(kernel)
+
+    return [rule for rule in inside(node.space.path, read, Deadline(10)) if rule["priority"] not in (0, 32766, 32767)]
+
+
+def test_a_rule_of_nm_cloud_setup(node: Node) -> None:
+    node.space.ip("rule add from 10.2.7.202/32 lookup 30400 priority 30400")
+    node.space.ip("rule add from 10.2.7.203/32 lookup 30400 priority 30400")
+    before = rules(node)
+    mine = next(rule for rule in before if rule["src"] == "10.2.7.202/32")
+    done = node.do("delete_rule", rule=mine)
+    assert (done["before"], done["after"]) == ("ip rule 30400 (from 10.2.7.202/32 lookup 30400)", "")
+    assert rules(node) == [rule for rule in before if rule != mine]
+    assert node.do("delete_rule", rule=mine) == NOTHING
+    steps = json.loads(json.dumps(done["back"]))
+    assert node.take_back(steps)["changed"] and sorted(map(str, rules(node))) == sorted(map(str, before))
+    assert not node.take_back(steps)["changed"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from 10.2.7.202/32 lookup 30400 priority 30401", "from 10.2.7.0/24 lookup 30400 priority 30400", "from 10.2.7.202/32 lookup 100 priority 100",
+        "from 10.2.7.202/32 to 10.9.0.0/16 lookup 30400 priority 30400", "from 10.2.7.202/32 fwmark 0x1 lookup 30400 priority 30400",
+        "not from 10.2.7.202/32 lookup 30400 priority 30400", "from 10.2.7.202/32 iif eth0 lookup 30400 priority 30400", "lookup 30400 priority 30400",
+    ],
+)  # fmt: skip
+def test_other_rules_stay(node: Node, line: str) -> None:
+    node.space.ip(f"rule add {line}")
+    (rule,) = rules(node)
+    assert "is none of nm-cloud-setup's" in node.refused("delete_rule", rule=rule)
+    assert rules(node) == [rule]
+
+
+def test_a_rule_must_be_given(node: Node) -> None:
+    assert "the parameter rule is missing" in node.refused("delete_rule", rule="30400")

@@ -75,6 +75,15 @@ def test_nothing_is_changed_on_another_machine():
     assert "the inventory's host worker-2 is another machine" in found["refused"][0]["reason"]
 
 
+def test_an_interface_is_deleted_only_where_that_was_asked_for():
+    found = report()
+    first = found["verdict"]["causes"][0]["remedies"][0]
+    found["verdict"]["causes"][0]["remedies"] = [{**first, "id": "delete_link", "class": "R2", "action": "delete the interface vxlan-old"}]
+    (refused,) = plan(found)["refused"]
+    assert refused["reason"] == "delete the interface vxlan-old (with -e podnet_delete_interface=true it is a step of the plan)"
+    assert not plan(found)["actions"] and [action["remedy"] for action in plan(found, delete_interface=True)["actions"]] == ["delete_link"]
+
+
 def no_route(document):
     document["routes"] = [route for route in document["routes"] if route["dst"] != "10.253.2.7/32"]
 

@@ -172,6 +172,22 @@ def test_reverse_path_by_a_rule(priority, fault):
     assert (cause.fault, cause.node) == (fault, "k8s01") and f"ip rule {priority}" in cause.summary
 
 
+@pytest.mark.parametrize(("rule", "remedies"), [
+    ({"src": "10.253.2.7/32", "table": 30400}, ["delete_rule", "advise_cloud_setup"]), ({"src": "10.253.2.0/24", "table": 30400}, ["advise_ip_rule"]),
+    ({"src": "10.253.2.7/32", "table": 77}, ["advise_ip_rule"]),
+])  # fmt: skip
+def test_only_a_rule_of_the_form_of_nm_cloud_setup_is_deleted(rule, remedies):
+    def change(document):
+        filters(RPF)(document)
+        document["rules"] = [{"family": "inet", "priority": 30400, "action": "to_tbl", **rule},
+                             {"family": "inet", "priority": 32766, "table": 254, "action": "to_tbl"}]  # fmt: skip
+        document["routes"].append(small.route("0.0.0.0/0", "eth0", gateway="10.2.7.254", table=rule["table"]))
+
+    (cause,) = small.diagnose(k8s01=change).causes
+    assert [remedy.id for remedy in cause.remedies] == remedies
+    assert all(remedy.parameters == {"rule": {"family": "inet", "priority": 30400, "action": "to_tbl", **rule}} for remedy in cause.remedies[:-1])
+
+
 def test_host_endpoint_and_invalid():
     drop = iptables("-A FORWARD -j cali-thfw-eth0", '-A cali-thfw-eth0 -m comment --comment "Drop if no profiles matched" -j DROP')
     (cause,) = small.diagnose(k8s01=filters(drop)).causes

@@ -125,6 +125,21 @@ def test_whoever_has_not_been_given_the_address_gets_another(secondary, remedy):
     assert [(found.id, found.node) for found in cause.remedies] == [(remedy, "k8s02")]
 
 
+def test_a_device_in_the_way_is_deleted_only_where_no_flannel_runs():
+    def conflict(document):
+        document["links"].append(SECOND)
+
+    def with_flannel(document):
+        document["daemonsets"].append({"metadata": {"name": "kube-flannel-ds"}, "spec": {"template": {"spec": {"containers": [{"name": "kube-flannel"}]}}}})
+
+    def remedies(cluster):
+        (found,) = [cause for cause in diagnose(conflict, cluster=cluster).causes if cause.id == "vxlan_conflicting_device"]
+        return [(remedy.id, remedy.risk, dict(remedy.parameters)) for remedy in found.remedies]
+
+    assert remedies(small.together()) == [("delete_link", "R2", {"ifname": "vxlan-old", "kind": "vxlan"})]
+    assert remedies(with_flannel) == [("advise_delete_device", "R0", {})]
+
+
 def test_another_port_is_no_conflict():
     assert diagnose(lambda d: d["links"].append(OTHER_PORT)).findings == []
 
