@@ -77,6 +77,9 @@ hops-cover: setup tools
 remedies: setup tools
 	@$(PY) tests/remedies.py $(if $(REMEDY),--remedy $(REMEDY)) $(if $(MODE),--mode $(MODE))
 
+incident: setup tools
+	@$(PY) tests/incident.py $(if $(NODES),--nodes $(NODES))
+
 remedies-cover: setup tools
 	@$(PY) tests/remedies.py --cover
 

@@ -135,7 +135,7 @@ def up(lab: Description, api: str, say: Say) -> Lab:
     say("waiting for routes and pods")
     stop_if_asked()
     try:
-        made.wait_healthy(90 + 3 * len(lab.nodes))
+        made.wait_healthy(60 + 20 * len(lab.nodes))
     except LabError as error:
         raise LabError(f"{error}\n{_last_words(folder / 'logs')}") from error
     stop_if_asked()

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 import typing as t
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _kube
+from ansible_collections.podnet.doctor.plugins.plugin_utils import _gate
 from ansible_collections.podnet.doctor.plugins.plugin_utils._answers import node_facts
 from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
 from ansible_collections.podnet.doctor.plugins.plugin_utils._collection import flows, full, pods
@@ -29,6 +31,8 @@ ARGUMENTS: dict[str, t.Any] = {
     "known": {"type": "list", "elements": "str", "default": []},
     "successors": {"type": "dict", "default": {}},
     "restart": {"type": "bool", "default": False},
+    "packets": {"type": "bool", "default": False},
+    "answered": {"type": "list", "elements": "str", "default": []},
     "others": {"type": "str", "default": "critical", "choices": ["none", "critical", "any"]},
     "timeout": {"type": "float", "default": 20.0},
     "wait_seconds": {"type": "float", "default": 0.0},
@@ -94,6 +98,8 @@ class ActionModule(NodeAction):
         facts = node_facts(node, answer)
         if not facts.collected:
             return {**result, "failed": True, "msg": f"{node} {facts.reason}", "done": False, "left": [f"{node} {facts.reason}"]}
+        if arguments["packets"]:
+            result["answered"] = self._answered(arguments, variables, _gate.packets(cluster, asked, node))
         if arguments["restart"]:
             objection = restart_objection(Documents(cluster, {node: facts}), node)
             return {**result, "done": not objection, "left": [objection] if objection else []}
@@ -104,7 +110,18 @@ class ActionModule(NodeAction):
         mine = [(f, {f.id, _of_the_pod_before(f, before).id}) for f in diagnosis.findings if f.fact.node == node]
         left = [f.evidence for f, ids in mine if ids & wanted or (f.severity in counted and not ids & known)]
         unread = [v.reason for v in diagnosis.judged.values() if v.fact.node == node and v.outcome == "not_checked" and _wanted(v, wanted)]
+        if not left and not unread and arguments["answered"]:
+            again = [packet for packet in _gate.packets(cluster, asked, node) if packet.text in arguments["answered"]]
+            got = self._answered(arguments, variables, again)
+            left = [f"no answer any more: {packet.text}" for packet in again if packet.text not in got]
         return {**result, "done": not left and not unread, "left": left + unread}
+
+    def _answered(self, arguments: dict[str, t.Any], variables: dict[str, t.Any], sent: list[_gate.Packet]) -> list[str]:
+        """Those of the packets that get an answer now; one call of the module sends them all."""
+        if not sent:
+            return []
+        given = {**_gate.arguments(secrets.token_hex(16), sent), "timeout": arguments["timeout"], "pyroute2": super().arguments(variables)["pyroute2"]}
+        return _gate.answered(self._execute_module(module_name="podnet.doctor.path_probe", module_args=given, task_vars=variables))
 
 
 def _of_the_pod_before(finding: Finding, before: Mapping[str, str]) -> Finding:

@@ -44,6 +44,7 @@ _BGP = {
     "Neighbor address": "neighbor_address",
     "Neighbor AS": "neighbor_as",
     "Neighbor ID": "neighbor_id",
+    "Neighbor caps": "neighbor_caps",
     "Source address": "source_address",
     "Last error": "last_error",
     "Session": "session",

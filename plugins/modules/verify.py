@@ -14,7 +14,7 @@ author:
 description:
   - Reads the node and the Kubernetes API again and judges them as M(podnet.doctor.verdict) does. RV(done) is true only if none of the findings is left on
     this node, and everything that they rest on could be read.
-  - It only reads.
+  - It only reads, and sends what O(packets) and O(answered) say.
 extends_documentation_fragment:
   - podnet.doctor._attributes
   - podnet.doctor._attributes.info_module
@@ -28,6 +28,17 @@ options:
         or if it is the only route reflector, and RV(left) says so.
     type: bool
     default: false
+  packets:
+    description:
+      - Also send packets from this node, to pods and nodes that are other ones, and from the question's pod here to the other end. Which of them are answered
+        is RV(answered).
+    type: bool
+    default: false
+  answered:
+    description: The packets that were answered before, RV(answered) of an earlier task. RV(done) is true only if they are answered again.
+    type: list
+    elements: str
+    default: []
   others:
     description: Which other findings on this node count, too, unless they are in O(known).
     type: str
@@ -82,6 +93,12 @@ done:
   description: Whether nothing of it is left.
   type: bool
   returned: always
+answered:
+  description: The packets that were answered.
+  type: list
+  elements: str
+  returned: O(packets=true), and the node could be read
+  sample: [node/k8s02 > shop/web-0 icmp]
 attempts:
   description: How often it was looked.
   type: int

@@ -46,7 +46,7 @@ def directions(question: Question) -> Iterator[tuple[str, Endpoint, Endpoint]]:
     yield "reverse", question.destination, question.source
 
 
-def _pod(end: Endpoint) -> dict[str, Json] | None:
+def pod_of(end: Endpoint) -> dict[str, Json] | None:
     return {"ifname": end.ifname, "uid": end.uid, "ip": end.address} if end.kind == "pod" else None
 
 
@@ -140,7 +140,7 @@ def probes(
         return {}
     name, ports = secrets.token_hex(16), _vxlan_ports(cluster, question)
     for node in question.nodes:
-        pods = [_pod(end) for end in _pods_on(node, question)]
+        pods = [pod_of(end) for end in _pods_on(node, question)]
         limit = LIMIT_SECONDS + sum(seconds + OVERHEAD_SECONDS for _offset, seconds in slices)
         add(node, "arm", {"id": name, "direction": "both", "pods": pods, "limit": limit, "vxlan_ports": ports, "keep": keep, "count_rules": grid,
                           "next_hops": _next_hops(cluster, question, node), "trace": _to_trace(question) if trace else []})  # fmt: skip
@@ -150,14 +150,14 @@ def probes(
         port = lead.port if direction == "forward" and lead.protocol in TRANSPORTS else None
         mine = [cell.arguments for cell in tried if cell.sender == near.node and (direction == "forward") is (cell.name != _grid.FAR_TO_POD)]
         mine += [_way_cell(flow, name, way) for flow, name, way in further_ways(question) if way.source == near]
-        add(near.node, "fire", {"id": name, "direction": direction, "cells": mine, "flow": FLOWS[direction], "pod": _pod(near), "dst": far.address,
+        add(near.node, "fire", {"id": name, "direction": direction, "cells": mine, "flow": FLOWS[direction], "pod": pod_of(near), "dst": far.address,
                                 "port": port, "protocol": lead.protocol if port else "tcp",
                                 "source": near.address if near.kind == "pod" else None})  # fmt: skip
     near, far = lead.source, lead.destination
     by_service = question.destination.kind == "service" and question.ways
     service = {"service": question.destination.address, "service_port": question.port} if by_service else {}
     for offset, seconds in slices:
-        add(near.node, "watch", {"id": name, "direction": "forward", "flow": FLOWS["forward"], "pod": _pod(near), "dst": far.address,
+        add(near.node, "watch", {"id": name, "direction": "forward", "flow": FLOWS["forward"], "pod": pod_of(near), "dst": far.address,
                                  "port": lead.port if lead.protocol in TRANSPORTS else None, "protocol": lead.protocol if lead.port else "tcp",
                                  "source": near.address if near.kind == "pod" else None, "offset": offset, "watch": seconds, **service})  # fmt: skip
     return result

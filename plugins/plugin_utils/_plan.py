@@ -20,7 +20,7 @@ from ._cluster import Cluster
 from ._json import Json, NotCollected, as_mapping, objects
 from ._question import BadQuestion
 from ._remedies import restart_when_asked
-from ._topology import is_reflector, uses_bird
+from ._topology import bgp_peers, families, is_reflector, uses_bird
 
 SCHEMA = "podnet.doctor/plan/1"
 BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers", "restart_typha")
@@ -188,7 +188,7 @@ def blast_radius(report: Mapping[str, Json], cluster: Cluster, node: str) -> tup
     except NotCollected:
         pods = None
     try:
-        sessions: int | None = max(len(cluster.nodes) - 1, 0) if uses_bird(cluster) else 0
+        sessions: int | None = sum(len(bgp_peers(cluster, node, family)) for family in families(cluster)) if uses_bird(cluster) else 0
     except NotCollected:
         sessions = None
     return pods, sessions

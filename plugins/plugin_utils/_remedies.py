@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from ._cluster import ADDRESS_ANNOTATION
 from ._dataplane import typha_pods
 from ._documents import Documents
 from ._json import NotCollected, as_mapping, objects
-from ._topology import families, intended_address, is_reflector
+from ._topology import families, intended_address, is_reflector, uses_bird
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ if t.TYPE_CHECKING:
     from ._json import Family, Json
 
 
+RESTART_TIME = 120  # seconds: BIRD's own, real peers kept the routes for 121 to 126 s
+RECOVERY = 240  # seconds: BIRD's "graceful restart wait"
 FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
 
 
@@ -60,14 +63,58 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
         text = f"do not restart calico-node on {node}: its autodetection would choose {chosen or 'no address'}, not {intended}"
         return [Remedy("advise_no_restart", "R0", text, "", node=node)]
     precondition = f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}"
-    return [_restart(node, verify, intended, f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds", (precondition,))]
+    radius = f"{_sessions_meanwhile(documents, node)}new pods on {node} wait some seconds"
+    return [_restart(node, verify, intended, radius, (precondition,))]
+
+
+def _sessions_meanwhile(documents: Documents, node: str) -> str:
+    """What becomes of a node's BGP sessions while its calico-node is made again, and of the routes that its peers have from it.
+
+    The first process of the container, runsvdir, ends at SIGTERM without a word to its services, so the kernel kills BIRD: it says goodbye to nobody, and
+    the peers that know graceful restart keep its routes. (A BIRD that is told to stop does say goodbye, and they drop them at once.)
+    """
+    cluster = documents.cluster
+    if not uses_bird(cluster):
+        return ""
+    try:
+        facts = documents.node(node)
+        found = [as_mapping(protocol.get("bgp")) for family in families(cluster) for protocol in facts.bgp_protocols(family)]
+    except NotCollected:
+        return f"the BGP sessions of {node} drop; whether its peers keep its routes meanwhile is not known; "
+    up = [bgp for bgp in found if bgp.get("state") == "Established"]
+    if not up:
+        return f"{node} has no BGP session that could drop; "
+    drop = f"{len(up)} BGP session{'s' if len(up) > 1 else ''} of {node} drop{'s' if len(up) == 1 else ''}"
+    patience = f"up to {restart_time(cluster)} s (graceful restart)"
+    forgetful = sorted(str(bgp.get("neighbor_address")) for bgp in up if "restart-a" not in str(bgp.get("neighbor_caps") or "restart-a"))
+    if not all(bgp.get("neighbor_caps") for bgp in up):
+        kept = "whether all peers keep its routes meanwhile is not known"
+    elif forgetful:
+        kept = f"{', '.join(forgetful)} forget its routes meanwhile" + (f", the other peers keep them for {patience}" if len(forgetful) < len(up) else "")
+    else:
+        kept = f"its peers keep its routes meanwhile, for {patience}"
+    dead = sorted(str(bgp.get("neighbor_address")) for bgp in found if bgp.get("state") != "Established")
+    late = f"; BIRD takes and tells no new routes until {', '.join(dead)} answers, for up to {RECOVERY} s" if dead else ""
+    return f"{drop}; {kept}{late}; "
+
+
+def restart_time(cluster: Cluster) -> int:
+    """Seconds for which peers keep the routes of a node whose BIRD is gone: BIRD's 120, or less where a BGPPeer says so."""
+    try:
+        texts = [str(as_mapping(raw.get("spec")).get("maxRestartTime") or "") for raw in cluster.section("bgppeers")]
+    except NotCollected:
+        texts = []
+    told = [re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text) for text in texts]
+    seconds = [int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + int(found[3] or 0) for found in told if found and found[0]]
+    return min([RESTART_TIME, *seconds])
 
 
 def restart_when_asked(cluster: Cluster, node: str) -> Remedy:
     """Restart calico-node of a node where nothing is wrong. Whether it would come back with its address is looked at right before."""
     intended = intended_address(cluster, cluster.nodes[node])
     precondition = f"right before, the facts of {node} say that it comes back with {intended or 'its address'}"
-    radius = f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds"
+    meanwhile = f"the BGP sessions of {node} drop; peers that know graceful restart keep its routes for up to {restart_time(cluster)} s; "
+    radius = f"{meanwhile if uses_bird(cluster) else ''}new pods on {node} wait some seconds"
     return _restart(node, f"{node} has its sessions and its routes again, and nothing new is wrong there", intended, radius, (precondition,))
 
 

@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from ._json import Json, as_list, as_mapping, objects
 from ._plan import ASKED
 
-TOLD = ("changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "lasting", "pod", "old_pod", "new_pod", "attempts")
+TOLD = (
+    "changed", "failed", "skipped", "unreachable", "msg", "before", "after", "diff", "done", "left", "lasting", "pod", "old_pod", "new_pod", "attempts",
+    "answered",
+)  # fmt: skip
 LAUNCHED_BY = {"awx": ("awx_user_name", "awx_job_id"), "tower": ("tower_user_name", "tower_job_id")}
 
 

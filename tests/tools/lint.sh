@@ -18,7 +18,7 @@ typed=("$house/plugins")
 for folder in lab bench tests/tools tests/support; do
   if [ -n "$(find $folder -name '*.py' -print -quit 2>/dev/null)" ]; then typed+=("$folder"); fi
 done
-typed+=(tests/matrix.py tests/hops.py tests/remedies.py tests/captures.py tests/policy.py tests/truth.py)
+typed+=(tests/matrix.py tests/hops.py tests/remedies.py tests/incident.py tests/captures.py tests/policy.py tests/truth.py)
 mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' .ci/run)
 
 run ruff .venv/bin/ruff check --quiet .

@@ -22,7 +22,7 @@ class World:
     """What the API and the node say, and what they were asked."""
 
     def __init__(self):
-        self.document, self.node, self.errors, self.calls = small.cluster_document(), small.node_document("k8s02"), [], []
+        self.document, self.node, self.errors, self.calls, self.silent = small.cluster_document(), small.node_document("k8s02"), [], [], []
 
     def read(self, options, sections, narrow=None, timeout=None):
         self.calls.append(narrow)
@@ -32,6 +32,8 @@ class World:
 
     def execute(self, module_name, module_args, task_vars):
         self.calls.append((module_name, module_args))
+        if module_name == "podnet.doctor.path_probe":
+            return {"cells": [{"name": cell["name"], "replied": int(cell["name"] not in self.silent)} for cell in module_args["cells"]]}
         return {"packed": pack(self.node)} if "schema" in self.node else self.node
 
 
@@ -108,6 +110,26 @@ def test_a_finding_of_another_cause_is_not_waited_for(run, world):
     assert run(findings=[])["done"] is False
     assert run(findings=[], known=[WRONG.id])["done"] is True
     assert run(known=[WRONG.id])["done"] is False, "what is asked for counts all the same"
+
+
+FROM_NODE = ["node/k8s02 > shop/web-0 icmp", "node/k8s02 > node/k8s01 icmp"]
+FROM_POD = ["shop/api-0 > shop/web-0 icmp"]
+
+
+def test_what_was_answered_before_must_be_answered_again(run, world):
+    before = run(restart=True, packets=True)
+    assert sorted(before["answered"]) == sorted(FROM_NODE + FROM_POD)
+    assert run(findings=[], answered=before["answered"])["done"] is True
+    world.silent = FROM_NODE[:1]
+    result = run(findings=[], answered=before["answered"])
+    assert (result["done"], result["left"]) == (False, [f"no answer any more: {FROM_NODE[0]}"])
+    assert run(findings=[], answered=FROM_POD)["done"] is True, "what was silent before is not asked for"
+
+
+def test_packets_are_sent_only_where_nothing_else_is_wrong(run, world):
+    world.node["sysctls"]["net/ipv4/ip_forward"] = "0"
+    assert run(answered=FROM_NODE)["done"] is False
+    assert [call[0] for call in world.calls if isinstance(call, tuple)] == ["podnet.doctor.node_info"]
 
 
 def test_a_restart_is_looked_at_with_the_facts_of_now(run, world):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node, restart_typha
 from ansible_collections.podnet.doctor.tests.unit import small
 
@@ -17,6 +19,59 @@ def test_a_restart_that_keeps_the_address():
     assert (found.id, found.risk, found.node, found.verify) == ("restart_calico_node", "R2", "k8s02", "it is well")
     assert found.parameters == {"component": "calico-node", "intended": "10.2.7.202"}
     assert "first-found keeps 10.2.7.202" in found.preconditions[0]
+
+
+CAPS = "refresh enhanced-refresh restart-able llgr-aware AS4"
+
+
+def sessions(*peers, bgppeers=()):
+    """The radius of a restart of k8s02, with sessions: (address, state, what the neighbour can)."""
+
+    def change(document):
+        rows = [{"state": state, "neighbor_address": address, **({"neighbor_caps": caps} if caps else {})} for address, state, caps in peers]
+        (mesh,) = document["bird"]["ipv4"]["protocols"]
+        document["bird"]["ipv4"]["protocols"] = [{**mesh, "name": f"Mesh_{number}", "bgp": row} for number, row in enumerate(rows)]
+
+    def times(document):
+        document["bgppeers"] = [{"metadata": {"name": "x"}, "spec": {"maxRestartTime": text}} for text in bgppeers]
+
+    (found,) = restart_calico_node(small.documents(k8s02=change, cluster=times), "k8s02", "it is well")
+    return found.blast_radius.removesuffix("; new pods on k8s02 wait some seconds")
+
+
+UP = ("10.2.7.201", "Established", CAPS)
+
+
+@pytest.mark.parametrize(
+    ("peers", "says"),
+    [
+        ([UP], "1 BGP session of k8s02 drops; its peers keep its routes meanwhile, for up to 120 s (graceful restart)"),
+        (
+            [UP, ("10.2.7.9", "Established", "refresh AS4")],
+            "2 BGP sessions of k8s02 drop; 10.2.7.9 forget its routes meanwhile, the other peers keep them for up to 120 s (graceful restart)",
+        ),
+        ([("10.2.7.9", "Established", "refresh AS4")], "1 BGP session of k8s02 drops; 10.2.7.9 forget its routes meanwhile"),
+        ([("10.2.7.9", "Established", None)], "1 BGP session of k8s02 drops; whether all peers keep its routes meanwhile is not known"),
+        ([("10.2.7.9", "Active", None)], "k8s02 has no BGP session that could drop"),
+        (
+            [UP, ("10.2.7.9", "Active", None)],
+            "1 BGP session of k8s02 drops; its peers keep its routes meanwhile, for up to 120 s (graceful restart); BIRD takes and tells no new routes until"
+            " 10.2.7.9 answers, for up to 240 s",
+        ),
+    ],
+)
+def test_what_becomes_of_the_sessions_meanwhile(peers, says):
+    assert sessions(*peers) == says
+
+
+@pytest.mark.parametrize(("texts", "seconds"), [(("60s",), 60), (("1m30s", "10m"), 90), (("soon", ""), 120), (("1h",), 120)])
+def test_peers_keep_the_routes_as_long_as_they_are_told(texts, seconds):
+    assert f"for up to {seconds} s" in sessions(UP, bgppeers=texts)
+
+
+def test_without_an_answer_of_bird_nothing_is_claimed():
+    (found,) = restart_calico_node(small.documents(k8s02=lambda d: d.update(bird={"error": "no answer"})), "k8s02", "it is well")
+    assert "whether its peers keep its routes meanwhile is not known" in found.blast_radius
 
 
 def test_a_restart_that_would_come_back_wrong_is_refused():
