@@ -118,7 +118,7 @@ def returned(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 def _gone(cluster: Cluster, one: Allocation) -> bool:
     """Nobody has the address: its pod is not there, or is there with other addresses."""
-    if cluster.pods_at(one.address):
+    if not one.pod or cluster.pods_at(one.address):
         return False
     pod = cluster.pods.get(one.pod)
     return pod is None or bool(pod.addresses and pod.running and not pod.deleting)
