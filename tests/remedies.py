@@ -30,6 +30,9 @@ from lab import dns  # noqa: E402
 from lab.calico.common import annotations_of  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, find  # noqa: E402
+from lab.faults.connection_tracking import CLIENT, PORT  # noqa: E402
+from lab.faults.dns import CONTROL  # noqa: E402
+from lab.plan import DNS_ADDRESS  # noqa: E402
 from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
 
 BIN = pathlib.Path(sys.executable).parent
@@ -45,6 +48,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
+    ("delete_connection", "stale_conntrack_udp", "ipip", {}),
     ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
     ("clear_node_address", "node_renamed", "ipip", {"podnet_allow_r3": True}),
     ("delete_link", "vxlan_conflicting_device", None, {"podnet_delete_interface": True}),
@@ -73,7 +77,6 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 ]
 # not proven here: printed
 NOWHERE = {
-    "delete_connection": "an entry of a flow lives for 30 s only; tests/unit/plugins/module_utils/test__repairs.py deletes one of the real kernel",
     "delete_rule": "it harms only what a node sends to its own pods, which no fault asks; test__repairs_routes.py deletes one of the real kernel",
     "restart_protocol": "a session that is established at one end only is not made in the lab",
     "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
@@ -228,16 +231,29 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
 
 
 # As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
-HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft")
+HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft",
+                  "stale_conntrack_udp")  # fmt: skip
 
 
 def fault_is_gone(lab: Lab, fault: Fault) -> bool:
     """Real packets of the lab's own."""
     source, destination, _port = asked(lab, fault)
+    if fault.cause == "stale_conntrack_udp":
+        return soon(lambda: dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL, port=PORT) is not None)
     if destination == "svc/kube-system/kube-dns":
         name = "kubernetes.default.svc.cluster.local"
         return all(dns.ask(lab.pod_pid(source), pod.address, name) == 0 for pod in lab.pods if pod.app == "coredns")
     return lab.answers(source, destination, 3.0)
+
+
+def soon(condition: t.Callable[[], bool], patience: float = 10) -> bool:
+    """The client of the fault uses its port itself now and then."""
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def run_mode(mode: str, cases: list[tuple[str, str, dict[str, t.Any]]], keep: bool, brief: bool) -> list[Row]:

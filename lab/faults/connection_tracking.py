@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import dns, kube_proxy
@@ -48,7 +50,7 @@ CLIENT, PORT = "shop/web-0", 40053  # a program that never changes its port
 
 @fault("stale_conntrack_udp", number="F56", node=NODE, breaks="conntrack.stale", modes=EVERY, question=(CLIENT, "svc/kube-system/kube-dns", 53), works=None)
 def stale_udp(lab: Lab) -> Iterator[None]:
-    """A UDP client keeps its port, and k8s01 tracks its flow to an endpoint of DNS that is gone."""
+    """A UDP client keeps its port and asks again and again, and k8s01 tracks its flow to an endpoint of DNS that is gone."""
     address = lab.pod(CLIENT).addresses[0]
     tell = ("-p", "udp", "-s", address, "-d", DNS_ADDRESS, "--sport", str(PORT), "--dport", "53")
     with kube_proxy.running(lab):
@@ -58,5 +60,24 @@ def stale_udp(lab: Lab) -> Iterator[None]:
         wait_for(lambda: dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL, port=PORT) is None, "the client that keeps its port gets no answer", 10)
         if dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL) is None:
             raise LabError("another port of the client gets no answer, either")
-        yield
+        with _asking(lab):
+            yield
         lab.run(NODE, "conntrack", "-D", *tell, check=False)
+
+
+@contextmanager
+def _asking(lab: Lab) -> Iterator[None]:
+    """Each packet keeps the entry alive, which would end by itself after 30 s."""
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.wait(3):
+            dns.ask(lab.pod_pid(CLIENT), DNS_ADDRESS, CONTROL, port=PORT)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        client.join()
