@@ -64,6 +64,9 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("recreate_pod", "tunnel_ip_equals_pod_ip.pod", "ipip", {}),
     ("recreate_pod", "used_not_allocated", None, {}),
     ("restart_calico_node", "tunnel_ip_equals_pod_ip", None, {}),
+    ("restart_calico_node", "duplicate_tunnel_ip", None, {}),
+    ("restart_calico_node", "tunnel_address_missing_or_mismatch.device", None, {}),
+    ("restart_calico_node", "felix_not_ready", None, {}),
     ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
     ("recreate_pod", "dns_unanswered", "flannel", {}),
     ("set_flannel_address", "flannel_public_ip_wrong", "flannel", {"podnet_allow_r3": True}),
@@ -78,6 +81,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 # not proven here: printed
 NOWHERE = {
     "delete_rule": "it harms only what a node sends to its own pods, which no fault asks; test__repairs_routes.py deletes one of the real kernel",
+    "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
     "restart_protocol": "a session that is established at one end only is not made in the lab",
     "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel, this machine's own",

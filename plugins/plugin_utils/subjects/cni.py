@@ -120,8 +120,7 @@ def new_pods_fail(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
     for finding in findings:
         node, pod = finding.fact.node, str(finding.hint["pod"])
         name, fault, what, advice = {
-            "cni.unauthorized": ("cni_unauthorized", "F48", "the API refuses the token of its CNI plugin",
-                                 f"restart calico-node on {node}, which writes /etc/cni/net.d/calico-kubeconfig anew"),
+            "cni.unauthorized": ("cni_unauthorized", "F48", "the API refuses the token of its CNI plugin", ""),
             "cni.node_unknown": ("nodename_mismatch", "F47", "its CNI plugin asks for a node that does not exist",
                                  f"correct the nodename in /etc/cni/net.d/10-calico.conflist on {node}"),
             "cni.datastore_locked": ("datastore_locked", "F67", "Calico's datastore is locked", "end the migration: calicoctl datastore migrate unlock"),
@@ -140,7 +139,8 @@ def new_pods_fail(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
             advice = "calicoctl ipam show --show-blocks; switch strictAffinity off, raise maxBlocksPerHost (IPAMConfig), or add a pool"
         yield Cause(name, fault, node, f"New pods on {node} are not set up: {what}.", [finding], objects=[pod],
                     why=[f"The CNI plugin says: {finding.actual}", "Pods that run already are not concerned."],
-                    remedies=[Remedy("advise_cni", "R0", advice, "", node=node)])  # fmt: skip
+                    remedies=restart_calico_node(diagnosis.documents, node, f"pods on {node} are set up") if finding.check == "cni.unauthorized"
+                    else [Remedy("advise_cni", "R0", advice, "", node=node)])  # fmt: skip
 
 
 def _limit(cluster: Cluster, node: str) -> str:

@@ -40,6 +40,7 @@ def test_what_the_cni_plugin_said(message, cause, fault):
     (found,) = diagnosis.causes
     assert (found.id, found.fault, found.node, found.objects) == (cause, fault, "k8s01", ["shop/late"])
     assert diagnosis.severity(found) == "latent" and not diagnosis.affects_path(found)
+    assert [remedy.id for remedy in found.remedies] == ["restart_calico_node" if fault == "F48" else "advise_cni"]
 
 
 @pytest.mark.parametrize("change", [failed("x", phase="Running", address="10.253.1.9"), failed("x", host="k8s09"), failed("x", address="10.253.1.9")])
