@@ -49,6 +49,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_bird", "bird_down_or_config_rejected.hung", "ipip", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "ipip", {}),
     ("delete_connection", "stale_conntrack_udp", "ipip", {}),
+    ("delete_route", "second_default_route", None, {}),
     ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
     ("clear_node_address", "node_renamed", "ipip", {"podnet_allow_r3": True}),
     ("delete_link", "vxlan_conflicting_device", None, {"podnet_delete_interface": True}),

@@ -51,7 +51,7 @@ VIRTUAL = ("bridge", "dummy", "veth", "macvlan", "ipvlan")
 LISTENING = 1.0  # seconds in which an interface must stay silent before it is deleted
 
 
-def _connections_from(address: str) -> int:
+def connections_from(address: str) -> int:
     """Established TCP connections of this node whose own end is the address (/proc/net/tcp: hexadecimal, host byte order)."""
     if ":" in address:
         return 0
@@ -110,7 +110,7 @@ def delete_address(kernel: Kernel, params: Params) -> State:
         return AS_IT_MUST_BE
     obstacles = [f"{interface.ip} is the node's Kubernetes address"] if str(interface.ip) == _kept(params) else []
     obstacles += _carried(kernel, ifname) + _sent_from(kernel, str(interface.ip)) + _lost_with_it([a for a, _payload in known], interface, ifname)
-    connections = _connections_from(str(interface.ip))
+    connections = connections_from(str(interface.ip))
     if connections:
         obstacles.append(f"established TCP connections of this node end at {interface.ip} ({connections})")
     if obstacles:
@@ -162,7 +162,7 @@ def delete_link(kernel: Kernel, params: Params) -> State:
             continue
         if held["local"] == _kept(params):
             obstacles.append(f"{held['local']} is the node's Kubernetes address")
-        connections = _connections_from(held["local"])
+        connections = connections_from(held["local"])
         if connections:
             obstacles.append(f"established TCP connections of this node end at {held['local']} ({connections})")
     obstacles = obstacles or _in_use(kernel, {**link, "ifname": ifname}, index)

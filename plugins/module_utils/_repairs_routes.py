@@ -13,10 +13,12 @@ import ipaddress
 import re
 import socket
 import struct
+import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links, _neighbours, _routes
 from ansible_collections.podnet.doctor.plugins.module_utils import _rtnames as names
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import attribute, attributes_in_turn
+from ansible_collections.podnet.doctor.plugins.module_utils._repairs_links import connections_from
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     AS_IT_MUST_BE,
     NLM_F_CREATE,
@@ -77,7 +79,10 @@ def _alive(nexthops: bytes) -> bytes:
 
 
 def delete_route(kernel: Kernel, params: Params) -> State:
-    """parameters: route, as the node document holds it. Only one that is neither BIRD's, nor Felix's, nor the kernel's."""
+    """parameters: route, as the node document holds it; unused, where no connection may end at an address of its interface.
+
+    Only one that is neither BIRD's, nor Felix's, nor the kernel's.
+    """
     wanted = params.get("route")
     if not isinstance(wanted, dict):
         raise Refused("the parameter route is missing")
@@ -90,8 +95,17 @@ def delete_route(kernel: Kernel, params: Params) -> State:
         if route is not None and all(route.get(key) == wanted.get(key) for key in keys):
             line = f"{route['dst']}{' via ' + route['gateway'] if route.get('gateway') else ''}{' dev ' + route['dev'] if route.get('dev') else ''}"
             before = f"{line} proto {route['protocol']} metric {route['metric']}"
+            if params.get("unused"):
+                _unused(kernel, route)
             return State(before, "", [message(RTM_DELROUTE, payload)], [message(RTM_NEWROUTE, _as_new(payload), NLM_F_CREATE | NLM_F_EXCL)])
     return AS_IT_MUST_BE
+
+
+def _unused(kernel: Kernel, route: dict[str, t.Any]) -> None:
+    for held in _links.addresses(kernel, kernel.links):
+        connections = connections_from(held["local"]) if held["ifname"] == route.get("dev") else 0
+        if connections:
+            raise Refused(f"the route to {route['dst']} dev {route['dev']} stays: established TCP connections end at {held['local']} ({connections})")
 
 
 def delete_rule(kernel: Kernel, params: Params) -> State:

@@ -54,7 +54,8 @@ options:
     description:
       - C(ifname) and C(address) with its prefix length for V(delete_address); C(ifname) for V(delete_link), V(set_link_up) and V(set_offload), which makes
         the kernel compute the checksums of what this VXLAN device sends;
-        C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route);
+        C(dst) and C(dev) for V(delete_neighbour); C(route), as the node document holds it, for V(delete_route), and
+        C(unused), which refuses where a TCP connection ends at an address of its interface;
         C(rule), as the node document holds it, for V(delete_rule), which deletes none but those of nm-cloud-setup; C(path) below C(/proc/sys) and C(value)
         for V(set_sysctl), and C(persistent), which writes it into C(/etc/sysctl.d/99-podnet-doctor.conf), too.
       - C(ifname) of a veth and C(master), the bridge of the pods, for V(set_bridge_port).

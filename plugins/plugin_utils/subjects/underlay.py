@@ -137,14 +137,14 @@ def default_not_taken_over(fact: Fact, documents: Documents, scope: Scope) -> Fi
     facts = documents.node(fact.node)
     own = facts.link_holding(documents.cluster.node(fact.node).calico_address())
     found = sorted(facts.routes_to("0.0.0.0/0"), key=lambda route: route.get("metric") or 0)
-    devices = [device for route in found for _gateway, device in hops(route)]
-    if own is None or own not in devices:
+    over_own = [route for route in found if own in [device for _gateway, device in hops(route)]]
+    if own is None or not over_own:
         raise NotApplicable(f"{fact.node} has no default route over the interface of its own address")
-    if devices[0] == own:
+    if over_own[0] is found[0]:
         return None
-    best = route_line(found[0])
-    return Finding("underlay.default.second", fact, best, f"{best} comes before {route_line(found[devices.index(own)])} on {fact.node}",
-                   (f"kernel {fact.node}",), severity="latent")  # fmt: skip
+    best, following = route_line(found[0]), route_line(over_own[0])
+    return Finding("underlay.default.second", fact, best, f"{best} comes before {following} on {fact.node}", (f"kernel {fact.node}",), severity="latent",
+                   hint={"route": dict(found[0]), "next": following if over_own[0] is found[1] else None})  # fmt: skip
 
 
 @cause(roots=("underlay.default.second",))
@@ -154,8 +154,24 @@ def second_default(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
         yield Cause("second_default_route", None, node, f"{node} has a second default route that wins: {finding.actual}", [finding],
                     objects=[str(finding.actual)],
                     why=["Everything beyond the node's own networks leaves there: the API, nodes in other subnets, what pods reach outside."],
-                    remedies=[Remedy("advise_default_route", "R0", f"on {node}, remove it or give it a higher metric: ip route del {finding.actual}", "",
-                                     node=node)])  # fmt: skip
+                    remedies=[*_take_out(finding),
+                              Remedy("advise_default_route", "R0", f"for good, on {node}: where it comes from (DHCP, netplan, NetworkManager), leave it out or"
+                                     " give it a higher metric", "", node=node)])  # fmt: skip
+
+
+def _take_out(finding: Finding) -> list[Remedy]:
+    """Only where the node's own network is the one that is used then. A DHCP client may bring the route back."""
+    node, line, following = finding.fact.node, str(finding.actual), finding.hint["next"]
+    if following is None or finding.hint["route"].get("nexthops"):
+        return []
+    return [
+        Remedy(
+            "delete_route", "R1", f"delete the route {line} on {node}", f"ip route add {line}", node=node, object=line, change=(line, ""),
+            parameters={"route": finding.hint["route"], "unused": True}, verify=f"{node} uses {following}", wait_seconds=20,
+            blast_radius=f"what {node} sends beyond its own networks leaves by {following}",
+            preconditions=(f"{following} is next", "no established TCP connection ends at an address of its interface"),
+        )
+    ]  # fmt: skip
 
 
 @expects("link.steady")

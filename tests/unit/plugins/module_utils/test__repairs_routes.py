@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import typing as t
 
 import pytest
@@ -148,3 +149,23 @@ def test_other_rules_stay(node: Node, line: str) -> None:
 
 def test_a_rule_must_be_given(node: Node) -> None:
     assert "the parameter rule is missing" in node.refused("delete_rule", rule="30400")
+
+
+def test_a_default_route_stays_whose_interface_somebody_uses(node: Node) -> None:
+    node.space.ip("route add default via 192.188.1.9 dev br0 metric 50")
+    route = {**routes(node)["0.0.0.0/0 50"]}
+
+    def connect() -> tuple[socket.socket, socket.socket]:
+        return socket.create_server(("192.188.1.1", 22)), socket.create_connection(("192.188.1.1", 22))
+
+    server, client = inside(node.space.path, connect, Deadline(5))
+    with server, client:
+        assert "established TCP connections end at 192.188.1.1" in node.refused("delete_route", route=route, unused=True)
+        assert node.do("delete_route", check=True, route=route)["changed"], "it was not asked to look"
+
+
+def test_a_second_default_route(node: Node) -> None:
+    node.space.ip("route add default via 192.188.1.9 dev br0 metric 50")
+    route = routes(node)["0.0.0.0/0 50"]
+    node.twice("delete_route", "0.0.0.0/0 via 192.188.1.9 dev br0 proto boot metric 50", route=route, unused=True)
+    assert "0.0.0.0/0 0" in routes(node)

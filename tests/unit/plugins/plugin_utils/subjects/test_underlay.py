@@ -132,6 +132,21 @@ def test_a_second_default_route():
     diagnosis = small.diagnose(k8s01=small.together(first, second(50)))
     assert [(c.id, diagnosis.severity(c)) for c in diagnosis.causes] == [("second_default_route", "latent")]
     assert small.diagnose(k8s01=small.together(first, second(200))).findings == []
+    (cause,) = diagnosis.causes
+    assert [remedy.id for remedy in cause.remedies] == ["delete_route", "advise_default_route"]
+    assert cause.remedies[0].parameters["route"]["dev"] == "wan0" and cause.remedies[0].parameters["unused"] is True
+    (cause,) = small.diagnose(k8s01=small.together(first, second(50), second(60))).causes
+    assert [remedy.id for remedy in cause.remedies] == ["advise_default_route"], "another alien one would be next"
+
+
+def test_a_default_route_over_several_interfaces_is_no_second_one():
+    def several(document):
+        hops = [{"gateway": "192.0.2.1", "dev": "wan0", "weight": 1}, {"gateway": "10.2.7.254", "dev": "eth0", "weight": 1}]
+        route = next(route for route in document["routes"] if route["dst"] == "0.0.0.0/0")
+        del route["dev"], route["gateway"]
+        route["nexthops"] = hops
+
+    assert not small.diagnose(k8s01=several).findings
 
 
 def table(entries, fulls=0, limit="1024"):
