@@ -47,7 +47,7 @@ class Controller:
     def reconcile(self) -> None:
         """Make one pod after the other again, as long as there is an old one, and report how far it is."""
         while True:
-            known = self.lab.client.get("daemonsets", self.agent.name, self.agent.namespace)
+            known = self.known()
             wanted = revision(known["spec"]["template"])
             old = [node.name for node in self.lab.nodes if self.revision_on(node.name) != wanted]
             rolling = known["spec"].get("updateStrategy", {}).get("type") == "RollingUpdate" and bool(old)
@@ -57,12 +57,21 @@ class Controller:
             for node in self.lab.nodes:
                 if node.name not in old and not self.available(node.name):
                     raise LabError(f"the new pod of {self.agent.name} on {node.name} is not available")
-            self.replace(min(old, key=self.available))  # one that is not available is replaced first: that costs nothing
+            chosen = min(old, key=self.available)  # one that is not available is replaced first: that costs nothing
+            self.delete(chosen)
+            self.report(known, len(old) - 1, 1)
+            self.wait(chosen, wanted)
+
+    def known(self) -> Json:
+        return self.lab.client.get("daemonsets", self.agent.name, self.agent.namespace)
 
     def revision_on(self, node: str) -> str:
         pod = self.lab.client.get("pods", self.lab.calico_pod(node), self.agent.namespace)
         found: str = pod["metadata"]["labels"].get(REVISION, "")
         return found
+
+    def processes(self, node: str) -> set[int]:
+        return {*agent.processes(self.lab.description, self.lab.node(node))} - {0}
 
     def available(self, node: str) -> bool:
         lab = self.lab.description
@@ -71,19 +80,26 @@ class Controller:
         peered = not lab.calico.bird or not lab.peers(lab.node(node))
         return peered or all(any(session.established for session in self.lab.sessions(node, program)) for program in lab.calico.birds)
 
-    def replace(self, node: str) -> None:
-        old = self.lab.calico_pod(node)
-        first = agent.processes(self.lab.description, self.lab.node(node))
+    def delete(self, node: str) -> None:
+        """The pod of a node, and wait until its processes are gone and it has a successor."""
+        old, first = self.lab.calico_pod(node), self.processes(node)
         self.lab.client.delete("pods", old, self.agent.namespace)
 
-        def fresh() -> bool:
+        def succeeded() -> bool:
             try:
-                now = agent.processes(self.lab.description, self.lab.node(node))
-                return self.lab.calico_pod(node) != old and not set(now) & set(first) and self.available(node)
+                return self.lab.calico_pod(node) != old and not first & self.processes(node)
             except LabError:
                 return False
 
-        wait_for(fresh, f"the new pod of {self.agent.name} on {node} is available", PATIENCE)
+        wait_for(succeeded, f"the pod of {self.agent.name} on {node} has a successor", PATIENCE)
+
+    def wait(self, node: str, wanted: str) -> None:
+        """Until the new pod is available, or another template is wanted."""
+        wait_for(
+            lambda: self.available(node) or revision(self.known()["spec"]["template"]) != wanted,
+            f"the new pod of {self.agent.name} on {node} is available",
+            PATIENCE,
+        )
 
     def report(self, known: Json, old: int, unavailable: int) -> None:
         nodes = len(self.lab.nodes)

@@ -490,3 +490,28 @@ def test_the_autodetection_is_set_for_all_nodes_and_taken_back(lab):
     finally:
         module(lab, {"by": "object"}, "take_back", {"steps": done["back"]})
     assert environment() == before and not pods() & second
+
+
+def test_an_update_of_calico_node_stops_at_a_node_that_does_not_come_back(lab):
+    """BIRD of the first node does not start any more: the module says how far it is, the other nodes keep their pods, and the way back repairs the first."""
+    before = {node.name: lab.calico_pod(node.name) for node in lab.nodes}
+    params = {"namespace": lab.description.calico.agent.namespace, "was": "first-found"}
+
+    def changed():
+        return [name for name, pod in before.items() if lab.calico_pod(name) != pod]
+
+    def without_bird(over):
+        while not over.wait(0.05):
+            with suppress(LabError, ApiError, ProcessLookupError):
+                for name in changed()[:1]:
+                    if lab.calico_pod(name) == failing.setdefault(name, lab.calico_pod(name)) and lab.process(name, "bird -R"):
+                        os.kill(lab.process(name, "bird -R"), signal.SIGKILL)
+
+    failing = {}
+    with beside(without_bird):
+        failed = module(lab, {"by": "object"}, "set_autodetection", params, fails=True, wait_seconds=10)
+        stopped = changed()
+        taken = module(lab, {"by": "object"}, "take_back", {"steps": failed["back"]})
+    assert "it was changed, but after 10 s 1 of 3 pods are new, 2 of 3 are available" in failed["msg"], failed
+    assert len(stopped) == 1 and taken["changed"] and changed() == stopped
+    lab.wait_healthy(30)

@@ -8,6 +8,8 @@ import json
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _objects
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
@@ -567,3 +569,38 @@ def test_what_a_node_announces_stays(api: t.Any, params: dict[str, str], sentenc
     with pytest.raises(_objects.Refused) as refused:
         _objects.carry_out(api, "clear_node_address", {**DEAD, **params}, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(api.objects) == before
+
+
+# ---- whatever is given
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+JSON = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner))
+STEPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "patch": st.sampled_from([NODE, DAEMONSET, INSTALLATION]) | JSON, "create": st.just(FOLDER) | JSON, "delete": st.just(NAME) | JSON,
+        "rollout": st.just(BACK["rollout"]) | JSON,
+        "body": JSON | st.lists(st.fixed_dictionaries({}, optional={"op": st.sampled_from(["test", "add", "remove", "replace"]), "path": JSON, "value": JSON})),
+    },
+)  # fmt: skip
+
+
+@given(STEPS | JSON)
+def test_property_a_way_back_is_known_by_what_it_writes(step: t.Any) -> None:
+    """Anything is judged; of what is made at random only a BlockAffinity that is created again, or an own pool that is deleted, can be one."""
+    if _objects._is_way_back(step):
+        assert step.get("create") == FOLDER or step.get("delete") == NAME
+
+
+@given(JSON | st.dictionaries(st.sampled_from(["firstFound", "kubernetes", "interface", "skipInterface", "canReach", "cidrs"]), JSON, max_size=2))
+def test_property_words_of_an_installation(detection: t.Any) -> None:
+    word = _objects.method_of(detection)
+    assert word == "" or word.partition("=")[0] in ("first-found", "kubernetes-internal-ip", "interface", "skip-interface", "can-reach", "cidr")
+
+
+PARTS = JSON | st.lists(st.integers(-2, 3) | JSON) | st.lists(st.fixed_dictionaries({"secondary": JSON}))
+
+
+@given(st.dictionaries(st.sampled_from(["allocations", "attributes"]), PARTS))
+def test_property_holders_of_a_block(block: dict[str, t.Any]) -> None:
+    assert all(isinstance(node, str) for node in _objects.holders(block))
