@@ -43,6 +43,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_neighbour", "stale_host_neighbour", "ipip", {}),
     ("set_link_up", "host_veth_missing.down", "ipip", {}),
     ("add_gateway_route", "no_route_to_169_254_1_1", "ipip", {}),
+    ("leave_unmanaged", "networkmanager_manages_cali", "ipip", {"podnet_persistent": True}),
     ("delete_address", "node_ip_wrong_nic", "ipip", {}),
     ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),

@@ -27,6 +27,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils import (
     _lookups,
     _neighbours,
     _netfilter,
+    _network_manager,
     _offload,
     _reachability,
     _routes,
@@ -59,6 +60,7 @@ SECTIONS = (
     "listeners",
     "counters",
     "cni",
+    "network_manager",
     "reachability",
     "dns",
 )
@@ -220,6 +222,7 @@ class Collector(Places):
             "bird.ipv4": lambda: self.bird("ipv4"),
             "bird.ipv6": lambda: self.bird("ipv6"),
             "netfilter": lambda: _netfilter.read(deadline, self._addresses()),
+            "network_manager": lambda: _network_manager.read(self._processes(), deadline),
             "reachability": lambda: _reachability.read(list(question.reachability), self.place, deadline),
             "dns": lambda: [self.names(asked) for asked in question.dns],
         }

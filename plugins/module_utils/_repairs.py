@@ -21,6 +21,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     AS_IT_MUST_BE,
     KEPT_SETTINGS,
     LIMIT,
+    UNMANAGED_FILE,
     Changing,
     Kernel,
     Params,
@@ -31,11 +32,14 @@ from ansible_collections.podnet.doctor.plugins.module_utils._steps import (
     keeping,
     kept,
     kept_settings,
+    leaving,
     outlives_boots,
     parameter,
     perform,
+    read_own,
     read_setting,
     setting,
+    unmanaged,
 )
 
 IPCTNL_MSG_CT_DELETE = 1 << 8 | 2  # linux/netfilter/nfnetlink_conntrack.h
@@ -74,6 +78,15 @@ def _persistently(path: str, value: str) -> list[Change]:
     wanted = kept(was, path, value)
     name = path.replace("/", ".")
     return [] if wanted == was else [(f"{name} not in {KEPT_SETTINGS}", f"{name} = {value} in {KEPT_SETTINGS}", keeping(wanted), keeping(was))]
+
+
+def leave_unmanaged(_kernel: Kernel, params: Params) -> State:
+    """parameters: interfaces, names and patterns of the pod network's interfaces. NetworkManager leaves them alone from now on."""
+    wanted = unmanaged(params.get("interfaces") or [])
+    if not os.path.isdir(os.path.dirname(UNMANAGED_FILE)):
+        raise Refused(f"{UNMANAGED_FILE} cannot be written: there is no such folder")
+    was = read_own(UNMANAGED_FILE)
+    return AS_IT_MUST_BE if was == wanted else State(was, wanted, [leaving(wanted)], [leaving(was)])
 
 
 def delete_connection(kernel: Kernel, params: Params) -> State:
@@ -115,6 +128,7 @@ REMEDIES: dict[str, t.Callable[[Kernel, Params], State]] = {
     "delete_neighbour": _repairs_routes.delete_neighbour,
     "delete_route": _repairs_routes.delete_route,
     "delete_rule": _repairs_routes.delete_rule,
+    "leave_unmanaged": leave_unmanaged,
     "reload_protocol": _repairs_bird.reload_protocol,
     "restart_bird": _repairs_bird.restart_bird,
     "restart_protocol": _repairs_bird.restart_protocol,

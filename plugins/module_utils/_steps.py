@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Single steps of a change, and of its way back, as plain data: a netlink message, one setting below /proc/sys, or the file of settings that outlive a boot.
+"""Single steps of a change, and of its way back, as plain data: a netlink message, one setting below /proc/sys, or a file of the repair's own.
 
 This module util is PRIVATE to the collection. Its interface can change at any time.
 """
@@ -10,16 +10,20 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import re
 import socket
 import struct
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links, _offload
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
+from ansible_collections.podnet.doctor.plugins.module_utils._netfilter import Failed, output
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, Netlink, NetlinkError, Rtnetlink
+from ansible_collections.podnet.doctor.plugins.module_utils._network_manager import SHOW, devices
 
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
 RTM_NEWADDR, RTM_DELADDR = 20, 21
@@ -31,6 +35,7 @@ KINDS = (
 DELETIONS = (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH, RTM_DELRULE)
 CLOUD_RULES = range(30200, 31000)  # the priorities, and tables, that nm-cloud-setup uses
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+LOOK_AGAIN = 0.1  # seconds
 GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
 SETTING = re.compile(
     r"net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
@@ -42,6 +47,13 @@ OF_INTERFACE = re.compile(r"net/ipv[46]/conf/(?!(?:all|default)/)")  # is made a
 KEPT_SETTINGS = "/etc/sysctl.d/99-podnet-doctor.conf"
 TUNNEL = re.compile(r"^(flannel\.[0-9]{1,8}|vxlan\.calico)\Z")
 KEPT_LINE = re.compile(r"([a-z0-9_.]+) = ([0-9]+)\Z")
+# Interfaces of pod networks, as NetworkManager.conf(5) matches them.
+UNMANAGED = {
+    "calico pods": ["cali*"], "calico tunnels": ["tunl*", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali"],
+    "flannel pods": ["veth*", "cni0"], "flannel tunnels": ["flannel*"],
+}  # fmt: skip
+UNMANAGED_FILE = "/etc/NetworkManager/conf.d/99-podnet-doctor.conf"
+UNMANAGED_HEADER = "# Interfaces that NetworkManager leaves to the pod network, as asked (podnet_persistent).\n[keyfile]\nunmanaged-devices+="
 HEADER = "# Settings that podnet.doctor keeps through a boot, as asked (podnet_persistent).\n"
 
 Step = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
@@ -149,11 +161,29 @@ def outlives_boots(path: str) -> bool:
 
 def kept_settings() -> str:
     """The file, empty where there is none. Errors: OSError."""
+    return read_own(KEPT_SETTINGS)
+
+
+def read_own(path: str) -> str:
+    """A file of the repair's own, empty where there is none. Errors: OSError."""
     try:
-        with open(KEPT_SETTINGS, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8") as stream:
             return stream.read()
     except FileNotFoundError:
         return ""
+
+
+def unmanaged(names: t.Sequence[str]) -> str:
+    """The file that takes interfaces from NetworkManager; it adds to what other files of it say. Errors: Refused."""
+    known = [name for group in UNMANAGED.values() for name in group]
+    if not names or not set(names) <= set(known):
+        raise Refused(f"{', '.join(map(str, names)) or 'nothing'}: these are not interfaces of a pod network")
+    return UNMANAGED_HEADER + ";".join(f"interface-name:{name}" for name in names) + "\n"
+
+
+def leaving(text: str) -> Step:
+    """The file that takes interfaces from NetworkManager; it is taken away where the text is empty."""
+    return {"unmanaged": text}
 
 
 def kept(text: str, path: str, value: str) -> str:
@@ -172,6 +202,9 @@ def perform(kernel: Kernel, steps: t.Sequence[Step]) -> bool:
     """Whether anything had to be done: what is gone already, or there already, is as it must be. Errors: Refused, OSError."""
     changed = False
     for step in steps:
+        if "unmanaged" in step:
+            changed |= _leave(kernel, step)
+            continue
         for name, carry_out in OTHER_STEPS.items():
             if name in step:
                 changed |= carry_out(step)
@@ -181,6 +214,41 @@ def perform(kernel: Kernel, steps: t.Sequence[Step]) -> bool:
     return changed
 
 
+def _leave(kernel: Kernel, step: Step) -> bool:
+    """NetworkManager takes an interface down in the moment in which it lets go of it (measured with 1.42), and Felix brings none up."""
+    text = step["unmanaged"]
+    names = [part.partition(":")[2] for part in str(text)[len(UNMANAGED_HEADER) :].strip().split(";")]
+    if text != "" and text != unmanaged(names):
+        raise Refused(f"this is not what a repair writes into {UNMANAGED_FILE}")
+    up_before = _links_up(kernel, names)
+    if not _write_own(UNMANAGED_FILE, text):
+        return False
+    try:
+        output(["nmcli", "general", "reload"], kernel.deadline)
+        while text and _still_managed(names, kernel.deadline):
+            kernel.deadline.check()
+            time.sleep(LOOK_AGAIN)
+    except Failed as error:
+        raise OSError(0, str(error)) from error
+    for index in sorted(up_before - _links_up(kernel, names)):
+        kernel.change(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, _links.IFF_UP, _links.IFF_UP))
+    return True
+
+
+def _links_up(kernel: Kernel, names: t.Sequence[str]) -> set[int]:
+    links = _links.dump(kernel)
+    index = _links.indexes(links)
+    return {
+        link["ifindex"] for link in _links.links(links, index)
+        if "UP" in link["flags"] and any(fnmatch.fnmatchcase(link["ifname"], name) for name in names)
+    }  # fmt: skip
+
+
+def _still_managed(names: t.Sequence[str], deadline: Deadline) -> bool:
+    listed = devices(output(list(SHOW), deadline))
+    return any(device["managed"] and any(fnmatch.fnmatchcase(device["ifname"], name) for name in names) for device in listed)
+
+
 def _keep(step: Step) -> bool:
     text = step["kept"]
     for line in text.splitlines() if isinstance(text, str) else [""]:
@@ -188,17 +256,21 @@ def _keep(step: Step) -> bool:
         path = found[1].replace(".", "/") if found else ""
         if not line.startswith("#") and not (found and outlives_boots(path) and is_setting(path, found[2])):
             raise Refused(f"{line} is not a setting that a repair keeps")
-    if kept_settings() == text:
+    return _write_own(KEPT_SETTINGS, text)
+
+
+def _write_own(path: str, text: str) -> bool:
+    if read_own(path) == text:
         return False
     if not text:
-        os.unlink(KEPT_SETTINGS)
+        os.unlink(path)
         return True
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(KEPT_SETTINGS), prefix=".podnet-doctor-")  # its name ends in none that is read at a boot
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".podnet-doctor-")  # its name ends in none that is read
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, KEPT_SETTINGS)
+        os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise

@@ -32,7 +32,8 @@ options:
     description:
       - The sections to read. V(all) is every section, a section with V(!) before its name is left out.
       - The sections are V(identity), V(links), V(addresses), V(routes), V(rules), V(neighbours), V(fdb), V(sysctls), V(bird),
-        V(calico), V(flannel), V(netfilter), V(conntrack), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni), V(reachability), and V(dns).
+        V(calico), V(flannel), V(netfilter), V(conntrack), V(sandboxes), V(lookups), V(listeners), V(counters), V(cni),
+        V(network_manager), V(reachability), and V(dns).
     type: list
     elements: str
     default: [all]

@@ -40,6 +40,7 @@ options:
       - delete_route
       - delete_rule
       - keep
+      - leave_unmanaged
       - reload_protocol
       - restart_bird
       - restart_protocol
@@ -65,6 +66,8 @@ options:
       - For BIRD C(family) (V(ipv4) or V(ipv6)), and C(protocol), a BGP session. V(restart_protocol) restarts one that is not established;
         V(reload_protocol) asks the peer of an established one for its routes again where the one to C(prefix) is not there.
         V(restart_bird) kills a BIRD that does not answer, and waits until the one answers that runit starts in its place.
+      - C(interfaces), names and patterns of interfaces of the pod network, for V(leave_unmanaged), which takes them from NetworkManager in
+        C(/etc/NetworkManager/conf.d/99-podnet-doctor.conf).
       - C(src), C(dst), C(sport), C(dport) and C(gone) (the end that answers by the kernel's table) of one tracked UDP flow for V(delete_connection).
       - C(kind), V(vxlan), where V(delete_link) is to delete a VXLAN device that is not Calico's.
       - C(intended), the node's Kubernetes address, for V(delete_address) and V(delete_link), which never take it away.

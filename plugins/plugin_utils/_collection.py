@@ -17,7 +17,7 @@ from ._question import Question, Scope
 from ._topology import families, peer_addresses
 
 FULL = ("identity", "links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctls", "bird", "calico", "netfilter", "conntrack", "sandboxes",
-        "lookups", "counters")  # fmt: skip
+        "lookups", "counters", "network_manager")  # fmt: skip
 WITNESS = ("identity", "links", "addresses", "routes", "rules", "neighbours", "bird", "calico", "lookups")
 MOST_WITNESSES = 5  # nodes asked in a later wave because of what the first one said
 KNOCKS = 3  # at a Service's own address: each may meet another endpoint

@@ -73,6 +73,10 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
                 reason = remedy["action"] + (f" (with -e {flag}=true it is a step of the plan)" if flag else "")
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
+            if remedy["id"] == "leave_unmanaged" and not wishes.persistent:
+                reason = remedy["action"] + " (with -e podnet_persistent=true it is a step of the plan)"
+                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
+                continue
             host = hosts.get(remedy["node"])
             if remedy["node"] in others or (host is None and (remedy["node"] or remedy["id"] not in (*BY_API, *OF_OBJECTS))):
                 why = f"the inventory's host {host} is another machine (machine-id)" if host else f"{remedy['node']} is not in the inventory"

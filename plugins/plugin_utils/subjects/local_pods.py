@@ -21,6 +21,7 @@ from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_no
 from .._routes import hops, route_line
 from .._topology import host_prefix
 from .bridge import bridged_veth
+from .network_manager import PODS
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,8 @@ def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for node in scope.core:
         for pod in cluster.workloads_on(node):
             ifname = host_interface(pod.namespace, pod.name, cluster.interface_prefix)
-            yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"}, needs=(FactId("link.steady", node, pod.key),))
+            alone = (FactId("link.steady", node, pod.key), FactId("network_manager", node, PODS))
+            yield Fact("veth", node, pod.key, {"ifname": ifname, "state": "up"}, needs=alone)
             for family in FAMILIES:
                 address = pod.address_in(family)
                 if address is not None:
@@ -47,7 +49,7 @@ def local_pods(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 
 def _pod_in(cluster: Cluster, scope: Scope, node: str, pod: Pod, ifname: str, family: Family, address: str) -> Iterator[Fact]:
     """What one address of a pod needs on its node."""
-    tag, veth = tagged(pod.key, family), (FactId("veth", node, pod.key), FactId("link.steady", node, pod.key))
+    tag, veth = tagged(pod.key, family), (FactId("veth", node, pod.key), FactId("link.steady", node, pod.key), FactId("network_manager", node, PODS))
     block = cluster.block_of(address)
     # BIRD of another node can announce an alien route of its own, and then it wins here, too
     foreign = [FactId("route.alien", other, str(block.cidr)) for other in aliens(scope, str(block.cidr)) if other != node] if block is not None else []

@@ -17,6 +17,7 @@ from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, tagged
 from .._question import Scope
 from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node
 from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
+from .network_manager import TUNNELS
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,10 +62,10 @@ def devices(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
             if vxlan:
                 value = {"ifname": tunnel_device("vxlan", family), "address": node.annotation(VTEP_ADDRESS[family]), "mac": vtep_mac(node, family)}
                 yield Fact("tunnel.conflict", name, tag, {"ifname": value["ifname"], **vxlan_settings(cluster)})
-                yield Fact("tunnel.device", name, tag, value, needs=(FactId("tunnel.conflict", name, tag),))
+                yield Fact("tunnel.device", name, tag, value, needs=(FactId("tunnel.conflict", name, tag), FactId("network_manager", name, TUNNELS)))
             elif family == "ipv4" and uses_encapsulation(cluster, "ipip", family):
                 value = {"ifname": "tunl0", "address": node.annotation("IPv4IPIPTunnelAddr"), "mac": None}
-                yield Fact("tunnel.device", name, tag, value)
+                yield Fact("tunnel.device", name, tag, value, needs=(FactId("network_manager", name, TUNNELS),))
             else:
                 continue
             yield Fact("tunnel.unique", name, tag, value)

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _repairs, _steps
+from ansible_collections.podnet.doctor.plugins.module_utils import _netfilter, _repairs, _steps
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused
 from ansible_collections.podnet.doctor.tests.unit.small_node import NOTHING, Node
 
@@ -29,7 +29,7 @@ def node(namespaces: t.Any) -> Node:
         ("x", "the parameter steps is missing"),
         (["x"], "the parameter steps is missing"),
         ([{"sysctl": "kernel/panic", "value": "1"}], "kernel/panic=1 is not a setting that a repair changes"),
-        ([{"netlink": 32, "flags": 0, "body": ""}], "32 is not a change that a repair makes"),
+        ([{"netlink": 36, "flags": 0, "body": ""}], "36 is not a change that a repair makes"),
         ([{"netlink": 16, "flags": 0, "body": "xx"}], "a step of the way back cannot be read"),
         ([{"bird": "/run/x", "command": "down"}], "None is not a change that a repair makes"),
     ],
@@ -150,3 +150,36 @@ def test_one_tracked_flow(node: Node) -> None:
     assert "sport=40054" in left and "sport=40053" not in left
     assert "sport and dport must be ports" in node.refused("delete_connection", **{**mine, "sport": "40053"})
     assert "x is no address" in node.refused("delete_connection", **{**mine, "gone": "x"})
+
+
+@pytest.fixture
+def taken_from_network_manager(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """The file, and an nmcli that counts how often it was called."""
+    path, bin_folder = tmp_path / "conf.d" / "99-podnet-doctor.conf", tmp_path / "bin"
+    path.parent.mkdir()
+    bin_folder.mkdir()
+    (bin_folder / "nmcli").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n')
+    (bin_folder / "nmcli").chmod(0o755)
+    monkeypatch.setattr(_netfilter, "PATH", f"{bin_folder}:/usr/bin:/bin")
+    for module in (_steps, _repairs):
+        monkeypatch.setattr(module, "UNMANAGED_FILE", str(path))
+    return path
+
+
+def test_interfaces_are_taken_from_network_manager(node: Node, taken_from_network_manager: t.Any, tmp_path: t.Any) -> None:
+    path = taken_from_network_manager
+    assert node.do("leave_unmanaged", check=True, interfaces=["cali*"])["changed"] and not path.exists()
+    done = node.do("leave_unmanaged", interfaces=["cali*", "tunl*"])
+    assert path.read_text().endswith("[keyfile]\nunmanaged-devices+=interface-name:cali*;interface-name:tunl*\n")
+    assert "general reload" in (tmp_path / "asked").read_text()
+    assert not node.do("leave_unmanaged", interfaces=["cali*", "tunl*"])["changed"]
+    assert node.take_back(json.loads(json.dumps(done["back"])))["changed"] and not path.exists()
+
+
+@pytest.mark.parametrize("names", [[], ["eth0"], ["cali*", "*"], ["cali*;interface-name:eth0"]])
+def test_nothing_else_is_taken_from_it(node: Node, taken_from_network_manager: t.Any, names: t.Any) -> None:
+    assert "not interfaces of a pod network" in node.refused("leave_unmanaged", interfaces=names)
+    text = _steps.UNMANAGED_HEADER + ";".join(f"interface-name:{name}" for name in names) + "\n"
+    with pytest.raises(_steps.Refused):
+        node.take_back([{"unmanaged": text}])
+    assert not taken_from_network_manager.exists()
