@@ -16,13 +16,14 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON
 
-.PHONY: help demo test $(TESTED) matrix hops remedies cores property captures policy bench scale format changelog setup setup-lab setup-dev fleet clean distclean
+.PHONY: help demo test $(TESTED) matrix hops remedies incident cores property captures policy bench scale format changelog setup setup-lab setup-dev fleet clean distclean
 help:
 	@sed -n 's/^#  *\(make .*\)/  \1/p' Makefile
 	@echo "  one by one: $(TESTED) property captures policy bench galaxy clean distclean"
 	@echo "  make matrix [FAULT=node_ip_wrong_nic] [MODE=ipip] [HEALTHY=10]     the fault matrix, or a part of it; make test runs a selection (cover)"
 	@echo "  make hops [MODE=ipip] [HEALTHY=10]                 packets dropped at every hop, and the hop that was measured; make test runs a selection (hops-cover)"
 	@echo "  make remedies [REMEDY=set_sysctl] [MODE=ipip]      every remedy refused, taken back, applied and proven; make test runs a selection (remedies-cover)"
+	@echo "  make incident [NODES=10]                           the incident of the stray interface in a cluster of that size, whole"
 	@echo "  make cores                                         installed under each ansible-core; make test runs the oldest and the newest"
 	@echo "  make scale [NODES=5000]                           faults hidden in a large cluster, audited from a store"
 	@echo "  make captures CAPTURE=vxlan                        recorded real clusters judged ($$PODNET_CAPTURES)"
