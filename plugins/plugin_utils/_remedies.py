@@ -271,15 +271,22 @@ def set_autodetection(documents: Documents, node: str, verify: str) -> list[Reme
         named = "IP_AUTODETECTION_METHOD" in cluster.calico_environment
         back = f"{change} IP_AUTODETECTION_METHOD{f'={method}' if named else '-'}"
         change += f" IP_AUTODETECTION_METHOD={wanted}"
-    at_once = as_mapping(strategy.get("rollingUpdate")).get("maxUnavailable", 1)
+    at_once = _at_once(as_mapping(strategy.get("rollingUpdate")).get("maxUnavailable"), count)
     return [
         Remedy(
             "set_autodetection", "R3", change, back, node=node, object=target, change=(method, wanted), parameters={"namespace": namespace, "was": method},
             verify=verify, blast_radius=f"calico-node of all {count} nodes is made again, {at_once} at a time; BGP sessions restart gracefully",
             preconditions=(f"calico-node detects addresses by {method}", f"{wanted} gives each of {count} nodes the address that it must announce"),
-            wait_seconds=60 + 60 * count,
+            wait_seconds=60 + 60 * -(-count // at_once),
         )
     ]  # fmt: skip
+
+
+def _at_once(given: Json, nodes: int) -> int:
+    """How many pods of a DaemonSet are made again at a time: maxUnavailable, a number or a share of the nodes that is rounded up; 1 where it is not told."""
+    share = re.match(r"([0-9]{1,3})%\Z", given) if isinstance(given, str) else None
+    wanted = -(-nodes * int(share[1]) // 100) if share else given
+    return max(1, wanted) if isinstance(wanted, int) else 1
 
 
 def _objections_to_internal_ip(documents: Documents) -> Iterator[str]:

@@ -99,6 +99,15 @@ def test_the_operator_is_told_through_its_installation():
     assert found.object.startswith("Installation/default") and found.action.startswith("kubectl patch installation default")
 
 
+@pytest.mark.parametrize(
+    ("given", "at_once", "seconds"),
+    [(None, 1, 180), (1, 1, 180), (2, 2, 120), ("100%", 2, 120), ("30%", 1, 180), (0, 1, 180), ("x", 1, 180)],
+)
+def test_how_many_nodes_at_a_time_and_how_long(given, at_once, seconds):
+    found = lasting_remedy(cluster=daemonset(spec={"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": given}}}))
+    assert f", {at_once} at a time;" in found.blast_radius and found.wait_seconds == seconds
+
+
 def test_a_method_that_was_named_is_named_again_on_the_way_back():
     found = lasting_remedy(cluster=daemonset(env=[{"name": METHOD, "value": "skip-interface=eth9"}]))
     assert found.way_back.endswith("IP_AUTODETECTION_METHOD=skip-interface=eth9") and found.parameters["was"] == "skip-interface=eth9"
