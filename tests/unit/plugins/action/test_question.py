@@ -55,6 +55,12 @@ def test_who_is_asked_for_what(api, tmp_path):
         assert json.load(stream) == small.cluster_document()
 
 
+def test_a_pod_that_was_made_again_is_asked_for_by_its_new_name(api):
+    api["document"]["pods"][0]["metadata"]["name"] = "web-x2x9v"
+    asked = run(successors={"shop/web-0": "shop/web-x2x9v"})["question"]
+    assert (asked["source"]["name"], asked["destination"]["name"]) == ("web-x2x9v", "api-0")
+
+
 def test_without_packets(api):
     assert run(probe=False)["probes"] == {}
 

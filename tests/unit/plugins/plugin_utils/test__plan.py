@@ -98,6 +98,18 @@ def test_the_question_goes_on_with_the_successor_of_a_pod_that_it_names():
         assert (action["asked"], action["blast_radius"]["text"], action["by"]) == (asked, text, "api")
 
 
+def test_a_node_with_a_step_of_its_own_is_not_waited_for_before_it():
+    found = report()
+    cause = found["verdict"]["causes"][0]
+    (remedy,) = cause["remedies"]
+    found["findings"] = [*found["findings"], {**found["findings"][0], "node": "k8s01"}]
+    alone = plan(found)["actions"]
+    assert [watched["node"] for action in alone for watched in action["watch"]] == ["k8s01"]
+    cause["remedies"] = [remedy, {**remedy, "node": "k8s01"}]
+    first, second = plan(found)["actions"]
+    assert (first["watch"], [watched["node"] for watched in second["watch"]]) == ([], ["k8s02"])
+
+
 def test_waiting_is_the_first_step():
     found = plan(small.diagnose(k8s02=no_route).report())
     assert [(a["remedy"], a["class"], a["by"]) for a in found["actions"]] == [("wait", "R0", "wait"), ("restart_calico_node", "R2", "api")]

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node, restart_typha
+from ansible_collections.podnet.doctor.plugins.plugin_utils._cluster import Cluster
+from ansible_collections.podnet.doctor.plugins.plugin_utils._remedies import felix_first, recreate_pod, restart_calico_node, restart_time, restart_typha
 from ansible_collections.podnet.doctor.tests.unit import small
 
 
@@ -67,6 +70,12 @@ def test_what_becomes_of_the_sessions_meanwhile(peers, says):
 @pytest.mark.parametrize(("texts", "seconds"), [(("60s",), 60), (("1m30s", "10m"), 90), (("soon", ""), 120), (("1h",), 120)])
 def test_peers_keep_the_routes_as_long_as_they_are_told(texts, seconds):
     assert f"for up to {seconds} s" in sessions(UP, bgppeers=texts)
+
+
+@given(st.text() | st.from_regex(r"[0-9]{1,3}[hms]([0-9]{1,2}[ms])?"))
+def test_property_a_restart_time_is_never_longer_than_bird_s_own(text):
+    document = {**small.cluster_document(), "bgppeers": [{"metadata": {"name": "x"}, "spec": {"maxRestartTime": text}}]}
+    assert 0 <= restart_time(Cluster(document)) <= 120
 
 
 def test_without_an_answer_of_bird_nothing_is_claimed():
