@@ -86,6 +86,8 @@ def set_node_address(api: Api, params: Params) -> State:
     own = _own_addresses(found)
     if wanted.version != ANNOTATIONS[key] or str(wanted.ip) not in own:
         raise Refused(f"{value} is no address of Node {node}")
+    if not _is_interface(was, ANNOTATIONS[key]):
+        raise Refused(f"{was} is no address that could be written again")
     now = _part(_part(found, "metadata"), "annotations").get(key)
     if now == value:
         return AS_IT_MUST_BE
@@ -149,6 +151,8 @@ def set_flannel_address(api: Api, params: Params) -> State:
     found = api.get_json(path)
     if value not in _own_addresses(found):
         raise Refused(f"{value} is no address of Node {node}")
+    if not all(_is_interface(address, 4) and "/" not in address for address in (value, was)):
+        raise Refused(f"{value} or {was} is no IPv4 address")
     annotations = _part(_part(found, "metadata"), "annotations")
     now = {annotations.get(key) for key in FLANNEL_ANNOTATIONS}
     if now == {value}:

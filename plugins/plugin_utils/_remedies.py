@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import typing as t
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from ._catalogue import Remedy
 from ._cluster import ADDRESS_ANNOTATION
 from ._dataplane import typha_pods
 from ._documents import Documents
-from ._json import NotCollected, as_mapping, objects
+from ._json import NotCollected, as_mapping, objects, parse_address
 from ._topology import families, intended_address, is_reflector, uses_bird
 
 if t.TYPE_CHECKING:
@@ -221,7 +222,8 @@ def set_flannel_address(documents: Documents, node: str, found: str, wanted: str
     if known.flannel("public-ip-overwrite") is None:
         advice = f"if it comes again: choose the interface of flanneld on {node} with its --iface"
         return [*restart_flannel(documents, node, verify), Remedy("advise_public_ip", "R0", advice, "", node=node)]
-    if known.flannel("public-ip-overwrite") != found or wanted not in known.internal_ips or ":" in wanted or documents.cluster.rebuilt:
+    told = known.flannel("public-ip-overwrite") == found and parse_address(found) is not None and ":" not in found
+    if not told or wanted not in known.internal_ips or ":" in wanted or documents.cluster.rebuilt:
         text = f"correct the annotation {name}-overwrite of node {node} to {wanted}, or remove it, then restart the flannel pod on {node}"
         return [Remedy("advise_public_ip", "R0", text, "", node=node)]
     command = f"kubectl annotate --overwrite node {node} {name}={{0}} {name}-overwrite={{0}}"
@@ -269,7 +271,7 @@ def set_autodetection(documents: Documents, node: str, verify: str) -> list[Reme
     else:
         target, change = f"DaemonSet/calico-node IP_AUTODETECTION_METHOD in {namespace}", f"kubectl -n {namespace} set env ds/calico-node -c calico-node"
         named = "IP_AUTODETECTION_METHOD" in cluster.calico_environment
-        back = f"{change} IP_AUTODETECTION_METHOD{f'={method}' if named else '-'}"
+        back = f"{change} {shlex.quote(f'IP_AUTODETECTION_METHOD={method}') if named else 'IP_AUTODETECTION_METHOD-'}"
         change += f" IP_AUTODETECTION_METHOD={wanted}"
     at_once = _at_once(as_mapping(strategy.get("rollingUpdate")).get("maxUnavailable"), count)
     return [

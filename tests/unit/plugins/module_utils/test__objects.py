@@ -109,6 +109,7 @@ def test_changed_once_and_taken_back(api: t.Any, remedy: str, params: dict[str, 
         ("set_node_address", {**MASK, "annotation": "projectcalico.org/IPv6Address"}, "10.2.7.202/24 is no address of Node k8s02"),
         ("set_node_address", {**MASK, "annotation": "a"}, "a is not an annotation that a repair changes"),
         ("set_node_address", {**MASK, "was": ""}, "the parameter was is missing"),
+        ("set_node_address", {**MASK, "was": "x"}, "x is no address that could be written again"),
         ("delete_block_affinity", {**AFFINITY, "node": "k8s01"}, "is of k8s02 for 10.253.255.0/26 by now, not of k8s01"),
         ("delete_block_affinity", {**AFFINITY, "api": "v1"}, "v1 is not an API of Calico"),
     ],
@@ -499,7 +500,8 @@ def test_what_flannel_announces_is_set_and_taken_back() -> None:
     ("values", "params", "sentence"),
     [
         (("10.2.7.99", None), {}, "are not 10.2.7.99 by now"), (("10.2.7.98", "10.2.7.98"), {}, "are not 10.2.7.99 by now"),
-        (("10.2.7.99", "10.2.7.99"), {"value": "10.2.7.9"}, "10.2.7.9 is no address of Node k8s02"),
+        (("10.2.7.99", "10.2.7.99"), {"value": "10.2.7.9"}, "10.2.7.9 is no address of Node k8s02"), (("x", "x"), {"was": "x"}, "x is no IPv4 address"),
+        (("10.2.7.99", "10.2.7.99"), {"was": "10.2.7.99/24"}, "is no IPv4 address"),
     ],
 )  # fmt: skip
 def test_what_flannel_announces_stays(values: tuple[str | None, ...], params: dict[str, str], sentence: str) -> None:

@@ -111,6 +111,8 @@ def test_how_many_nodes_at_a_time_and_how_long(given, at_once, seconds):
 def test_a_method_that_was_named_is_named_again_on_the_way_back():
     found = lasting_remedy(cluster=daemonset(env=[{"name": METHOD, "value": "skip-interface=eth9"}]))
     assert found.way_back.endswith("IP_AUTODETECTION_METHOD=skip-interface=eth9") and found.parameters["was"] == "skip-interface=eth9"
+    odd = lasting_remedy(cluster=daemonset(env=[{"name": METHOD, "value": "skip-interface=eth9; reboot"}]))
+    assert odd.way_back.endswith("'IP_AUTODETECTION_METHOD=skip-interface=eth9; reboot'")
 
 
 @pytest.mark.parametrize(
