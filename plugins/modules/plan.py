@@ -67,6 +67,7 @@ options:
     description:
       - Write settings into C(/etc/sysctl.d/99-podnet-doctor.conf) of the node, too, so that they outlive a boot.
       - Settings of one interface, which are made anew with it, are not written.
+      - Take interfaces of the pod network from NetworkManager, in C(/etc/NetworkManager/conf.d/99-podnet-doctor.conf), where it manages them.
     type: bool
     default: false
   restart_wait:
