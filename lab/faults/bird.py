@@ -188,6 +188,26 @@ def one_side(lab: Lab) -> Iterator[None]:
 
 
 @fault(
+    "bgp_session_disabled",
+    number="x",
+    breaks="bgp.session.down",
+    objects=("k8s01",),
+    question=("shop/web-1", "shop/web-0", 8080),
+    modes=MESH,
+    only_bgp=True,
+)
+def disabled(lab: Lab) -> Iterator[None]:
+    """Somebody disabled the session with k8s01 on k8s02, and has forgotten it."""
+    (session,) = _sessions(lab, "k8s02", "k8s01")
+    lab.bird("k8s02", f"disable {session}")
+    wait_for(lambda: not any(s.established for s in lab.sessions("k8s01") if s.name in _sessions(lab, "k8s01", "k8s02")), "k8s01 has lost it", 20)
+    if not lab.description.calico.felix_routes:
+        cut_off(lab, "shop/web-1", "shop/web-0")
+    yield
+    lab.bird("k8s02", f"enable {session}")
+
+
+@fault(
     "stale_node_peer",
     number="F06",
     breaks="bgp.session.down",

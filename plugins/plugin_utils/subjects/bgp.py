@@ -274,7 +274,8 @@ def bird_hangs(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
 def tcp179_blocked(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
     """Grouped by the node that all the failing directions have in common. A session that nothing else explains is one that cannot be opened."""
     tried = {f.fact.id for f in findings if f.check == "underlay.tcp179.blocked"}
-    left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or (_silent(f, diagnosis) and not _one_sided(f, diagnosis)))]
+    left = [f for f in findings if f.fact.value["peer"] and (f.fact.id in tried or (
+        _silent(f, diagnosis) and not _one_sided(f, diagnosis) and _disabled_at(f, diagnosis.documents) is None))]  # fmt: skip
     for culprit, others, mine in by_common_end(left):
         clear = len(others) > 1
         seen = any(f.fact.id in tried for f in mine)
@@ -315,6 +316,36 @@ def _one_sided(finding: Finding, diagnosis: Diagnosis) -> bool:
     back = FactId("bgp.session", finding.fact.value["peer"], tagged(finding.fact.node, finding.fact.family))
     other = diagnosis.judged.get(back)
     return finding.check == "bgp.session.down" and other is not None and other.outcome == "ok"
+
+
+def _disabled_at(finding: Finding, documents: Documents) -> tuple[str, str] | None:
+    """(node, protocol): the end at which a session is disabled. BIRD says down of it, and start of one that it tries to open."""
+    node, peer = finding.fact.node, str(finding.fact.value["peer"])
+    for end, other in ((node, peer), (peer, node)):
+        try:
+            address = documents.cluster.node(other).calico_address(finding.fact.family)
+            protocol = session_with(documents.node(end), address) if address else None
+        except NotCollected:
+            continue
+        if protocol is not None and protocol.get("state") == "down":
+            return end, str(protocol.get("name"))
+    return None
+
+
+@cause(roots=("bgp.session.down",))
+def session_disabled(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
+    """Advice only: whoever disabled it may have had a reason."""
+    by_node: dict[str, list[tuple[str, Finding]]] = {}
+    for finding in findings:
+        found = _disabled_at(finding, diagnosis.documents) if finding.check == "bgp.session.down" and finding.fact.value["peer"] else None
+        if found is not None:
+            by_node.setdefault(found[0], []).append((found[1], finding))
+    for node, mine in by_node.items():
+        peers = sorted({name for _protocol, f in mine for name in (f.fact.node, str(f.fact.value["peer"]))} - {node})
+        commands = ", ".join(f'birdc enable "{name}"' for name in sorted({protocol for protocol, _f in mine}))
+        yield Cause("bgp_session_disabled", None, node, f"The BGP session of {node} with {', '.join(peers)} is disabled on {node}.", [f for _p, f in mine],
+                    objects=peers, why=["BIRD does not open it by itself: somebody disabled it (birdc disable), or it passed a configured limit."],
+                    remedies=[Remedy("advise_enable_session", "R0", f"if that was not on purpose, on {node}: {commands}", "", node=node)])  # fmt: skip
 
 
 @cause(roots=("bgp.session.down",))

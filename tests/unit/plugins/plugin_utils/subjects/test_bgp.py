@@ -81,6 +81,22 @@ def test_each_side_is_judged_by_what_it_says_itself():
     assert finding.evidence == "Mesh_k8s02 BGP master up 10:00 Active"
 
 
+def test_a_session_that_is_disabled_at_one_end_is_not_one_that_cannot_be_opened():
+    def disabled(document):
+        document["bird"]["ipv4"]["protocols"][0].update(state="down", info="")
+        document["bird"]["ipv4"]["protocols"][0]["bgp"]["state"] = "Down"
+
+    def told(document):
+        lose_session("Passive")(document)
+        document["bird"]["ipv4"]["protocols"][0]["bgp"]["last_error"] = "Received: Administrative shutdown"
+
+    (cause,) = small.diagnose(k8s02=disabled, k8s01=told).causes
+    assert (cause.id, cause.node, cause.objects) == ("bgp_session_disabled", "k8s02", ["k8s01"])
+    assert {finding.fact.node for finding in cause.roots} == {"k8s01", "k8s02"}
+    (remedy,) = cause.remedies
+    assert remedy.risk == "R0" and 'on k8s02: birdc enable "Mesh_k8s01"' in remedy.action
+
+
 def test_a_protocol_for_the_wrong_address():
     def announce(document):
         document["nodes"][1]["metadata"]["annotations"]["projectcalico.org/IPv4Address"] = "192.188.1.1/24"
