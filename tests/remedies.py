@@ -228,6 +228,8 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen and fault_is_gone(lab, fault)
     if not row.repaired:
         raise Wrong(f"ended with {code}: {screen[-2500:]}")
+    if asked(lab, fault) != fault.question and "BECAME" not in screen:
+        raise Wrong(f"it does not say which pod took the place of the one that was asked about: {screen[-1500:]}")
     if brief and row.again:
         return
     code, screen, plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
