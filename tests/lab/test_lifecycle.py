@@ -118,7 +118,7 @@ def test_two_labs_side_by_side(state: Path) -> None:
         assert one.problems() == two.problems() == []
         assert one.node("k8s01").address == two.node("k8s01").address
         one.restart_calico("k8s01")
-        one.revive("k8s01")  # it has only just begun, and must not die of the signal
+        one.revive("k8s01")  # it has only just begun, and nothing was stopped
         one.wait_healthy()
         assert two.problems() == []
         lab("down", "--name", TONE)
