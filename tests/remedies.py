@@ -239,8 +239,9 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
 
 
 # As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
-HEALS_AT_ONCE = ("node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft",
-                  "stale_conntrack_udp")  # fmt: skip
+HEALS_AT_ONCE = (
+    "node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft", "stale_conntrack_udp",
+)  # fmt: skip
 
 
 def fault_is_gone(lab: Lab, fault: Fault) -> bool:

@@ -12,7 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _netfilter, _repairs, _steps
-from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import Refused
 from ansible_collections.podnet.doctor.tests.unit.small_node import NOTHING, Node
 
 FORWARDING = {"path": "net/ipv4/ip_forward", "value": "1", "persistent": True}
@@ -107,7 +107,7 @@ def test_a_way_back_writes_only_settings_into_the_file(node: Node, kept_file: t.
 )
 def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
     with pytest.raises(Refused, match="is not a setting that a repair changes"):
-        _repairs.set_sysctl(t.cast("Kernel", None), {"path": path, "value": value})
+        _repairs.set_sysctl(t.cast("t.Any", None), {"path": path, "value": value})
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ def test_other_settings_are_none_of_its_business(path: str, value: str) -> None:
 )
 def test_what_must_be_given(remedy: str, parameters: dict[str, t.Any], sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        _repairs.REMEDIES[remedy](t.cast("Kernel", None), parameters)
+        _repairs.REMEDIES[remedy](t.cast("t.Any", None), parameters)
 
 
 def test_limits_are_only_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_repairs, "read_setting", lambda _path: "262144")
     wanted = {"path": "net/netfilter/nf_conntrack_max", "value": "524288"}
-    state = _repairs.set_sysctl(t.cast("Kernel", None), wanted)
+    state = _repairs.set_sysctl(t.cast("t.Any", None), wanted)
     assert (state.before, state.after) == ("net.netfilter.nf_conntrack_max = 262144", "net.netfilter.nf_conntrack_max = 524288")
     assert state.back == [{"sysctl": wanted["path"], "value": "262144"}]
-    assert _repairs.set_sysctl(t.cast("Kernel", None), {**wanted, "value": "131072"}) == _repairs.AS_IT_MUST_BE
+    assert _repairs.set_sysctl(t.cast("t.Any", None), {**wanted, "value": "131072"}) == _repairs.AS_IT_MUST_BE
 
 
 def test_one_tracked_flow(node: Node) -> None:
