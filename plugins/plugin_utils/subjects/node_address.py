@@ -13,10 +13,11 @@ from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import ADDRESS_ANNOTATION, Cluster
 from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
-from .._json import Family, NotCollected, as_mapping, objects, tagged
+from .._json import Family, NotCollected, as_list, as_mapping, objects, tagged
 from .._question import Scope
 from .._remedies import set_autodetection, set_node_address
-from .._topology import families, intended_address
+from .._routes import OWN_PROTOCOLS
+from .._topology import families, intended_address, uses_bird
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +86,7 @@ def announced_address(fact: Fact, documents: Documents, scope: Scope) -> Finding
     if _sessions_work(documents, announced):
         raise NotApplicable(f"{fact.node} announces {announced} instead of {intended}, and its BGP sessions are Established")
     sources += [f"bird {name}" for name in _peers_that_fail(documents, fact.node, family, (announced, intended))]
+    sources += [f"kernel {name}" for name in _senders_to(documents, fact.node, announced)]
     return Finding("node.address.wrong", fact, announced, evidence, tuple(sources), severity="latent", hint=hint)
 
 
@@ -122,6 +124,21 @@ def _peers_that_fail(documents: Documents, node: str, family: Family, addresses:
             continue
         if facts.name != node and not any(p.get("neighbor_address") in addresses and p.get("state") == "Established" for p in bgp):
             result.append(facts.name)
+    return sorted(result)
+
+
+def _senders_to(documents: Documents, node: str, announced: str) -> list[str]:
+    """Other nodes whose kernel sends a tunnel's packets there: by an FDB entry of VXLAN, or by a route of Felix."""
+    result = []
+    for facts in documents.collected():
+        if facts.name == node:
+            continue
+        try:
+            through = any(r.get("gateway") == announced and r.get("protocol") in OWN_PROTOCOLS for r in facts.routes)
+            if through or any(entry.get("dst") == announced for entry in facts.fdb):
+                result.append(facts.name)
+        except NotCollected:
+            continue
     return sorted(result)
 
 
@@ -249,8 +266,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
                 obstacles.append(f"without it the autodetection {cluster.autodetection} would choose {after or 'nothing'}, not {intended}")
         except NotCollected as exc:
             obstacles.append(f"what the autodetection would choose without it is not known ({exc.reason})")
-        if not any(source.startswith("bird ") and source != f"bird {node}" for source in finding.sources):
-            obstacles.append("no other node's BIRD was seen to have lost its session with it")
+        obstacles += _unwitnessed(finding, facts, str(ifname), uses_bird(cluster))
         if not obstacles:
             yield Remedy(
                 "delete_address", "R1", f"delete {prefix} from {ifname} on {node}", f"ip address add {prefix} dev {ifname}",
@@ -276,6 +292,28 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
         yield from set_node_address(diagnosis.documents, node, finding.fact.family, str(intended), verify)
     if ifname and facts.collected and finding.fact.family == "ipv4":
         yield from set_autodetection(diagnosis.documents, node, verify)
+
+
+def _unwitnessed(finding: Finding, facts: NodeFacts, ifname: str, bird: bool) -> list[str]:
+    """What another node must have seen of it, before an address is deleted."""
+    others = [source for source in finding.sources if source.startswith("bird " if bird else "kernel ") and source.partition(" ")[2] != finding.fact.node]
+    if bird:
+        return [] if others else ["no other node's BIRD was seen to have lost its session with it"]
+    reasons = [] if others else [f"no other node was seen to send its tunnel's packets to {finding.actual}"]
+    try:
+        used = _carries(facts, ifname)
+    except NotCollected as exc:
+        return [*reasons, exc.reason]
+    return [*reasons, f"{ifname} has a carrier, so somebody may use it"] if used else reasons
+
+
+def _carries(facts: NodeFacts, ifname: str) -> bool:
+    """A bridge without ports carries nothing, whatever its flags say."""
+    link = as_mapping(facts.links.get(ifname))
+    ports = [name for name, other in facts.links.items() if other.get("master") == ifname]
+    if as_mapping(link.get("linkinfo")).get("info_kind") == "bridge" and not ports:
+        return False
+    return {"UP", "LOWER_UP"} <= set(map(str, as_list(link.get("flags"))))
 
 
 def removal_obstacles(facts: NodeFacts, ifname: str, cluster: Cluster) -> list[str]:

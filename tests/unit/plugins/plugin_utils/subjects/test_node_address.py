@@ -257,6 +257,35 @@ def test_it_stays_where_no_peer_was_seen_to_fail():
     assert "no other node's BIRD" in advice(broken(k8s01=small.lost("bird")))
 
 
+def without_bird(document):
+    announce(STRAY)(document)
+    document["daemonsets"][0]["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "CALICO_NETWORKING_BACKEND", "value": "vxlan"})
+
+
+def no_carrier(document):
+    next(link for link in document["links"] if link["ifname"] == "br0")["flags"] = ["UP", "NO-CARRIER"]
+
+
+def sends_there(document):
+    document.setdefault("fdb", []).append({"mac": "66:00:00:00:00:02", "ifname": "vxlan.calico", "dst": STRAY, "state": "permanent"})
+
+
+@pytest.mark.parametrize(
+    ("k8s02", "k8s01", "text"),
+    [
+        (small.together(hold(), no_carrier), small.lost("bird"), f"no other node was seen to send its tunnel's packets to {STRAY}"),
+        (hold(), sends_there, "br0 has a carrier, so somebody may use it"),
+        (small.together(hold(), no_carrier), sends_there, ""),
+    ],
+)
+def test_without_bird_another_node_sends_its_tunnel_there(k8s02, k8s01, text):
+    diagnosis = broken(cluster=without_bird, k8s02=k8s02, k8s01=k8s01)
+    if text:
+        assert text in advice(diagnosis)
+    else:
+        assert [remedy.id for remedy in diagnosis.causes[0].remedies][:2] == ["delete_address", "restart_calico_node"]
+
+
 def test_without_autodetection_deleting_would_change_nothing():
     def fixed(document):
         announce(STRAY)(document)
