@@ -60,7 +60,7 @@ bird:
   type: dict
   contains:
     ipv4:
-      description: What BIRD says, or C(error) with the C(reason) V(absent), V(denied), V(refused), V(timeout), or V(garbage).
+      description: What BIRD says, or C(error) with the C(reason) V(absent), V(denied), V(refused), V(timeout), V(late), or V(garbage).
       type: dict
       sample:
         socket: /var/run/calico/bird.ctl

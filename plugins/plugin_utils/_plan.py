@@ -148,12 +148,16 @@ def _action(
     mine = {*cause["roots"], *cause["explains"]}
     sufferers = sorted({str(f["node"]) for f in report["findings"] if f["id"] in mine and f["node"] != remedy["node"]})
     pods, sessions = blast_radius(report, cluster, str(remedy["node"]))
+    if remedy["id"] == "recreate_pod":
+        pods = 1
+    if remedy["id"] != "restart_bird" and remedy["parameters"].get("component") != "calico-node":
+        sessions = 0
     asked = _asked_as(report, str(remedy["parameters"].get("pod")))
     action = {
         "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "fault": cause["fault"], "summary": cause["summary"],
         "remedy": remedy["id"], "class": remedy["class"], "node": remedy["node"], "host": host, "object": remedy["object"], "change": dict(remedy["change"]),
         "action": remedy["action"], "parameters": dict(remedy["parameters"]),
-        "blast_radius": {"pods": pods, "sessions": sessions if remedy["class"] == "R2" else 0, "text": remedy["blast_radius"] + (GOES_ON if asked else "")},
+        "blast_radius": {"pods": pods, "sessions": sessions, "text": remedy["blast_radius"] + (GOES_ON if asked else "")},
         "preconditions": list(remedy["preconditions"]), "verify": remedy["verify"], "findings": sorted(mine),
         "known": sorted(str(f["id"]) for f in report["findings"] if f["node"] == remedy["node"] and f["id"] not in mine),
         "watch": [{"node": node, "host": hosts[node]} for node in sufferers if node in hosts],

@@ -64,11 +64,11 @@ def restart_calico_node(documents: Documents, node: str, verify: str) -> list[Re
         text = f"do not restart calico-node on {node}: its autodetection would choose {chosen or 'no address'}, not {intended}"
         return [Remedy("advise_no_restart", "R0", text, "", node=node)]
     precondition = f"autodetection {cluster.autodetection or 'off'} keeps {intended} on {node}"
-    radius = f"{_sessions_meanwhile(documents, node)}new pods on {node} wait some seconds"
+    radius = f"{sessions_meanwhile(documents, node)}new pods on {node} wait some seconds"
     return [_restart(node, verify, intended, radius, (precondition,))]
 
 
-def _sessions_meanwhile(documents: Documents, node: str) -> str:
+def sessions_meanwhile(documents: Documents, node: str) -> str:
     """What becomes of a node's BGP sessions while its calico-node is made again, and of the routes that its peers have from it.
 
     The first process of the container, runsvdir, ends at SIGTERM without a word to its services, so the kernel kills BIRD: it says goodbye to nobody, and
@@ -110,11 +110,19 @@ def restart_time(cluster: Cluster) -> int:
     return min([RESTART_TIME, *seconds])
 
 
+def _peers_keep(cluster: Cluster) -> str:
+    return f"peers that know graceful restart keep its routes for up to {restart_time(cluster)} s"
+
+
+def _in_turn(cluster: Cluster) -> str:
+    return f"; the BGP sessions of each drop in turn, and {_peers_keep(cluster)}" if uses_bird(cluster) else ""
+
+
 def restart_when_asked(cluster: Cluster, node: str) -> Remedy:
     """Restart calico-node of a node where nothing is wrong. Whether it would come back with its address is looked at right before."""
     intended = intended_address(cluster, cluster.nodes[node])
     precondition = f"right before, the facts of {node} say that it comes back with {intended or 'its address'}"
-    meanwhile = f"the BGP sessions of {node} drop; peers that know graceful restart keep its routes for up to {restart_time(cluster)} s; "
+    meanwhile = f"the BGP sessions of {node} drop; {_peers_keep(cluster)}; "
     radius = f"{meanwhile if uses_bird(cluster) else ''}new pods on {node} wait some seconds"
     return _restart(node, f"{node} has its sessions and its routes again, and nothing new is wrong there", intended, radius, (precondition,))
 
@@ -277,7 +285,7 @@ def set_autodetection(documents: Documents, node: str, verify: str) -> list[Reme
     return [
         Remedy(
             "set_autodetection", "R3", change, back, node=node, object=target, change=(method, wanted), parameters={"namespace": namespace, "was": method},
-            verify=verify, blast_radius=f"calico-node of all {count} nodes is made again, {at_once} at a time; BGP sessions restart gracefully",
+            verify=verify, blast_radius=f"calico-node of all {count} nodes is made again, {at_once} at a time{_in_turn(cluster)}",
             preconditions=(f"calico-node detects addresses by {method}", f"{wanted} gives each of {count} nodes the address that it must announce"),
             wait_seconds=60 + 60 * -(-count // at_once),
         )
@@ -358,13 +366,14 @@ def reload_session(node: str, peer: str, family: Family, protocol: str, prefix: 
     )  # fmt: skip
 
 
-def bird_first(node: str, family: Family, verify: str, then: list[Remedy]) -> list[Remedy]:
+def bird_first(cluster: Cluster, node: str, family: Family, verify: str, then: list[Remedy]) -> list[Remedy]:
     """Restart a BIRD that does not answer (R2), which runit starts again; only if that does not help the rest."""
     name = "bird6" if family == "ipv6" else "bird"
     restart = Remedy(
         "restart_bird", "R2", f"kill -KILL {name} on {node}, which runit starts again", "none needed: runit keeps it running", node=node,
         object=f"{name} on {node}", change=("does not answer", "restarted"), parameters={"family": family}, verify=verify,
-        blast_radius=f"BGP sessions of {node} restart gracefully", preconditions=(f"{name} on {node} does not answer", f"runit started {name}"),
+        blast_radius=f"the BGP sessions of {node} drop; {_peers_keep(cluster)}",
+        preconditions=(f"{name} on {node} does not answer", f"runit started {name}"),
         wait_seconds=60,
     )  # fmt: skip
     return [restart, *(replace(remedy, only_if=remedy.only_if or f"{name} on {node} does not answer even then") for remedy in then)]

@@ -266,7 +266,7 @@ def bird_hangs(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]
             "bird_down_or_config_rejected", "F49", node, f"{DAEMON[family]} on {node} hangs: it runs, and does not answer.", [finding],
             objects=[PROCESS[family]],
             why=[f"Its control socket says: {finding.actual}.", f"Its peers keep its routes until their hold time ends, {HOLD_TIME} s at most."],
-            remedies=bird_first(node, family, verify, restart_calico_node(diagnosis.documents, node, verify)),
+            remedies=bird_first(diagnosis.documents.cluster, node, family, verify, restart_calico_node(diagnosis.documents, node, verify)),
         )  # fmt: skip
 
 

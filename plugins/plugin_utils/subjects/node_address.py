@@ -15,7 +15,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Family, NotCollected, as_list, as_mapping, objects, tagged
 from .._question import Scope
-from .._remedies import set_autodetection, set_node_address
+from .._remedies import sessions_meanwhile, set_autodetection, set_node_address
 from .._routes import OWN_PROTOCOLS
 from .._topology import families, intended_address, uses_bird
 
@@ -282,7 +282,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
             yield Remedy(
                 "restart_calico_node", "R2", f"restart calico-node on {node}", "none needed: its DaemonSet keeps it running", node=node,
                 object=f"calico-node on {node}", change=("running", "restarted"), parameters={"component": "calico-node", "intended": intended},
-                verify=verify, blast_radius=f"BGP sessions of {node} restart gracefully; new pods on {node} wait some seconds",
+                verify=verify, blast_radius=f"{sessions_meanwhile(diagnosis.documents, node)}new pods on {node} wait some seconds",
                 preconditions=(f"autodetection {cluster.autodetection} chooses {intended} on {node}",),
                 wait_seconds=120, only_if=f"{node} does not announce {intended} within {interval + 30:.0f} s",
             )
