@@ -303,7 +303,7 @@ def test_property_mutated_messages(messages: list[bytes], data: st.DataObject) -
         _routes.decode(cut, {}, cached=True)
     for read in (_links.address, _links.links):
         read([cut] if read is _links.links else cut, {1: "lo"})  # type: ignore[operator]
-    _links._rule(cut)
+    _links.rule(cut)
     _links.indexes([cut])
 
 
