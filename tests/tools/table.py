@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import faults  # noqa: E402
 from lab.modes import MODES, Mode  # noqa: E402
+from tests.remedies import CASES  # noqa: E402
 
 README = ROOT / "README.md"
 PAGES = ROOT / "docs" / "findings"
@@ -69,13 +70,18 @@ def _what(mode: Mode) -> str:
 def tables() -> str:
     """What stands between the markers."""
     broken = {fault.cause for fault in faults.catalogue()}
+    repairs: dict[str, list[str]] = {}
+    for remedy, fault, _mode, _variables in CASES:
+        repairs.setdefault(faults.find(fault).cause, []).append(f"`{remedy}`")
     lines = ["| mode of the lab | what it is |", "| --- | --- |"]
     lines += [f"| `{name}` | {_what(mode)} |" for name, mode in MODES.items()]
-    lines += ["", "<details><summary>All causes that are named, their faults' numbers, and whether the lab breaks a cluster that way</summary>", ""]
-    lines += ["| cause | fault | findings that it is named by | lab |", "| --- | --- | --- | --- |"]
+    told = "All causes that are named, their faults' numbers, whether the lab breaks a cluster that way, and repairs of it that are proven there"
+    lines += ["", f"<details><summary>{told}</summary>", ""]
+    lines += ["| cause | fault | findings that it is named by | lab | proven repairs |", "| --- | --- | --- | --- | --- |"]
     for cause in sorted(causes().values(), key=lambda one: (one.fault or "F99", one.name)):
         shown = "; ".join(f"[{title}](docs/findings/{check}.md)" for check, title in cause.titles.items())
-        lines.append(f"| `{cause.name}` | {cause.fault or '-'} | {shown} | {'yes' if cause.name in broken else '-'} |")
+        proven = ", ".join(dict.fromkeys(repairs.get(cause.name, []))) or "-"
+        lines.append(f"| `{cause.name}` | {cause.fault or '-'} | {shown} | {'yes' if cause.name in broken else '-'} | {proven} |")
     return "\n".join([*lines, "", "</details>"])
 
 
