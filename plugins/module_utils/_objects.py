@@ -12,69 +12,26 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import time
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
+from ansible_collections.podnet.doctor.plugins.module_utils import _detection
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
+from ansible_collections.podnet.doctor.plugins.module_utils._object_steps import AS_IT_MUST_BE, Params, Refused, State, Step, part_of, text_of
 
 ANNOTATIONS = {"projectcalico.org/IPv4Address": 4, "projectcalico.org/IPv6Address": 6}
 FLANNEL_ANNOTATIONS = ("flannel.alpha.coreos.com/public-ip", "flannel.alpha.coreos.com/public-ip-overwrite")
 CALICO_APIS = ("crd.projectcalico.org/v1", "projectcalico.org/v3")
 CREATED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/blockaffinities\Z")
 NODE = re.compile(r"/api/v1/nodes/[a-z0-9.-]{1,253}\Z")
-DAEMONSET = re.compile(r"/apis/apps/v1/namespaces/[a-z0-9-]{1,63}/daemonsets/calico-node\Z")
-INSTALLATION = "/apis/operator.tigera.io/v1/installations/default"
-DETECTION = "/spec/calicoNetwork/nodeAddressAutodetectionV4"
-METHOD = "IP_AUTODETECTION_METHOD"
-INTERNAL_IP = "kubernetes-internal-ip"
-BY_INTERNAL_IP = {"kubernetes": "NodeInternalIP"}
-OTHER_METHOD = re.compile(r"(first-found|(interface|skip-interface|can-reach|cidr)=[ -~]{1,500})\Z")
 POOL_DELETED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/ippools/podnet-doctor-[0-9a-f-]{{1,60}}\Z")
 TUNNEL_MODES = ("Never", "Always", "CrossSubnet")
-POLL = 0.5
 GIVEN_BY_API = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
-
-Params = t.Mapping[str, t.Any]
-Step = t.Dict[str, t.Any]  # noqa: UP006 - evaluated on Python 3.9
-
-
-class Refused(Exception):
-    """The object is not changed; the text says why."""
-
-
-class Unfinished(Exception):
-    """The object was changed, and what follows from it has not happened in time; the text says how far it is."""
-
-
-class State(t.NamedTuple):
-    """What was found, and the one request that changes it; None: it is as it must be. `back` is what undoes it."""
-
-    before: str
-    after: str
-    step: Step | None
-    back: list[Step]
-
-
-AS_IT_MUST_BE = State("", "", None, [])
-
-
-def _text(params: Params, name: str) -> str:
-    value = params.get(name)
-    if not isinstance(value, str) or not value:
-        raise Refused(f"the parameter {name} is missing")
-    return value
-
-
-def _part(value: t.Any, name: str) -> dict[str, t.Any]:
-    found = value.get(name) if isinstance(value, t.Mapping) else None
-    return found if isinstance(found, dict) else {}
 
 
 def set_node_address(api: Api, params: Params) -> State:
     """parameters: node, annotation (projectcalico.org/IPv4Address or IPv6Address), value (an address of the Node with its prefix length), was."""
-    node, key, value, was = (_text(params, name) for name in ("node", "annotation", "value", "was"))
+    node, key, value, was = (text_of(params, name) for name in ("node", "annotation", "value", "was"))
     if key not in ANNOTATIONS:
         raise Refused(f"{key} is not an annotation that a repair changes")
     path = f"/api/v1/nodes/{quote(node, safe='')}"
@@ -88,7 +45,7 @@ def set_node_address(api: Api, params: Params) -> State:
         raise Refused(f"{value} is no address of Node {node}")
     if not _is_interface(was, ANNOTATIONS[key]):
         raise Refused(f"{was} is no address that could be written again")
-    now = _part(_part(found, "metadata"), "annotations").get(key)
+    now = part_of(part_of(found, "metadata"), "annotations").get(key)
     if now == value:
         return AS_IT_MUST_BE
     if now != was:
@@ -98,12 +55,12 @@ def set_node_address(api: Api, params: Params) -> State:
 
 def clear_node_address(api: Api, params: Params) -> State:
     """parameters: node, annotation (as for set_node_address), was, twin. Only while the Node is not Ready, and its address that of a Ready one, the twin."""
-    node, key, was, twin = (_text(params, name) for name in ("node", "annotation", "was", "twin"))
+    node, key, was, twin = (text_of(params, name) for name in ("node", "annotation", "was", "twin"))
     if key not in ANNOTATIONS or not _is_interface(was, ANNOTATIONS[key]):
         raise Refused(f"{key} {was} is not an annotation that a repair takes away")
     path = f"/api/v1/nodes/{quote(node, safe='')}"
     found, other = api.get_json(path), api.get_json(f"/api/v1/nodes/{quote(twin, safe='')}")
-    now = _part(_part(found, "metadata"), "annotations").get(key)
+    now = part_of(part_of(found, "metadata"), "annotations").get(key)
     if now is None:
         return AS_IT_MUST_BE
     if now != was:
@@ -111,7 +68,7 @@ def clear_node_address(api: Api, params: Params) -> State:
     if _ready(found) is not False or _ready(other) is not True:
         raise Refused(f"Node {node} is not known to be dead, or Node {twin} to be well, by now")
     address = str(ipaddress.ip_interface(was).ip)
-    if address not in _own_addresses(other) or str(_part(_part(other, "metadata"), "annotations").get(key)).partition("/")[0] != address:
+    if address not in _own_addresses(other) or str(part_of(part_of(other, "metadata"), "annotations").get(key)).partition("/")[0] != address:
         raise Refused(f"{address} is not the address of Node {twin} by now")
     pointer = _pointer(key)
     forth = [{"op": "test", "path": pointer, "value": was}, {"op": "remove", "path": pointer}]
@@ -121,7 +78,7 @@ def clear_node_address(api: Api, params: Params) -> State:
 
 def _ready(node: dict[str, t.Any]) -> bool | None:
     """What the Node's condition says; None: nothing."""
-    conditions = _part(node, "status").get("conditions")
+    conditions = part_of(node, "status").get("conditions")
     for condition in conditions if isinstance(conditions, list) else []:
         if isinstance(condition, dict) and condition.get("type") == "Ready":
             return condition.get("status") == "True"
@@ -129,7 +86,7 @@ def _ready(node: dict[str, t.Any]) -> bool | None:
 
 
 def _own_addresses(node: dict[str, t.Any]) -> list[str]:
-    addresses = _part(node, "status").get("addresses")
+    addresses = part_of(node, "status").get("addresses")
     own = [a.get("address") for a in addresses if isinstance(a, dict) and a.get("type") == "InternalIP"] if isinstance(addresses, list) else []
     return [address for address in own if isinstance(address, str)]
 
@@ -146,14 +103,14 @@ def _replace(path: str, *keys: str, was: str, value: str) -> Step:
 
 def set_flannel_address(api: Api, params: Params) -> State:
     """parameters: node, value (an InternalIP of the Node), was. Both what flanneld announces, and what tells it so (public-ip-overwrite)."""
-    node, value, was = (_text(params, name) for name in ("node", "value", "was"))
+    node, value, was = (text_of(params, name) for name in ("node", "value", "was"))
     path = f"/api/v1/nodes/{quote(node, safe='')}"
     found = api.get_json(path)
     if value not in _own_addresses(found):
         raise Refused(f"{value} is no address of Node {node}")
     if not all(_is_interface(address, 4) and "/" not in address for address in (value, was)):
         raise Refused(f"{value} or {was} is no IPv4 address")
-    annotations = _part(_part(found, "metadata"), "annotations")
+    annotations = part_of(part_of(found, "metadata"), "annotations")
     now = {annotations.get(key) for key in FLANNEL_ANNOTATIONS}
     if now == {value}:
         return AS_IT_MUST_BE
@@ -168,8 +125,8 @@ def delete_block_affinity(api: Api, params: Params) -> State:
 
     Only where there is no such block, or it is the owner's and no address of it is this node's.
     """
-    served, name, node, cidr = (_text(params, key) for key in ("api", "name", "node", "cidr"))
-    owner = _text(params, "owner") if params.get("owner") is not None else None
+    served, name, node, cidr = (text_of(params, key) for key in ("api", "name", "node", "cidr"))
+    owner = text_of(params, "owner") if params.get("owner") is not None else None
     if served not in CALICO_APIS:
         raise Refused(f"{served} is not an API of Calico")
     folder = f"/apis/{served}/blockaffinities"
@@ -180,10 +137,10 @@ def delete_block_affinity(api: Api, params: Params) -> State:
         if error.status == 404:
             return AS_IT_MUST_BE
         raise
-    spec, metadata = _part(found, "spec"), _part(found, "metadata")
+    spec, metadata = part_of(found, "spec"), part_of(found, "metadata")
     if (spec.get("node"), spec.get("cidr")) != (node, cidr):
         raise Refused(f"BlockAffinity {name} is of {spec.get('node')} for {spec.get('cidr')} by now, not of {node} for {cidr}")
-    blocks = [_part(block, "spec") for block in api.items(f"/apis/{served}/ipamblocks") if _part(block, "spec").get("cidr") == cidr]
+    blocks = [part_of(block, "spec") for block in api.items(f"/apis/{served}/ipamblocks") if part_of(block, "spec").get("cidr") == cidr]
     if owner is None:
         if blocks:
             raise Refused(f"the block {cidr} exists by now")
@@ -203,11 +160,12 @@ def _claimed_in_vain(api: Api, node: str, cidr: str, owner: str, blocks: list[di
         raise Refused(f"the block {cidr} has given an address to {node}, or does not say whom")
     network = ipaddress.ip_network(cidr)
     for pod in api.items("/api/v1/pods", {"fieldSelector": f"spec.nodeName={node}"}):
-        status = _part(pod, "status")
+        status = part_of(pod, "status")
         for entry in [*(status["podIPs"] if isinstance(status.get("podIPs"), list) else []), {"ip": status.get("podIP")}]:
             text = entry.get("ip") if isinstance(entry, dict) else None
             if isinstance(text, str) and _inside(text, network):
-                raise Refused(f"pod {_part(pod, 'metadata').get('namespace')}/{_part(pod, 'metadata').get('name')} on {node} has {text}, of the block {cidr}")
+                metadata = part_of(pod, "metadata")
+                raise Refused(f"pod {metadata.get('namespace')}/{metadata.get('name')} on {node} has {text}, of the block {cidr}")
 
 
 def _inside(text: str, network: t.Any) -> bool:
@@ -226,7 +184,7 @@ def holders(block: t.Mapping[str, t.Any]) -> set[str]:
     for slot in slots:
         if slot is not None:
             known = attributes[slot] if isinstance(slot, int) and 0 <= slot < len(attributes) else None
-            node = _part(known, "secondary").get("node")
+            node = part_of(known, "secondary").get("node")
             found.add(node if isinstance(node, str) else "")
     return found
 
@@ -236,7 +194,7 @@ def create_pool(api: Api, params: Params) -> State:
 
     A disabled pool, from which nothing is given out, for a block that is in none. Only where all other pools of its family have these modes.
     """
-    served, cidr, ipip, vxlan = (_text(params, name) for name in ("api", "cidr", "ipip", "vxlan"))
+    served, cidr, ipip, vxlan = (text_of(params, name) for name in ("api", "cidr", "ipip", "vxlan"))
     nat = params.get("nat")
     if served not in CALICO_APIS:
         raise Refused(f"{served} is not an API of Calico")
@@ -248,12 +206,12 @@ def create_pool(api: Api, params: Params) -> State:
     name = "podnet-doctor-" + re.sub(r"[^0-9a-f]+", "-", cidr)
     spec = {"cidr": cidr, "blockSize": network.prefixlen, "ipipMode": ipip, "vxlanMode": vxlan, "natOutgoing": nat, "nodeSelector": "all()", "disabled": True,
             "allowedUses": ["Workload"]}  # fmt: skip
-    if not any(_part(block, "spec").get("cidr") == cidr for block in api.items(f"/apis/{served}/ipamblocks")):
+    if not any(part_of(block, "spec").get("cidr") == cidr for block in api.items(f"/apis/{served}/ipamblocks")):
         raise Refused(f"there is no block {cidr} by now")
     folder = f"/apis/{served}/ippools"
     modes = set()
     for pool in api.items(folder):
-        known, its_name = _part(pool, "spec"), _part(pool, "metadata").get("name")
+        known, its_name = part_of(pool, "spec"), part_of(pool, "metadata").get("name")
         if its_name == name and {key: known.get(key) for key in spec} == spec:
             return AS_IT_MUST_BE
         other = _network(known.get("cidr"))
@@ -274,141 +232,9 @@ def _network(text: t.Any) -> t.Any:
         return None
 
 
-def set_autodetection(api: Api, params: Params) -> State:
-    """parameters: namespace, was (the method that calico-node has now, first-found where none is named). It becomes kubernetes-internal-ip.
-
-    In the DaemonSet calico-node, or in the operator's Installation that it is made from. `rollout` of the step says what to wait for.
-    """
-    namespace, was = _text(params, "namespace"), _text(params, "was")
-    if not OTHER_METHOD.match(was):
-        raise Refused(f"{was} is no method that a repair replaces")
-    path = f"/apis/apps/v1/namespaces/{quote(namespace, safe='')}/daemonsets/calico-node"
-    daemonset = api.get_json(path)
-    now = detects_by(daemonset)
-    if now == INTERNAL_IP:
-        return AS_IT_MUST_BE
-    if now != was:
-        raise Refused(f"calico-node detects addresses by {now} by now, not by {was}")
-    if _part(_part(daemonset, "spec"), "updateStrategy").get("type") == "OnDelete":
-        raise Refused("the DaemonSet calico-node makes its pods again only when somebody deletes them (OnDelete)")
-    if not _rolled_out(daemonset):
-        raise Refused(f"the DaemonSet calico-node is being updated: {_progress(daemonset)}")
-    owners = _part(daemonset, "metadata").get("ownerReferences")
-    makers = {owner.get("kind") for owner in owners if isinstance(owner, dict)} if isinstance(owners, list) else set()
-    if makers - {"Installation"}:
-        raise Refused(f"the DaemonSet calico-node is made by {', '.join(sorted(map(str, makers)))}, which would write it anew")
-    forth, back = _by_installation(api, was) if makers else _by_environment(path, daemonset)
-    forth["rollout"], back["rollout"] = {"daemonset": path, "method": INTERNAL_IP}, {"daemonset": path, "method": was}
-    return State(f"{METHOD}: {was}", f"{METHOD}: {INTERNAL_IP}", forth, [back])
-
-
-def _environment(daemonset: t.Mapping[str, t.Any]) -> tuple[int, list[t.Any]]:
-    """The place of the container calico-node in the template, and its environment. Errors: Refused."""
-    containers = _part(_part(_part(daemonset, "spec"), "template"), "spec").get("containers")
-    for place, container in enumerate(containers if isinstance(containers, list) else []):
-        if isinstance(container, dict) and container.get("name") == "calico-node" and isinstance(container.get("env"), list):
-            return place, container["env"]
-    raise Refused("the DaemonSet calico-node has no container calico-node with an environment")
-
-
-def _value(environment: list[t.Any], name: str) -> str | None:
-    """A variable's own value; None: it has none. Errors: Refused, where it comes from elsewhere, or is named twice."""
-    found = [entry for entry in environment if isinstance(entry, dict) and entry.get("name") == name]
-    if len(found) > 1 or any("valueFrom" in entry for entry in found):
-        raise Refused(f"{name} of calico-node is named twice, or comes from elsewhere")
-    value = found[0].get("value") if found else None
-    return value if isinstance(value, str) else None
-
-
-def detects_by(daemonset: t.Mapping[str, t.Any]) -> str:
-    """The method by which calico-node of a DaemonSet detects its IPv4 address, from values of its own. Errors: Refused."""
-    environment = _environment(daemonset)[1]
-    if _value(environment, "IP") != "autodetect":
-        raise Refused("calico-node does not detect IPv4 addresses")
-    return _value(environment, METHOD) or "first-found"
-
-
-def _by_environment(path: str, daemonset: dict[str, t.Any]) -> tuple[Step, Step]:
-    """Refused by the API if the DaemonSet is another by then; the way back, if the variable is not at its place any more."""
-    place, environment = _environment(daemonset)
-    container = f"/spec/template/spec/containers/{place}"
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in environment]
-    there = METHOD in names
-    entry = f"{container}/env/{names.index(METHOD) if there else len(names)}"
-    same = [
-        {"op": "test", "path": "/metadata/generation", "value": _part(daemonset, "metadata").get("generation")},
-        {"op": "test", "path": f"{container}/name", "value": "calico-node"},
-    ]
-    wanted = {"name": METHOD, "value": INTERNAL_IP}
-    if not there:
-        return {"patch": path, "body": [*same, {"op": "add", "path": entry, "value": wanted}]}, {"patch": path, "body": [
-            same[1], {"op": "test", "path": entry, "value": wanted}, {"op": "remove", "path": entry}]}  # fmt: skip
-    before = environment[names.index(METHOD)]
-    return {"patch": path, "body": [*same, {"op": "test", "path": entry, "value": before}, {"op": "replace", "path": entry, "value": wanted}]}, {
-        "patch": path, "body": [same[1], {"op": "test", "path": entry, "value": wanted}, {"op": "replace", "path": entry, "value": before}]}  # fmt: skip
-
-
-def _by_installation(api: Api, was: str) -> tuple[Step, Step]:
-    before = _part(_part(_part(api.get_json(INSTALLATION), "spec"), "calicoNetwork"), "nodeAddressAutodetectionV4")
-    if method_of(before) != was:
-        raise Refused(f"the Installation does not say {was}, as calico-node does")
-    there = {"op": "test", "path": DETECTION, "value": before}, {"op": "replace", "path": DETECTION, "value": BY_INTERNAL_IP}
-    back = {"op": "test", "path": DETECTION, "value": BY_INTERNAL_IP}, {"op": "replace", "path": DETECTION, "value": before}
-    return {"patch": INSTALLATION, "body": list(there)}, {"patch": INSTALLATION, "body": list(back)}
-
-
-def method_of(detection: t.Any) -> str:
-    """calico-node's word for nodeAddressAutodetectionV4 of an Installation; empty: it is not understood."""
-    given = {key: value for key, value in detection.items() if value is not None} if isinstance(detection, dict) else {}
-    if len(given) != 1:
-        return ""
-    ((key, value),) = given.items()
-    if key == "firstFound" and value is True:
-        return "first-found"
-    if key == "kubernetes" and value == "NodeInternalIP":
-        return INTERNAL_IP
-    if key == "cidrs" and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-        return f"cidr={','.join(value)}"
-    word = {"interface": "interface", "skipInterface": "skip-interface", "canReach": "can-reach"}.get(key)
-    return f"{word}={value}" if word and isinstance(value, str) else ""
-
-
-def _rolled_out(daemonset: dict[str, t.Any]) -> bool:
-    """Whether all pods are of the template, as far as the controller has looked at it."""
-    status = _part(daemonset, "status")
-    return status.get("observedGeneration") == _part(daemonset, "metadata").get("generation") and status.get("updatedNumberScheduled", 0) == status.get(
-        "desiredNumberScheduled"
-    )
-
-
-def _progress(daemonset: dict[str, t.Any]) -> str:
-    status = _part(daemonset, "status")
-    of = status.get("desiredNumberScheduled")
-    return f"{status.get('updatedNumberScheduled', 0)} of {of} pods are new, {status.get('numberAvailable', 0)} of {of} are available"
-
-
-def await_rollouts(api: Api, rollouts: list[dict[str, str]]) -> None:
-    """Wait until all pods of calico-node have a method and are available, as long as the API may take. Errors: Unfinished."""
-    for rollout in rollouts:
-        said = "it could not be looked at"
-        while True:
-            try:
-                daemonset = api.get_json(rollout["daemonset"])
-                method = _value(_environment(daemonset)[1], METHOD) or "first-found"
-                status = _part(daemonset, "status")
-                if method == rollout["method"] and _rolled_out(daemonset) and status.get("numberAvailable", 0) == status.get("desiredNumberScheduled"):
-                    break
-                said = _progress(daemonset) if method == rollout["method"] else f"calico-node's method still is {method}"
-            except (ApiError, Expired):  # asked again until the time is up
-                pass
-            if api.deadline.expired():
-                raise Unfinished(f"it was changed, but after {api.deadline.seconds:g} s {said}")
-            time.sleep(min(POLL, api.deadline.remaining()))
-
-
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {
     remedy.__name__: remedy
-    for remedy in (clear_node_address, create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address)
+    for remedy in (clear_node_address, create_pool, delete_block_affinity, _detection.set_autodetection, set_flannel_address, set_node_address)
 }
 
 
@@ -432,7 +258,7 @@ def carry_out(api: Api, remedy: str, params: Params, check_mode: bool) -> dict[s
         made = _perform(api, state.step)
         for step in state.back:
             if "delete" in step:  # what was made, and nothing that has its name later
-                step["body"] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": _part(made, "metadata").get("uid")}}
+                step["body"] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": part_of(made, "metadata").get("uid")}}
     return {
         "changed": state.step is not None, "before": state.before, "after": state.after, "back": [] if check_mode else state.back,
         "rollouts": _rollouts([state.step] if state.step is not None and not check_mode else []),
@@ -458,9 +284,9 @@ def _is_way_back(step: t.Any) -> bool:
     if not isinstance(step, dict):
         return False
     if "create" in step:
-        return bool(CREATED.match(str(step["create"]))) and _part(step, "body").get("kind") == "BlockAffinity"
+        return bool(CREATED.match(str(step["create"]))) and part_of(step, "body").get("kind") == "BlockAffinity"
     if "delete" in step:
-        uid = _part(_part(step, "body"), "preconditions").get("uid")
+        uid = part_of(part_of(step, "body"), "preconditions").get("uid")
         return set(step) == {"delete", "body"} and bool(POOL_DELETED.match(str(step["delete"]))) and isinstance(uid, str) and uid != ""
     path, body = str(step.get("patch")), step.get("body")
     if not isinstance(body, list) or not all(isinstance(part, dict) for part in body):
@@ -470,11 +296,11 @@ def _is_way_back(step: t.Any) -> bool:
     rollout = step.get("rollout")
     if set(step) != {"patch", "body", "rollout"} or not isinstance(rollout, dict) or set(rollout) != {"daemonset", "method"}:
         return False
-    if not DAEMONSET.match(str(rollout["daemonset"])) or not OTHER_METHOD.match(str(rollout["method"])):
+    if not _detection.DAEMONSET.match(str(rollout["daemonset"])) or not _detection.OTHER_METHOD.match(str(rollout["method"])):
         return False
-    if path == INSTALLATION:
-        return _is_detection(body, str(rollout["method"]))
-    return path == rollout["daemonset"] and _is_method(body, str(rollout["method"]))
+    if path == _detection.INSTALLATION:
+        return _detection.is_detection(body, str(rollout["method"]))
+    return path == rollout["daemonset"] and _detection.is_method(body, str(rollout["method"]))
 
 
 def _is_address(body: list[dict[str, t.Any]]) -> bool:
@@ -496,27 +322,3 @@ def _is_interface(value: t.Any, version: int) -> bool:
         return isinstance(value, str) and ipaddress.ip_interface(value).version == version
     except ValueError:
         return False
-
-
-def _is_detection(body: list[dict[str, t.Any]], method: str) -> bool:
-    """The Installation's own method again."""
-    words = [(part.get("op"), part.get("path")) for part in body]
-    return words == [("test", DETECTION), ("replace", DETECTION)] and body[0].get("value") == BY_INTERNAL_IP and method_of(body[1].get("value")) == method
-
-
-def _is_method(body: list[dict[str, t.Any]], method: str) -> bool:
-    """The variable of the container calico-node has its own value again, or is gone."""
-    words = [(part.get("op"), str(part.get("path")).rpartition("/env/")) for part in body]
-    if [op for op, _path in words] not in (["test", "test", "remove"], ["test", "test", "replace"]):
-        return False
-    container, _env, place = words[1][1]
-    if not re.match(r"/spec/template/spec/containers/[0-9]{1,2}\Z", container) or not re.match(r"[0-9]{1,4}\Z", place) or words[2][1] != words[1][1]:
-        return False
-    if body[0].get("path") != f"{container}/name" or body[0].get("value") != "calico-node" or body[1].get("value") != {"name": METHOD, "value": INTERNAL_IP}:
-        return False
-    if body[2]["op"] == "remove":
-        return method == "first-found"
-    before = body[2].get("value")
-    if not isinstance(before, dict) or not set(before) <= {"name", "value"} or before.get("name") != METHOD:
-        return False
-    return (before.get("value") or "first-found") == method

@@ -97,7 +97,8 @@ back:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _kube, _objects
+from ansible_collections.podnet.doctor.plugins.module_utils import _detection, _kube, _objects
+from ansible_collections.podnet.doctor.plugins.module_utils._object_steps import Refused, Unfinished
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def main() -> None:
                 result = _objects.take_back(api, given, module.check_mode)
             else:
                 result = _objects.carry_out(api, remedy, given, module.check_mode)
-    except _objects.Refused as error:
+    except Refused as error:
         module.fail_json(msg=f"refused: {error}", refused=True)
     except _kube.KubeError as error:
         module.fail_json(msg=str(error))
@@ -128,8 +129,8 @@ def main() -> None:
     if rollouts:
         try:
             with _kube.Api(options, timeout=module.params["wait_seconds"]) as api:
-                _objects.await_rollouts(api, rollouts)
-        except _objects.Unfinished as error:
+                _detection.await_rollouts(api, rollouts)
+        except Unfinished as error:
             module.fail_json(msg=str(error), **result)
     if module._diff and result["changed"]:
         result["diff"] = {"before": result["before"] + "\n" if result["before"] else "", "after": result["after"] + "\n" if result["after"] else ""}

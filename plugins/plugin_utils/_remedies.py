@@ -11,7 +11,8 @@ import shlex
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.podnet.doctor.plugins.module_utils._objects import INTERNAL_IP, Refused, detects_by
+from ansible_collections.podnet.doctor.plugins.module_utils._detection import INTERNAL_IP, detects_by
+from ansible_collections.podnet.doctor.plugins.module_utils._object_steps import Refused
 
 from ._autodetection import autodetect
 from ._catalogue import Remedy

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _objects
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
+from ansible_collections.podnet.doctor.plugins.module_utils import _detection, _objects
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import ApiError
+from ansible_collections.podnet.doctor.plugins.module_utils._object_steps import Refused
+from ansible_collections.podnet.doctor.tests.unit.small_objects import DAEMONSET, INSTALLATION, JSON, daemonset, method
 
 NODE = "/api/v1/nodes/k8s02"
 FOLDER = "/apis/crd.projectcalico.org/v1/blockaffinities"
@@ -116,14 +117,14 @@ def test_changed_once_and_taken_back(api: t.Any, remedy: str, params: dict[str, 
 )
 def test_refused(api: t.Any, remedy: str, params: dict[str, t.Any], sentence: str) -> None:
     before = json.dumps(api.objects)
-    with pytest.raises(_objects.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         _objects.carry_out(api, remedy, params, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(api.objects) == before
 
 
 def test_a_block_that_exists_by_now_keeps_its_affinity(api: t.Any) -> None:
     api.blocks.append({"spec": {"cidr": AFFINITY["cidr"]}})
-    with pytest.raises(_objects.Refused, match=r"the block 10\.253.255\.0/26 exists by now"):
+    with pytest.raises(Refused, match=r"the block 10\.253.255\.0/26 exists by now"):
         _objects.carry_out(api, "delete_block_affinity", AFFINITY, check_mode=False)
 
 
@@ -158,14 +159,14 @@ def test_a_claim_on_the_block_of_another_node_is_deleted(api: t.Any) -> None:
 )  # fmt: skip
 def test_a_claim_stays_where_it_may_be_used(api: t.Any, blocks: list[t.Any], pods: list[t.Any], sentence: str) -> None:
     api.blocks, api.pods, before = blocks, pods, json.dumps(api.objects)
-    with pytest.raises(_objects.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         _objects.carry_out(api, "delete_block_affinity", OTHERS, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(api.objects) == before
 
 
 def test_the_owner_is_another_node(api: t.Any) -> None:
     api.blocks = [block(owner="k8s02")]
-    with pytest.raises(_objects.Refused):
+    with pytest.raises(Refused):
         _objects.carry_out(api, "delete_block_affinity", {**AFFINITY, "owner": "k8s02"}, check_mode=False)
 
 
@@ -173,7 +174,7 @@ def test_the_owner_is_another_node(api: t.Any) -> None:
 @pytest.mark.parametrize("status", [409, 422])
 def test_somebody_was_quicker(api: t.Any, remedy: str, params: dict[str, t.Any], status: int) -> None:
     api.busy = status
-    with pytest.raises(_objects.Refused, match="the object was changed meanwhile"):
+    with pytest.raises(Refused, match="the object was changed meanwhile"):
         _objects.carry_out(api, remedy, params, check_mode=False)
 
 
@@ -186,25 +187,13 @@ def test_somebody_was_quicker(api: t.Any, remedy: str, params: dict[str, t.Any],
     ],
 )  # fmt: skip
 def test_only_a_way_back_is_taken_back(api: t.Any, step: t.Any) -> None:
-    with pytest.raises(_objects.Refused):
+    with pytest.raises(Refused):
         _objects.take_back(api, {"steps": [step]}, check_mode=False)
 
 
 # ---- the autodetection method
 
-DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/calico-node"
 DETECTS = {"namespace": "kube-system", "was": "first-found"}
-INSTALLATION = "/apis/operator.tigera.io/v1/installations/default"
-
-
-def daemonset(*env: dict[str, t.Any], **metadata: t.Any) -> dict[str, t.Any]:
-    return {
-        "metadata": {"name": "calico-node", "generation": 3, **metadata},
-        "spec": {"template": {"spec": {"containers": [
-            {"name": "sidecar"}, {"name": "calico-node", "env": [{"name": "IP", "value": "autodetect"}, *env, {"name": "LAST", "value": "x"}]},
-        ]}}},
-        "status": {"observedGeneration": 3, "updatedNumberScheduled": 3, "desiredNumberScheduled": 3, "numberAvailable": 3},
-    }  # fmt: skip
 
 
 class Patched(Store):
@@ -236,10 +225,6 @@ def apply(target: t.Any, op: str, path: str, value: t.Any = None) -> None:
         del target[place]
 
 
-def method(value: str) -> dict[str, t.Any]:
-    return {"name": "IP_AUTODETECTION_METHOD", "value": value}
-
-
 @pytest.fixture
 def patched() -> t.Any:
     made = Patched()
@@ -259,7 +244,7 @@ def test_the_method_is_set_once_and_taken_back(patched: t.Any, found: dict[str, 
     done = _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
     assert (done["before"], done["after"]) == (f"IP_AUTODETECTION_METHOD: {was}", "IP_AUTODETECTION_METHOD: kubernetes-internal-ip")
     assert done["rollouts"] == [{"daemonset": DAEMONSET, "method": "kubernetes-internal-ip"}]
-    assert _objects.detects_by(patched.objects[DAEMONSET]) == "kubernetes-internal-ip"
+    assert _detection.detects_by(patched.objects[DAEMONSET]) == "kubernetes-internal-ip"
     again = _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
     assert again["changed"] is False and again["rollouts"] == []
     back = _objects.take_back(patched, {"steps": json.loads(json.dumps(done["back"]))}, check_mode=False)
@@ -279,7 +264,7 @@ def test_the_operator_makes_the_daemonset_from_its_installation(patched: t.Any) 
     _objects.take_back(patched, {"steps": json.loads(json.dumps(done["back"]))}, check_mode=False)
     assert json.dumps(patched.objects[INSTALLATION]["spec"]) == spec
     patched.objects[INSTALLATION] = installation(interface="eth.*")
-    with pytest.raises(_objects.Refused, match="the Installation does not say first-found"):
+    with pytest.raises(Refused, match="the Installation does not say first-found"):
         _objects.carry_out(patched, "set_autodetection", DETECTS, check_mode=False)
 
 
@@ -300,72 +285,17 @@ def test_the_operator_makes_the_daemonset_from_its_installation(patched: t.Any) 
 def test_the_method_is_not_set(patched: t.Any, found: dict[str, t.Any], params: dict[str, t.Any], sentence: str) -> None:
     patched.objects[DAEMONSET] = found
     before = json.dumps(patched.objects)
-    with pytest.raises(_objects.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         _objects.carry_out(patched, "set_autodetection", params, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(patched.objects) == before
 
 
 def test_a_daemonset_that_changes_meanwhile_is_not_changed(patched: t.Any) -> None:
-    state = _objects.set_autodetection(patched, DETECTS)
+    state = _detection.set_autodetection(patched, DETECTS)
     patched.objects[DAEMONSET]["metadata"]["generation"] = 4
     with pytest.raises(ApiError):
         patched.patch(DAEMONSET, state.step["body"], "json")
-    assert _objects.detects_by(patched.objects[DAEMONSET]) == "first-found"
-
-
-@pytest.mark.parametrize(
-    ("detection", "word"),
-    [
-        ({"firstFound": True, "kubernetes": None}, "first-found"), ({"kubernetes": "NodeInternalIP"}, "kubernetes-internal-ip"),
-        ({"cidrs": ["10.0.0.0/8", "10.1.0.0/16"]}, "cidr=10.0.0.0/8,10.1.0.0/16"), ({"skipInterface": "br.*"}, "skip-interface=br.*"),
-        ({"canReach": "8.8.8.8"}, "can-reach=8.8.8.8"), ({"interface": "eth0", "firstFound": True}, ""), ({}, ""), (None, ""), ({"cidrs": [1]}, ""),
-        ({"firstFound": False}, ""), ({"else": "x"}, ""),
-    ],
-)  # fmt: skip
-def test_words_of_an_installation(detection: t.Any, word: str) -> None:
-    assert _objects.method_of(detection) == word
-
-
-class Rolling:
-    """A DaemonSet that is one step further each time it is looked at."""
-
-    def __init__(self, *steps: dict[str, t.Any] | None, seconds: float = 5) -> None:
-        self.steps, self.deadline = list(steps), Deadline(seconds)
-
-    def get_json(self, path: str) -> dict[str, t.Any]:
-        assert path == DAEMONSET
-        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
-        if step is None:
-            raise ApiError("no answer")
-        return step
-
-
-def rolling(updated: int, available: int = 3, generation: int = 3) -> dict[str, t.Any]:
-    found = daemonset(method("kubernetes-internal-ip"), generation=generation)
-    return {**found, "status": {**found["status"], "updatedNumberScheduled": updated, "numberAvailable": available}}
-
-
-WANTED = [{"daemonset": DAEMONSET, "method": "kubernetes-internal-ip"}]
-
-
-def test_a_rollout_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_objects, "POLL", 0.0)
-    api: t.Any = Rolling(daemonset(), rolling(3, generation=4), rolling(2), None, rolling(3, available=2), rolling(3))
-    _objects.await_rollouts(api, WANTED)
-    assert len(api.steps) == 1
-
-
-@pytest.mark.parametrize(
-    ("stuck", "sentence"),
-    [
-        (rolling(1, available=2), "1 of 3 pods are new, 2 of 3 are available"), (daemonset(), "calico-node's method still is first-found"),
-        (None, "it could not be looked at"),
-    ],
-)  # fmt: skip
-def test_a_rollout_that_stands_still_is_told(stuck: t.Any, sentence: str) -> None:
-    api: t.Any = Rolling(stuck, seconds=0.01)
-    with pytest.raises(_objects.Unfinished, match=sentence):
-        _objects.await_rollouts(api, WANTED)
+    assert _detection.detects_by(patched.objects[DAEMONSET]) == "first-found"
 
 
 BACK = {
@@ -417,7 +347,7 @@ def test_ways_back_are_known() -> None:
 )  # fmt: skip
 def test_nothing_else_is_taken_back(step: t.Any) -> None:
     assert not _objects._is_way_back(step)
-    with pytest.raises(_objects.Refused):
+    with pytest.raises(Refused):
         _objects.take_back(Patched(), {"steps": [step]}, check_mode=False)  # type: ignore[arg-type]
 
 
@@ -454,7 +384,7 @@ def test_a_pool_from_which_nothing_is_given_out(api: t.Any) -> None:
 def test_no_pool_is_made(api: t.Any, params: dict[str, t.Any], pools: list[t.Any], sentence: str) -> None:
     api.pools += pools
     before = json.dumps(api.objects)
-    with pytest.raises(_objects.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         _objects.carry_out(api, "create_pool", {**POOL, **params}, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(api.objects) == before
 
@@ -507,7 +437,7 @@ def test_what_flannel_announces_is_set_and_taken_back() -> None:
 def test_what_flannel_announces_stays(values: tuple[str | None, ...], params: dict[str, str], sentence: str) -> None:
     api: t.Any = lease(*values)
     before = json.dumps(api.objects)
-    with pytest.raises(_objects.Refused, match=sentence):
+    with pytest.raises(Refused, match=sentence):
         _objects.carry_out(api, "set_flannel_address", {**FLANNEL, **params}, check_mode=False)
     assert json.dumps(api.objects) == before
 
@@ -550,7 +480,7 @@ def test_a_dead_node_announces_nothing_and_its_address_comes_back() -> None:
     steps = json.loads(json.dumps(done["back"]))
     _objects.take_back(api, {"steps": steps}, check_mode=False)
     assert json.dumps(api.objects["/api/v1/nodes/old02"]["metadata"]["annotations"]) == before
-    with pytest.raises(_objects.Refused, match="changed meanwhile"):
+    with pytest.raises(Refused, match="changed meanwhile"):
         _objects.take_back(api, {"steps": steps}, check_mode=False)
     steps[0]["body"][0].pop("value")
     assert not _objects._is_way_back(steps[0])
@@ -568,15 +498,13 @@ def test_a_dead_node_announces_nothing_and_its_address_comes_back() -> None:
 )  # fmt: skip
 def test_what_a_node_announces_stays(api: t.Any, params: dict[str, str], sentence: str) -> None:
     before = json.dumps(api.objects)
-    with pytest.raises(_objects.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         _objects.carry_out(api, "clear_node_address", {**DEAD, **params}, check_mode=False)
     assert sentence in str(refused.value) and json.dumps(api.objects) == before
 
 
 # ---- whatever is given
 
-PLAIN = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
-JSON = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner))
 STEPS = st.fixed_dictionaries(
     {},
     optional={
@@ -592,12 +520,6 @@ def test_property_a_way_back_is_known_by_what_it_writes(step: t.Any) -> None:
     """Anything is judged; of what is made at random only a BlockAffinity that is created again, or an own pool that is deleted, can be one."""
     if _objects._is_way_back(step):
         assert step.get("create") == FOLDER or step.get("delete") == NAME
-
-
-@given(JSON | st.dictionaries(st.sampled_from(["firstFound", "kubernetes", "interface", "skipInterface", "canReach", "cidrs"]), JSON, max_size=2))
-def test_property_words_of_an_installation(detection: t.Any) -> None:
-    word = _objects.method_of(detection)
-    assert word == "" or word.partition("=")[0] in ("first-found", "kubernetes-internal-ip", "interface", "skip-interface", "can-reach", "cidr")
 
 
 PARTS = JSON | st.lists(st.integers(-2, 3) | JSON) | st.lists(st.fixed_dictionaries({"secondary": JSON}))
