@@ -33,6 +33,7 @@ if t.TYPE_CHECKING:
 
 RESTART_TIME = 120  # seconds: BIRD's own, real peers kept the routes for 121 to 126 s
 RECOVERY = 240  # seconds: BIRD's "graceful restart wait"
+FOR_GOOD = "IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4 of the operator's Installation"
 FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
 
 
@@ -252,7 +253,6 @@ def set_autodetection(documents: Documents, node: str, verify: str) -> list[Reme
     daemonset, method, wanted = cluster.calico_daemonset, cluster.autodetection, INTERNAL_IP
     if daemonset is None or method in ("", wanted):
         return []
-    setting = "IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4 of the operator's Installation"
     objections = [*cluster.once("objections to the Kubernetes address", lambda: list(_objections_to_internal_ip(documents)))]
     metadata, spec = as_mapping(daemonset.get("metadata")), as_mapping(daemonset.get("spec"))
     makers = {str(owner.get("kind")) for owner in objects(metadata.get("ownerReferences"))}
@@ -270,7 +270,7 @@ def set_autodetection(documents: Documents, node: str, verify: str) -> list[Reme
             objections.append(str(exc))
     if objections:
         shown = "; ".join(objections[:3]) + (f"; and {len(objections) - 3} more" if len(objections) > 3 else "")
-        text = f"for good: let calico-node use the Kubernetes address ({setting}), once it fits all nodes: {shown}"
+        text = f"for good: let calico-node use the Kubernetes address ({FOR_GOOD}), once it fits all nodes: {shown}"
         return [Remedy("advise_autodetection", "R0", text, "", node=node)]
     namespace, count = str(metadata["namespace"]), len(cluster.nodes)
     if makers:

@@ -15,7 +15,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import Family, NotCollected, as_list, as_mapping, objects, tagged
 from .._question import Scope
-from .._remedies import sessions_meanwhile, set_autodetection, set_node_address
+from .._remedies import FOR_GOOD, sessions_meanwhile, set_autodetection, set_node_address
 from .._routes import OWN_PROTOCOLS
 from .._topology import families, intended_address, uses_bird
 
@@ -292,6 +292,8 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
         yield from set_node_address(diagnosis.documents, node, finding.fact.family, str(intended), verify)
     if ifname and facts.collected and finding.fact.family == "ipv4":
         yield from set_autodetection(diagnosis.documents, node, verify)
+    else:
+        yield Remedy("advise_autodetection", "R0", f"for good: let calico-node use the Kubernetes address ({FOR_GOOD})", "", node=node)
 
 
 def _unwitnessed(finding: Finding, facts: NodeFacts, ifname: str, bird: bool) -> list[str]:
