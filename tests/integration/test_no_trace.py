@@ -32,7 +32,8 @@ COMMANDS = {
     "temporary": ["find", "/tmp", "-maxdepth", "1", "-newer", "MARKER", "(", "-name", "ansible_*", "-o", "-name", "podnet-left*", ")"],
 }
 # written all the time by what runs there, and by other controllers on this machine
-OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/", "/.config/")
+OWN = ("/.ansible/tmp/ansible-local-", "/log/", "/run/calico/", "/var/lib/calico/", "/.kube/", "/.cache/", "/.config/",
+       "/AnsiballZ_component_restart.py", "/AnsiballZ_object_repair.py")  # fmt: skip
 VOLATILE = ("stable_secret", "mtu_expires", "forwarding_expires")
 TIMER = re.compile(r"\b\w+_timer +[0-9.]+")  # of a bridge and its ports: they run by themselves
 
