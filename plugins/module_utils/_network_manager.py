@@ -19,6 +19,7 @@ from ansible_collections.podnet.doctor.plugins.module_utils._netfilter import ou
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 
 SHOW = ("nmcli", "--terse", "--escape", "no", "--fields", "GENERAL.DEVICE,GENERAL.STATE,GENERAL.NM-MANAGED", "device", "show")
+ANSWER = 3.0  # seconds: where it hangs, D-Bus would wait for 25
 STATE = re.compile(r"([0-9]{1,3}) \((.*)\)\Z")
 
 
@@ -46,4 +47,6 @@ def devices(text: str) -> list[dict[str, t.Any]]:
 def read(processes: Processes, deadline: Deadline) -> dict[str, t.Any]:
     """The section; devices only where it runs. Errors: Failed, Expired, OSError."""
     found = daemon(processes, is_network_manager)
-    return {**found, "devices": devices(output(list(SHOW), deadline))} if found["running"] else found
+    if found["running"]:
+        found["devices"] = devices(output(list(SHOW), Deadline(min(ANSWER, deadline.remaining()))))
+    return found
