@@ -48,5 +48,5 @@ def read(processes: Processes, deadline: Deadline) -> dict[str, t.Any]:
     """The section; devices only where it runs. Errors: Failed, Expired, OSError."""
     found = daemon(processes, is_network_manager)
     if found["running"]:
-        found["devices"] = devices(output(list(SHOW), Deadline(min(ANSWER, deadline.remaining()))))
+        found["devices"] = devices(output(list(SHOW), Deadline(deadline.remaining(ANSWER))))
     return found
