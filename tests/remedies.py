@@ -156,6 +156,16 @@ def same(lab: Lab, before: dict[str, list[str]], patience: float = 40) -> str:
         time.sleep(0.5)
 
 
+def at_rest(lab: Lab) -> dict[str, list[str]]:
+    """The state, once it is the same three times in a row: what a fault moved may still be told from node to node."""
+    end, seen = time.monotonic() + 30, [state(lab)]
+    while len(seen) < 3 or any(one != seen[-1] for one in seen[-3:]):
+        if time.monotonic() > end:
+            raise Wrong("the lab does not come to rest")
+        seen.append(state(lab))
+    return seen[-1]
+
+
 def environment(lab: Lab) -> dict[str, str]:
     return {
         **os.environ, "KUBECONFIG": str(lab.kubeconfig), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
@@ -205,7 +215,7 @@ def module(lab: Lab, action: dict[str, t.Any], remedy: str, parameters: dict[str
 def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder: pathlib.Path, brief: bool) -> None:
     if not fault.shows(lab):
         raise Wrong("the fault does not show")
-    before = state(lab)
+    before = at_rest(lab)
     code, screen, plan = remediate(lab, fault, folder, **variables)
     row.planned = [action["remedy"] for action in plan["actions"]]
     if row.remedy not in row.planned:

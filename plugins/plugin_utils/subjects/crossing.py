@@ -103,6 +103,9 @@ def arrives(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     answered = [entry for entry in sent if _answered(entry) and entry.get("protocol") == newest.get("protocol")]
     if _small(newest) is False or (_small(newest) is None and answered):
         raise NotApplicable("others of its kind were answered: the size, or chance, decides")
+    wire = f"wire:{sender}:{fact.node}"
+    if any(documents.evidence.passed(direction, asked_only=True).get(wire) for direction in ("forward", "reverse")):
+        return None  # packets of the same kind crossed later: the nodes were not read in the same moment
     protocol, port = str(newest.get("protocol")), newest.get("dport")
     walked = Walks(documents.collected()).walk(Flow(t.cast("t.Any", "icmp" if "icmp" in protocol else protocol), source, destination, port, sender))
     if walked.verdict == "unknown":

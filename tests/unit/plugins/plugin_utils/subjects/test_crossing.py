@@ -59,6 +59,13 @@ def test_what_left_one_node_and_never_reached_the_other():
     assert judged(diagnosis).finding.sources == ("conntrack k8s01", "conntrack k8s02")
 
 
+@pytest.mark.parametrize(("packets", "outcome"), [(3, "ok"), (0, "finding")])
+def test_packets_that_crossed_later_are_right(packets, outcome):
+    """The receiver was read before the sender sent it."""
+    seen = small.probe("forward", bool(packets), hops=[{"hop": "wire:k8s01:k8s02", "node": "k8s02", "packets": packets}])
+    assert judged(small.diagnose({"probes": [seen]}, k8s01=tracks(entry()), k8s02=tracks())).outcome == outcome
+
+
 def test_the_direction_that_is_lost_is_told():
     back = {**entry(), "src": TWO, "dst": ONE}
     (cause,) = small.diagnose(k8s01=tracks(), k8s02=tracks(back)).causes
