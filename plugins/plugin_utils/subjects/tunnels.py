@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._allocations import holder
 from .._catalogue import Cause, Remedy, cause, check, expects
@@ -16,7 +17,7 @@ from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import FAMILIES, Family, NotCollected, as_list, as_mapping, tagged
 from .._question import Scope
 from .._remedies import dead_felix, felix_first, recreate_pod, restart_calico_node
-from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, peer_addresses, tunnel_device, uses_encapsulation
+from .._topology import VTEP_ADDRESS, default_vtep_mac, encapsulation, felix_programs, peer_addresses, tunnel_device, uses_encapsulation
 from .network_manager import TUNNELS
 
 if t.TYPE_CHECKING:
@@ -272,8 +273,11 @@ def tunnel_broken(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
             parameters={"ifname": ifname}, verify=f"{ifname} is up on {node}", blast_radius=f"tunnel traffic of {node}", preconditions=(f"{ifname} is down",),
             wait_seconds=20,
         )  # fmt: skip
+        late = f"what the kernel took away with {ifname} is not back"  # routes and neighbours, which a dead Felix does not write again
+        owner = dead and felix_programs(diagnosis.documents.cluster, "vxlan" if ifname.startswith("vxlan") else "ipip")
+        up_again = [set_up, *([replace(remedy, only_if=late) for remedy in restart if remedy.risk != "R0"] if owner else [])]
         yield Cause("tunnel_device_missing_or_down", "F34", node, f"The tunnel device {ifname} {'is down' if down else 'is missing'} on {node}.", [finding],
-                    objects=[ifname], also=dead, why=why, remedies=[set_up] if down else restart)  # fmt: skip
+                    objects=[ifname], also=dead, why=why, remedies=up_again if down else restart)  # fmt: skip
 
 
 @cause(roots=("tunnel.address.different", "vtep.address.unallocated", "vtep.absent"))
