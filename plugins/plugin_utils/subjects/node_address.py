@@ -292,7 +292,7 @@ def _remedies(finding: Finding, diagnosis: Diagnosis) -> Iterator[Remedy]:
         yield from set_node_address(diagnosis.documents, node, finding.fact.family, str(intended), verify)
     if ifname and facts.collected and finding.fact.family == "ipv4":
         yield from set_autodetection(diagnosis.documents, node, verify)
-    elif ifname or not facts.collected:
+    elif not finding.hint.get("stale"):
         yield Remedy("advise_autodetection", "R0", f"for good: let calico-node use the Kubernetes address ({FOR_GOOD})", "", node=node)
 
 
