@@ -75,7 +75,6 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_route", "route_wrong_encap", None, {}),
     ("set_sysctl", "proxy_arp_or_forwarding_cleared.proxy_arp", None, {}),
     ("set_sysctl", "proxy_arp_or_forwarding_cleared.forwarding", None, {}),
-    ("set_link_up", "tunnel_device_missing_or_down", None, {}),
     ("restart_calico_node", "local_pod_route_missing", None, {}),
     ("restart_calico_node", "pod_route_wrong_iface", None, {}),
     ("restart_calico_node", "felix_owned_route_missing", None, {}),
@@ -266,7 +265,8 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
 
 # As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
 HEALS_AT_ONCE = (
-    "node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_not_learned.soft", "stale_conntrack_udp",
+    "node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_bird_has_it.host_route",
+    "remote_block_route_missing_bird_has_it.unlearned", "route_wrong_encap", "remote_block_route_missing_not_learned.soft", "stale_conntrack_udp",
 )  # fmt: skip
 
 
