@@ -20,7 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _links, _offload
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._netfilter import Failed, output
 from ansible_collections.podnet.doctor.plugins.module_utils._netlink import NLM_F_ACK, NLMSG_ERROR, Netlink, NetlinkError, Rtnetlink
 from ansible_collections.podnet.doctor.plugins.module_utils._network_manager import SHOW, devices
@@ -35,7 +35,7 @@ KINDS = (
 DELETIONS = (RTM_DELLINK, RTM_DELADDR, RTM_DELROUTE, RTM_DELNEIGH, RTM_DELRULE)
 CLOUD_RULES = range(30200, 31000)  # the priorities, and tables, that nm-cloud-setup uses
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-LOOK_AGAIN = 0.1  # seconds
+LOOK_AGAIN, LETS_GO = 0.1, 5.0  # seconds
 GONE = (errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
 SETTING = re.compile(
     r"net/(ipv4/ip_forward|ipv4/conf/[^/\s]{1,15}/(forwarding|proxy_arp|rp_filter|route_localnet)"
@@ -220,18 +220,21 @@ def _leave(kernel: Kernel, step: Step) -> bool:
     names = [part.partition(":")[2] for part in str(text)[len(UNMANAGED_HEADER) :].strip().split(";")]
     if text != "" and text != unmanaged(names):
         raise Refused(f"this is not what a repair writes into {UNMANAGED_FILE}")
-    up_before = _links_up(kernel, names)
+    up_before, was = _links_up(kernel, names), read_own(UNMANAGED_FILE)
     if not _write_own(UNMANAGED_FILE, text):
         return False
+    patience = Deadline(kernel.deadline.remaining(LETS_GO))
     try:
-        output(["nmcli", "general", "reload"], kernel.deadline)
-        while text and _still_managed(names, kernel.deadline):
-            kernel.deadline.check()
+        output(["nmcli", "general", "reload"], patience)
+        while text and _still_managed(names, patience):
+            patience.check()
             time.sleep(LOOK_AGAIN)
-    except Failed as error:
-        raise OSError(0, str(error)) from error
-    for index in sorted(up_before - _links_up(kernel, names)):
-        kernel.change(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, _links.IFF_UP, _links.IFF_UP))
+    except (Failed, Expired) as error:
+        _write_own(UNMANAGED_FILE, was)
+        raise OSError(0, f"NetworkManager does not let go of {', '.join(names)}, and the file is as it was: {error}") from error
+    finally:
+        for index in sorted(up_before - _links_up(kernel, names)):
+            kernel.change(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, index, _links.IFF_UP, _links.IFF_UP))
     return True
 
 

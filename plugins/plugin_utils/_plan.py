@@ -26,6 +26,7 @@ SCHEMA = "podnet.doctor/plan/1"
 BY_API = ("recreate_pod", "restart_calico_node", "restart_flannel", "restart_kube_controllers", "restart_typha")
 OF_OBJECTS = tuple(REMEDIES)
 WAIT = "wait"
+FLAGS = {"delete_link": "podnet_delete_interface", "leave_unmanaged": "podnet_persistent"}
 RUN_WHEN_APPROVED = ("R1", "R2")
 ASKED = "restart_asked_for"
 GOES_ON = "; the question goes on with its successor"
@@ -68,13 +69,10 @@ def plan(report: Mapping[str, Json], cluster: Cluster, hosts: Mapping[str, str],
         for remedy in cause["remedies"]:
             if remedy["id"] == WAIT and (wishes.at_once or not runnable):
                 continue
-            if (remedy["id"] != WAIT and remedy["class"] not in classes) or (remedy["id"] == "delete_link" and not wishes.delete_interface):
-                flag = "podnet_delete_interface" if remedy["id"] == "delete_link" else "podnet_allow_r3" if remedy["id"] in OF_OBJECTS else ""
+            unasked = (remedy["id"] == "delete_link" and not wishes.delete_interface) or (remedy["id"] == "leave_unmanaged" and not wishes.persistent)
+            if unasked or (remedy["id"] != WAIT and remedy["class"] not in classes):
+                flag = FLAGS.get(remedy["id"], "podnet_allow_r3" if remedy["id"] in OF_OBJECTS else "")
                 reason = remedy["action"] + (f" (with -e {flag}=true it is a step of the plan)" if flag else "")
-                refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
-                continue
-            if remedy["id"] == "leave_unmanaged" and not wishes.persistent:
-                reason = remedy["action"] + " (with -e podnet_persistent=true it is a step of the plan)"
                 refused.append({"cause": cause["id"], "node": cause["node"], "remedy": remedy["id"], "class": remedy["class"], "reason": reason})
                 continue
             host = hosts.get(remedy["node"])

@@ -176,6 +176,15 @@ def test_interfaces_are_taken_from_network_manager(node: Node, taken_from_networ
     assert node.take_back(json.loads(json.dumps(done["back"])))["changed"] and not path.exists()
 
 
+def test_a_network_manager_that_does_not_let_go(node: Node, taken_from_network_manager: t.Any, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another of its files has the last word: ours goes again."""
+    (tmp_path / "bin" / "nmcli").write_text("#!/bin/sh\nprintf 'GENERAL.DEVICE:cali1\\nGENERAL.NM-MANAGED:yes\\n'\n")
+    monkeypatch.setattr(_steps, "LETS_GO", 0.3)
+    with pytest.raises(OSError, match="does not let go"):
+        node.do("leave_unmanaged", interfaces=["cali*"])
+    assert not taken_from_network_manager.exists()
+
+
 @pytest.mark.parametrize("names", [[], ["eth0"], ["cali*", "*"], ["cali*;interface-name:eth0"]])
 def test_nothing_else_is_taken_from_it(node: Node, taken_from_network_manager: t.Any, names: t.Any) -> None:
     assert "not interfaces of a pod network" in node.refused("leave_unmanaged", interfaces=names)
