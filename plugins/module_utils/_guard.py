@@ -21,7 +21,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, Expired, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Kernel, Refused, Step, perform
 
 TOKEN = re.compile(r"[0-9a-f]{16}\Z")
@@ -79,14 +79,33 @@ def _only_one() -> socket.socket:
 
 
 def _own_scope(token: str, pid: int) -> None:
-    """Out of the scope of the login session, which logind may end together with it (KillUserProcesses)."""
+    """Out of the scope of the login session, which logind may end together with it (KillUserProcesses). Errors: OSError, and nobody guards any more."""
+    scope = f"podnet-doctor-{token}.scope"
     manager = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
-    wanted = [f"podnet-doctor-{token}.scope", "fail", "2", "PIDs", "au", "1", str(pid), "CollectMode", "s", "inactive-or-failed", "0"]
+    wanted = [scope, "fail", "2", "PIDs", "au", "1", str(pid), "CollectMode", "s", "inactive-or-failed", "0"]
     command = ["busctl", "--system", "--quiet", "call", *manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", *wanted]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if done.returncode != 0:
+            raise OSError(0, done.stderr.strip()[:200])
+        _await_scope(scope, pid)
+    except (OSError, subprocess.TimeoutExpired) as error:
         end(token)
-        raise OSError(0, f"systemd gave no scope of its own to what would take the change back: {done.stderr.strip()[:200]}")
+        raise OSError(0, f"systemd gave no scope of its own to what would take the change back: {sentence(error)}") from error
+
+
+def _await_scope(scope: str, pid: int) -> None:
+    """systemd only queues what it is asked for. Errors: OSError."""
+    limit = time.monotonic() + PATIENCE
+    while scope not in _cgroups(pid):
+        if time.monotonic() > limit:
+            raise OSError(0, f"{scope} did not begin within {PATIENCE:g} s")
+        time.sleep(0.01)
+
+
+def _cgroups(pid: int) -> str:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def _leave(listener: socket.socket, lock: socket.socket, tell: int, back: t.Sequence[Step], seconds: float) -> t.NoReturn:

@@ -105,22 +105,39 @@ def test_other_words_confirm_nothing() -> None:
             _guard.end(token)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_systemd_gives_it_a_scope_of_its_own(node: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, fails: bool) -> None:
-    """As systemd would be asked; it does not run in a throw-away namespace."""
-    asked = tmp_path / "asked"
-    program = tmp_path / "busctl"
-    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n{"echo Access denied >&2; exit 1" if fails else ""}\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(_guard, "SYSTEMD", str(tmp_path))
-    if fails:
-        with pytest.raises(OSError, match="Access denied"):
-            node.delete(60)
-        assert node.there(), "nothing is changed without a way back"
-    else:
-        token = node.delete(60)["guard"]
-        words = asked.read_text().split()
-        assert f"podnet-doctor-{token}.scope" in words and os.path.isdir(f"/proc/{words[words.index('au') + 2]}")
-        node.keep(token)
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> t.Callable[[str], pathlib.Path]:
+    """Stands in for the one that tests/integration/test_guard_systemd.py boots; returns where what it was asked is kept."""
+
+    def answers(commands: str) -> pathlib.Path:
+        asked, program = tmp_path / "asked", tmp_path / "busctl"
+        program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n{commands}\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setattr(_guard, "SYSTEMD", str(tmp_path))
+        monkeypatch.setattr(_guard, "PATIENCE", 1.0)
+        return asked
+
+    return answers
+
+
+def test_systemd_gives_it_a_scope_of_its_own(node: Node, monkeypatch: pytest.MonkeyPatch, systemd: t.Callable[[str], pathlib.Path]) -> None:
+    asked = systemd("")
+    monkeypatch.setattr(_guard, "_cgroups", lambda _pid: asked.read_text())
+    token = node.delete(60)["guard"]
+    words = asked.read_text().split()
+    assert f"podnet-doctor-{token}.scope" in words and os.path.isdir(f"/proc/{words[words.index('au') + 2]}")
+    node.keep(token)
+    assert node.until(lambda: not node.guards())
+
+
+@pytest.mark.parametrize(
+    ("commands", "why"),
+    [("echo Access denied >&2; exit 1", "Access denied"), ("exec sleep 60", "timed out"), ("", r"podnet-doctor-[0-9a-f]+\.scope did not begin within 1 s")],
+)
+def test_nothing_is_changed_without_a_way_back(node: Node, systemd: t.Callable[[str], pathlib.Path], commands: str, why: str) -> None:
+    systemd(commands)
+    with pytest.raises(OSError, match=why):
+        node.delete(60)
+    assert node.there()
     assert node.until(lambda: not node.guards())
