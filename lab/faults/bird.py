@@ -10,7 +10,7 @@ from lab.api.client import CALICO
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.faults import BGP, BIRD_ROUTES, MESH, REFLECTORS, Modes, fault
-from lab.faults.steps import annotate, cut_off, kill, removed_machine
+from lab.faults.steps import annotate, cut_off, kill, removed_machine, switch_drops
 from lab.processes import send, stopped_by_signal, wait_for
 
 BIRD = "bird -R"
@@ -205,6 +205,32 @@ def disabled(lab: Lab) -> Iterator[None]:
         cut_off(lab, "shop/web-1", "shop/web-0")
     yield
     lab.bird("k8s02", f"enable {session}")
+
+
+@fault(
+    "bgp_session_one_sided",
+    number="x",
+    breaks="bgp.session.down",
+    node="k8s01",
+    objects=("k8s02",),
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=MESH,
+    only_bgp=True,
+)
+def half_open(lab: Lab) -> Iterator[None]:
+    """A firewall between the nodes has forgotten the connection of k8s02 to k8s01, and k8s01 began its session anew: it waits to be called."""
+    here, there = (lab.node(name).address for name in ("k8s01", "k8s02"))
+    local, _remote = lab.run("k8s02", "ss", "-Hnt", "state", "established", "dst", f"{here}:179").split()[2:]
+    port = local.rpartition(":")[2]
+    ends = f"ip saddr . tcp sport . ip daddr . tcp dport {{ {here} . 179 . {there} . {port}, {there} . {port} . {here} . 179 }}"
+    (mine,), (other,) = _sessions(lab, "k8s01", "k8s02"), _sessions(lab, "k8s02", "k8s01")
+    with switch_drops(lab, ends):
+        lab.bird("k8s01", f"restart {mine}")
+        wait_for(lambda: "Passive" in str(lab.sessions("k8s01")), "k8s01 waits for k8s02", 20)
+        if not lab.description.calico.felix_routes:
+            cut_off(lab, "shop/web-0", "shop/web-1")
+        yield
+    lab.bird("k8s02", f"restart {other}")
 
 
 @fault(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lab.cluster import Lab
 from lab.faults import BIRD_ROUTES, DIRECT, FELIX, FELIX_ROUTES, MESH, TUNNEL, Modes, fault
+from lab.faults.router import outside_reflector
 from lab.faults.steps import affinity, cut_off, kill
 from lab.modes import MODES
 from lab.plan import GATEWAY
@@ -239,13 +240,18 @@ def affinity_removed(lab: Lab) -> Iterator[None]:
     lab.client.create("blockaffinities", {**old, "metadata": {key: old["metadata"][key] for key in ("name", "labels") if key in old["metadata"]}})
 
 
+WITHOUT_REFLECTOR = Modes(
+    tuple(name for name in BIRD_ROUTES.names if name in MESH.names), "BIRD does not write the routes, or a route reflector passes them on"
+)
+
+
 @fault(
     "remote_block_route_missing_not_learned.soft",
     number="F23",
     breaks="route.block.missing",
     node="k8s01",
     question=("shop/web-0", "shop/web-1", 8080),
-    modes=Modes(tuple(name for name in BIRD_ROUTES.names if name in MESH.names), "BIRD does not write the routes, or a route reflector passes them on"),
+    modes=WITHOUT_REFLECTOR,
 )
 def not_announced_again(lab: Lab) -> Iterator[None]:
     """BIRD of k8s02 announced nothing for a while. Its configuration is right again, but was read softly: what it held back it announces only if asked."""
@@ -262,6 +268,26 @@ def not_announced_again(lab: Lab) -> Iterator[None]:
     yield
     for session in lab.sessions("k8s02"):
         lab.bird("k8s02", f"reload out {session.name}")
+
+
+@fault(
+    "remote_block_route_missing_not_learned.router",
+    number="F23",
+    breaks="route.block.missing",
+    node="k8s01",
+    question=("shop/web-0", "shop/web-1", 8080),
+    modes=WITHOUT_REFLECTOR,
+)
+def router_took_nothing(lab: Lab) -> Iterator[None]:
+    """The router before the nodes reflects their routes, and there is no mesh. It took nothing of k8s02 for a while, and does not ask for it again."""
+    with outside_reflector(lab) as router:
+        deaf = lab.node("k8s02").address
+        router.configure(deaf=deaf)
+        block, others = lab.node("k8s02").block, [node.name for node in lab.nodes if node.name != "k8s02"]
+        wait_for(lambda: not any(route["dst"] == block for other in others for route in lab.routes(other)), "the others have no route to the block", 20)
+        router.configure(soft=True)
+        cut_off(lab, "shop/web-0", "shop/web-1")
+        yield
 
 
 @fault(

@@ -9,13 +9,14 @@ This module util is PRIVATE to the collection. Its interface can change at any t
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
 import time
 import typing as t
 
-from ansible_collections.podnet.doctor.plugins.module_utils import _bird_socket
+from ansible_collections.podnet.doctor.plugins.module_utils import _bird, _bird_socket
 from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline, sentence
 from ansible_collections.podnet.doctor.plugins.module_utils._processes import Processes
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import AS_IT_MUST_BE, Kernel, Params, Refused, State, Step, parameter
@@ -51,25 +52,43 @@ def _established(session: dict[str, t.Any]) -> bool:
 
 
 def restart_protocol(kernel: Kernel, params: Params) -> State:
-    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again."""
+    """parameters: protocol (a BGP session of BIRD), family. Ends the session and begins it again; an established one only where it is so since `since`."""
     daemon, session = _session(kernel, params)
-    name = session["name"]
-    if _established(session):
-        return AS_IT_MUST_BE
+    name, since = session["name"], params.get("since")
+    if _established(session) if since is None else not _established(session) or session.get("since") != since:
+        return AS_IT_MUST_BE  # it came up meanwhile, or BIRD is at it
     said = f"{name} {session.get('state')} {session.get('info') or ''}".strip()
     return State(said, f"{name} restarted", [{"bird": daemon["socket"], "command": f'restart "{name}"'}], [])
 
 
 def reload_protocol(kernel: Kernel, params: Params) -> State:
-    """parameters: protocol (a BGP session of BIRD), family, prefix. Asks the peer for all of its routes once more, as the one to the prefix is not there."""
-    prefix = parameter(params, "prefix")
+    """parameters: protocol (a BGP session of BIRD), family, prefix; direction. in asks the peer for all of its routes once more, as the one to the prefix
+    is not there; out tells it all of ours once more, which changes nothing for a peer that has them.
+    """
+    prefix, way = parameter(params, "prefix"), params.get("direction") or "in"
+    if way not in ("in", "out"):
+        raise Refused(f"{way} is no direction: in or out")
     daemon, session = _session(kernel, params)
     name = session["name"]
     if not _established(session):
-        raise Refused(f"{name} is not established, so nothing can be asked of its peer")
-    if any(route.get("prefix") == prefix and route.get("protocol") == name for route in daemon["routes"]):
+        raise Refused(f"{name} is not established, so nothing can be asked of its peer, or told to it")
+    told = any(route.get("prefix") == prefix and (route.get("protocol") == name) is (way == "in") for route in daemon["routes"])
+    if way == "in" and told:
         return AS_IT_MUST_BE
-    return State(f"no route to {prefix} from {name}", f"{name} reloaded", [{"bird": daemon["socket"], "command": f'reload in "{name}"'}], [])
+    if way == "out" and not (told and _exports(daemon["socket"], name, prefix, kernel.deadline)):
+        raise Refused(f"BIRD does not announce {prefix} to {name}: it has no such route, or its filter keeps it")
+    before = f"no route to {prefix} from {name}" if way == "in" else f"{prefix} told to {name} before"
+    return State(before, f"{name} reloaded {way}", [{"bird": daemon["socket"], "command": f'reload {way} "{name}"'}], [])
+
+
+def _exports(path: str, name: str, prefix: str, deadline: Deadline) -> bool:
+    """Whether a session's export filter lets a route through."""
+    try:
+        network = ipaddress.ip_network(prefix)
+    except ValueError as error:
+        raise Refused(f"{prefix} is no network") from error
+    with _bird_socket.Conversation(path, deadline) as bird:
+        return any(route.get("prefix") == prefix for route in _bird.routes(bird.ask(f"show route {network} export {name}")))
 
 
 def tell(step: Step, deadline: Deadline) -> None:

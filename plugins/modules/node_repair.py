@@ -63,8 +63,9 @@ options:
       - For the VXLAN device C(dev) of flannel or Calico, C(dst) and C(gateway) for V(add_route), C(mac) and C(dst) for V(set_fdb), and C(dst) and
         C(lladdr) for V(set_neighbour).
       - C(dev), the interface of the node's own address, for V(add_gateway_route).
-      - For BIRD C(family) (V(ipv4) or V(ipv6)), and C(protocol), a BGP session. V(restart_protocol) restarts one that is not established;
-        V(reload_protocol) asks the peer of an established one for its routes again where the one to C(prefix) is not there.
+      - For BIRD C(family) (V(ipv4) or V(ipv6)), and C(protocol), a BGP session. V(restart_protocol) restarts one that is not established,
+        or, with C(since), one that has been established since then. V(reload_protocol) asks the peer of an established one for its routes again where
+        the one to C(prefix) is not there; with V(out) as C(direction) it tells the peer its own again, if C(prefix) is announced to it.
         V(restart_bird) kills a BIRD that does not answer, and waits until the one answers that runit starts in its place.
       - C(interfaces), names and patterns of interfaces of the pod network, for V(leave_unmanaged), which takes them from NetworkManager in
         C(/etc/NetworkManager/conf.d/99-podnet-doctor.conf).

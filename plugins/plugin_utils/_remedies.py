@@ -334,12 +334,15 @@ def wait_first(node: str, who: str, seconds: float, verify: str, then: list[Reme
     return [waiting, *(replace(remedy, only_if=remedy.only_if or late) if remedy.risk != "R0" else remedy for remedy in then)]
 
 
-def restart_session(node: str, peer: str, family: Family, protocol: str, verify: str) -> Remedy:
-    """Restart one BGP session that is not established (R1)."""
+def restart_session(node: str, peer: str, family: Family, protocol: Mapping[str, Json], verify: str, up: bool = False) -> Remedy:
+    """Restart one BGP session (R1) that is not established; up: that is, and whose peer has none any more."""
+    name = str(protocol.get("name"))
+    parameters = {"protocol": name, "family": family, **({"since": protocol.get("since")} if up else {})}
+    given = f"{name} is {'' if up else 'not '}established"
     return Remedy(
-        "restart_protocol", "R1", f'birdc restart "{protocol}" on {node}', "none needed: the session is made anew", node=node, object=protocol,
-        change=("not established", "restarted"), parameters={"protocol": protocol, "family": family}, verify=verify,
-        blast_radius=f"the routes of {node} from {peer}, until the session is back", preconditions=(f"{protocol} is not established",), wait_seconds=60,
+        "restart_protocol", "R1", f'birdc restart "{name}" on {node}', "none needed: the session is made anew", node=node, object=name,
+        change=("established at this end only" if up else "not established", "restarted"), parameters=parameters, verify=verify,
+        blast_radius=f"the routes of {node} from {peer}, until the session is back", preconditions=(given,), wait_seconds=60,
     )  # fmt: skip
 
 
@@ -360,10 +363,20 @@ def delete_cloud_rule(node: str, rule: Mapping[str, Json], text: str) -> list[Re
 def reload_session(node: str, peer: str, family: Family, protocol: str, prefix: str) -> Remedy:
     """Ask a BGP peer for all of its routes again (R1)."""
     return Remedy(
-        "reload_protocol", "R1", f'birdc reload in "{protocol}" on {node}', "none needed: the session and its routes stay", node=node, object=protocol,
-        change=(f"no route to {prefix}", "reloaded"), parameters={"protocol": protocol, "family": family, "prefix": prefix},
-        verify=f"{node} has a route to {prefix}", blast_radius=f"none: {peer} sends its routes once more", wait_seconds=30,
-        preconditions=(f"{protocol} is established", f"{protocol} gave {node} no route to {prefix}"),
+    given = f"{protocol} gave {node} no route to {prefix}"
+    return _reload("in", node, node, family, protocol, prefix, f"none: {peer} sends its routes once more", given)
+
+
+def reload_out(node: str, peer: str, needs: str, family: Family, protocol: str, prefix: str) -> Remedy:
+    """Tell a BGP peer that is no node of the cluster, and cannot be made to ask, all routes again (R1). needs: the node that has no route."""
+    return _reload("out", node, needs, family, protocol, prefix, f"none: {node} sends its routes once more", f"BIRD of {node} announces {prefix} to {peer}")
+
+
+def _reload(way: str, node: str, needs: str, family: Family, protocol: str, prefix: str, blast_radius: str, given: str) -> Remedy:
+        "reload_protocol", "R1", f'birdc reload {way} "{protocol}" on {node}', "none needed: the session and its routes stay", node=node, object=protocol,
+        change=(f"no route to {prefix} on {needs}", f"reloaded {way}"), verify=f"{needs} has a route to {prefix}", blast_radius=blast_radius,
+        parameters={"protocol": protocol, "family": family, "prefix": prefix, "direction": way}, wait_seconds=30,
+        preconditions=(f"{protocol} is established", given),
     )  # fmt: skip
 
 

@@ -359,16 +359,22 @@ def one_sided(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
 
 
 def _restart_session(diagnosis: Diagnosis, node: str, peer: str, finding: Finding) -> list[Remedy]:
-    """BIRD tries again by itself, and the other side gives up when its hold timer ends; only then."""
+    """BIRD tries again by itself, and the other side gives up when its hold timer ends; only then. An end that is passive opens no session: the other does,
+    once it has let go of the one that it takes for established.
+    """
+    documents, family = diagnosis.documents, finding.fact.family
+    verify, at, up, protocol = f"{node} has a session with {peer}", node, False, None
     try:
-        protocol = session_with(diagnosis.documents.node(node), finding.fact.value["address"])
+        protocol = session_with(documents.node(node), finding.fact.value["address"])
+        if protocol is not None and bgp_of(protocol).get("state") == "Passive":
+            address = documents.cluster.node(node).calico_address(family)
+            at, up, protocol = peer, True, session_with(documents.node(peer), address) if address else None
     except NotCollected:
         protocol = None
     if protocol is None:
-        return [Remedy("advise_restart_peer", "R0", f"if it stays so: birdc restart the session with {peer} on {node}", "", node=node)]
-    verify = f"{node} has a session with {peer}"
-    restart = restart_session(node, peer, finding.fact.family, str(protocol.get("name")), verify)
-    return wait_first(node, f"BIRD on {node}", HOLD_TIME, verify, [restart])
+        return [Remedy("advise_restart_peer", "R0", f"if it stays so: birdc restart the session of {node} with {peer} on {at}", "", node=node)]
+    restart = restart_session(at, node if up else peer, family, protocol, verify, up)
+    return wait_first(node, f"BIRD on {at}", HOLD_TIME, verify, [restart])
 
 
 @cause(roots=("bgp.session.down",))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._catalogue import Cause, Remedy, cause, check, expects
 from .._cluster import Cluster
@@ -14,7 +15,7 @@ from .._documents import Documents, NodeFacts
 from .._graph import Fact, FactId, Finding
 from .._json import IPNetwork, Json, NotCollected, as_mapping, family_of, objects, parse_address, parse_network, tagged
 from .._question import Scope, aliens
-from .._remedies import dead_felix, felix_first, reload_session, restart_calico_node
+from .._remedies import dead_felix, felix_first, reload_in, reload_out, restart_calico_node
 from .._routes import foreign_routes, hops, route_line
 from .._topology import (
     VTEP_ADDRESS,
@@ -318,20 +319,32 @@ def alien_route(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
 
 
 def _ask_again(documents: Documents, finding: Finding) -> list[Remedy]:
-    """Where the owner has the block and a session of its own with the node, and the pool may be announced."""
+    """Where the owner has the block, the pool may be announced, and a session of its own with the node is up, or one of each with the same outside peer."""
     node, owner, prefix, family = finding.fact.node, str(finding.fact.value["owner"]), finding.fact.object, finding.fact.family
     network = parse_network(prefix)
     pool = documents.cluster.pool_of(network) if network is not None else None
     if pool is None or not pool.bgp_export:
         return []
     try:
-        address = documents.cluster.node(owner).calico_address(family)
-        session = session_with(documents.node(node), address) if address else None
-        if session is None or not established(session) or not documents.node(owner).bird_routes_to(prefix):
+        if not documents.node(owner).bird_routes_to(prefix):
             return []
+        direct = _protocol(documents, node, documents.cluster.node(owner).calico_address(family))
+        if direct:
+            return [reload_in(node, owner, family, direct, prefix)]
+        for address, peer in bgp_peers(documents.cluster, node, family).items():
+            mine, theirs = (_protocol(documents, end, "" if peer.node else address) for end in (node, owner))
+            if mine and theirs:
+                told = reload_out(owner, address, node, family, theirs, prefix)
+                return [reload_in(node, address, family, mine, prefix), replace(told, only_if=f"{address} has not got it either")]
     except NotCollected:
-        return []
-    return [reload_session(node, owner, family, str(session.get("name")), prefix)]
+        pass
+    return []
+
+
+def _protocol(documents: Documents, local: str, address: str | None) -> str:
+    """The established session of a node with an address, "" where there is none."""
+    session = session_with(documents.node(local), address) if address else None
+    return str(session.get("name")) if session is not None and established(session) else ""
 
 
 @cause(roots=("route.block.missing",))

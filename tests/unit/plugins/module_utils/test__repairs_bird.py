@@ -33,9 +33,11 @@ class Birdc:
     """The control socket, and what was said to it."""
 
     said: t.ClassVar[list[str]] = []
+    exported = ""
 
     def __init__(self, path: str, deadline: Deadline, restricted: bool = True) -> None:
-        assert path == "/run/bird.ctl" and restricted is False
+        assert path == "/run/bird.ctl"
+        self.changes = not restricted
 
     def __enter__(self) -> Birdc:
         return self
@@ -44,6 +46,9 @@ class Birdc:
         pass
 
     def ask(self, command: str) -> str:
+        if not self.changes:
+            assert command == "show route 10.253.2.0/26 export Mesh_10_2_7_202"
+            return self.exported
         self.said.append(command)
         return "0009 Mesh_10_2_7_202: restarted"
 
@@ -79,6 +84,43 @@ def test_a_session_is_reloaded_where_the_route_is_not_there(node: Node, monkeypa
     assert _repairs.carry_out("reload_protocol", asked, Deadline(10), False) == NOTHING
     session["info"] = "Active"
     with pytest.raises(Refused, match="is not established"):
+        _repairs.carry_out("reload_protocol", asked, Deadline(10), False)
+    assert len(Birdc.said) == 1
+
+
+def test_an_established_session_is_restarted_only_if_it_is_still_the_same(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = {"name": "Mesh_10_2_7_202", "proto": "BGP", "state": "up", "since": "10:00:00", "info": "Established"}
+    monkeypatch.setattr(_bird_socket, "read", lambda family, deadline, processes: {"socket": "/run/bird.ctl", "protocols": [session]})
+    monkeypatch.setattr(_bird_socket, "Conversation", Birdc)
+    monkeypatch.setattr(Birdc, "said", [])
+    asked = {"protocol": "Mesh_10_2_7_202", "family": "ipv4", "since": "10:00:00"}
+    for change in ({"since": "10:00:09"}, {"info": "Connect"}):
+        was = {**session}
+        session.update(change)
+        assert _repairs.carry_out("restart_protocol", asked, Deadline(10), False) == NOTHING
+        session.update(was)
+    assert _repairs.carry_out("restart_protocol", asked, Deadline(10), False)["changed"] and Birdc.said == ['restart "Mesh_10_2_7_202"']
+
+
+def test_a_peer_is_told_what_bird_has_and_may_announce(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = {"name": "Mesh_10_2_7_202", "proto": "BGP", "state": "up", "info": "Established"}
+    routes = [{"prefix": "10.253.2.0/26", "protocol": "static1"}]
+    monkeypatch.setattr(_bird_socket, "read", lambda *given: {"socket": "/run/bird.ctl", "protocols": [session], "routes": routes})
+    monkeypatch.setattr(_bird_socket, "Conversation", Birdc)
+    monkeypatch.setattr(Birdc, "said", [])
+    monkeypatch.setattr(Birdc, "exported", "1007-10.253.2.0/26      blackhole [static1 10:00:00] * (200)\n0000 ")
+    asked = {"protocol": "Mesh_10_2_7_202", "family": "ipv4", "prefix": "10.253.2.0/26", "direction": "out"}
+    assert _repairs.carry_out("reload_protocol", asked, Deadline(10), True)["changed"] and not Birdc.said, "check mode only looks"
+    done = _repairs.carry_out("reload_protocol", asked, Deadline(10), False)
+    assert (done["changed"], done["back"], Birdc.said) == (True, [], ['reload out "Mesh_10_2_7_202"'])
+    for direction in ("up", 'out "x"; disable'):
+        with pytest.raises(Refused, match="no direction"):
+            _repairs.carry_out("reload_protocol", {**asked, "direction": direction}, Deadline(10), False)
+    for route in ("10.253.2.0/26 all", "10.253.3.0/26"):
+        with pytest.raises(Refused, match="does not announce"):
+            _repairs.carry_out("reload_protocol", {**asked, "prefix": route}, Deadline(10), False)
+    monkeypatch.setattr(Birdc, "exported", "0000 ")
+    with pytest.raises(Refused, match="its filter keeps it"):
         _repairs.carry_out("reload_protocol", asked, Deadline(10), False)
     assert len(Birdc.said) == 1
 

@@ -297,3 +297,12 @@ def test_a_session_that_one_side_takes_for_up():
         "restart_protocol", "R1", "k8s01", "BIRD on k8s01 has not put it right within 240 s, so it hangs",
     )  # fmt: skip
     assert restart.parameters == {"protocol": "Mesh_k8s02", "family": "ipv4"}
+
+
+def test_an_end_that_waits_to_be_called_is_called_by_the_other_one():
+    (cause,) = small.diagnose(k8s01=lose_session("Passive"), k8s02=lambda document: None).causes
+    wait, restart = cause.remedies
+    assert (cause.node, wait.node, restart.node) == ("k8s01", "k8s01", "k8s02")
+    assert restart.only_if == "BIRD on k8s02 has not put it right within 240 s, so it hangs"
+    assert restart.parameters == {"protocol": "Mesh_k8s01", "family": "ipv4", "since": small.node_document("k8s02")["bird"]["ipv4"]["protocols"][0]["since"]}
+    assert restart.preconditions == ("Mesh_k8s01 is established",)

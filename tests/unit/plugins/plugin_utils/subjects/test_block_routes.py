@@ -181,7 +181,7 @@ def test_the_owner_is_asked_again_where_it_has_the_block_and_a_session():
     (cause,) = small.diagnose(k8s01=instead(), k8s02=has_its_block).causes
     (remedy,) = cause.remedies
     assert (remedy.id, remedy.risk, remedy.node) == ("reload_protocol", "R1", "k8s01")
-    assert remedy.parameters == {"protocol": "Mesh_k8s02", "family": "ipv4", "prefix": FAR}
+    assert remedy.parameters == {"protocol": "Mesh_k8s02", "family": "ipv4", "prefix": FAR, "direction": "in"}
 
 
 def test_the_owner_is_not_asked_for_what_must_not_be_announced_or_where_there_is_no_session():
@@ -190,6 +190,27 @@ def test_the_owner_is_not_asked_for_what_must_not_be_announced_or_where_there_is
     assert "reload_protocol" not in {remedy.id for cause in kept.causes for remedy in cause.remedies}
     down = small.diagnose(k8s01=small.together(instead(), session_down), k8s02=has_its_block)
     assert "reload_protocol" not in {remedy.id for cause in down.causes for remedy in cause.remedies}
+
+
+def by_router(document):
+    document["bgpconfigurations"] = [{"metadata": {"name": "default"}, "spec": {"nodeToNodeMeshEnabled": False}}]
+    document["bgppeers"] = [{"metadata": {"name": "router"}, "spec": {"peerIP": "10.2.7.254", "asNumber": 64512}}]
+
+
+def calls_router(document):
+    session = document["bird"]["ipv4"]["protocols"][0]
+    session["name"], session["bgp"]["neighbor_address"] = "Global_10_2_7_254", "10.2.7.254"
+
+
+def test_where_a_router_is_between_them_it_is_asked_and_then_told():
+    towards_router = {"k8s01": small.together(instead(), calls_router), "k8s02": small.together(has_its_block, calls_router)}
+    (cause,) = small.diagnose(cluster=by_router, **towards_router).causes
+    ask, tell = cause.remedies
+    assert (ask.id, ask.node, ask.only_if, ask.parameters["direction"]) == ("reload_protocol", "k8s01", "", "in")
+    assert (tell.id, tell.risk, tell.node, tell.only_if) == ("reload_protocol", "R1", "k8s02", "10.2.7.254 has not got it either")
+    assert tell.parameters == {"protocol": "Global_10_2_7_254", "family": "ipv4", "prefix": FAR, "direction": "out"}
+    gone = {**towards_router, "k8s02": small.together(has_its_block, calls_router, session_down)}
+    assert "reload_protocol" not in {remedy.id for cause in small.diagnose(cluster=by_router, **gone).causes for remedy in cause.remedies}
 
 
 def session_down(document):
