@@ -212,8 +212,9 @@ class Lab:
         agent.revive(self.description, self.node(node), self.folder)
 
     def connect(self, source: str, address: str, port: int, timeout: float = 1.0) -> str:
-        """HTTP GET from a pod; the answer's body, or "" if there is none."""
-        with kernel.in_netns(f"/proc/{self.pod_pid(source)}/ns/net"):
+        """HTTP GET from a pod, or from `node/name`; the answer's body, or "" if there is none."""
+        kind, _slash, name = source.partition("/")
+        with kernel.in_netns(f"/proc/{self.node(name).pid if kind == 'node' else self.pod_pid(source)}/ns/net"):
             connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         with connection:
             connection.settimeout(timeout)

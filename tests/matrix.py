@@ -276,7 +276,8 @@ def _audits(chosen: dict[str, list[Asked]], names: t.Container[str] | None = Non
     """Each fault that is found without a pair once more, in that mode that has the fewest audits yet."""
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in chosen if not possible(fault, mode)]
-        if places and fault.number not in OF_FILTERS and not fault.by_service and (names is None or fault.name in names):
+        pods = not fault.by_service and not fault.question[0].startswith("node/")  # no audit sends from a node itself
+        if places and fault.number not in OF_FILTERS and pods and (names is None or fault.name in names):
             least = min(places, key=lambda mode: sum(question is None for _faults, question in chosen[mode]))
             chosen[least].append(([fault], None))
 

@@ -49,6 +49,9 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "noencap", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "noencap", {}),
+    ("reload_protocol", "remote_block_route_missing_not_learned.router", "noencap", {}),
+    ("delete_rule", "nm_cloud_setup_rules", "ipip", {}),
+    ("restart_protocol", "bgp_session_one_sided", "noencap", {"podnet_at_once": True}),
     ("delete_connection", "stale_conntrack_udp", "ipip", {}),
     ("delete_route", "second_default_route", None, {}),
     ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
@@ -97,9 +100,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 ]
 # not proven here: printed
 NOWHERE = {
-    "delete_rule": "it harms only what a node sends to its own pods, which no fault asks; test__repairs_routes.py deletes one of the real kernel",
     "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
-    "restart_protocol": "a session that is established at one end only is not made in the lab",
     "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel, this machine's own",
 }
@@ -266,7 +267,8 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
 # As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
 HEALS_AT_ONCE = (
     "node_ip_wrong_nic", "remote_block_route_missing_bird_has_it.alien", "remote_block_route_missing_bird_has_it.host_route",
-    "remote_block_route_missing_bird_has_it.unlearned", "route_wrong_encap", "remote_block_route_missing_not_learned.soft", "stale_conntrack_udp",
+    "remote_block_route_missing_bird_has_it.unlearned", "route_wrong_encap", "remote_block_route_missing_not_learned.soft",
+    "remote_block_route_missing_not_learned.router", "bgp_session_one_sided", "stale_conntrack_udp",
 )  # fmt: skip
 
 

@@ -308,6 +308,28 @@ def policy_rule(lab: Lab) -> Iterator[None]:
 
 
 @fault(
+    "nm_cloud_setup_rules",
+    number="F10",
+    breaks="fib.different",
+    node="k8s01",
+    objects=("ip rule 30400 (from 10.2.7.201/32 lookup 30400)",),
+    question=("node/k8s01", "shop/web-0", 8080),
+    modes=FELIX,
+)
+def cloud_rule(lab: Lab) -> Iterator[None]:
+    """nm-cloud-setup gave k8s01 a rule and a table for its own address, which knows the network and the gateway, and none of its pods."""
+    address = lab.node("k8s01").address
+    rule, table = ["from", address, "priority", "30400", "lookup", "30400"], ["table", "30400"]
+    lab.run("k8s01", "ip", "route", "add", "10.2.7.0/24", "dev", "eth0", *table)
+    lab.run("k8s01", "ip", "route", "add", "default", "via", GATEWAY, "dev", "eth0", *table)
+    lab.run("k8s01", "ip", "rule", "add", *rule)
+    cut_off(lab, "node/k8s01", "shop/web-0")
+    yield
+    lab.run("k8s01", "ip", "rule", "del", *rule, check=False)
+    lab.run("k8s01", "ip", "route", "flush", *table, check=False)
+
+
+@fault(
     "route_wrong_encap",
     number="F25",
     breaks="route.block.different",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ._cluster import Cluster
 from ._flannel import bridged, carries, leases
 from ._json import Json, NotCollected
-from ._path import echo_from
+from ._path import echo_from, to_own_pod
 from ._question import Question, Scope
 from ._topology import families, peer_addresses
 
@@ -126,7 +126,7 @@ def flows(cluster: Cluster, scope: Scope, node: str) -> list[dict[str, Json]]:
         if source.kind == "pod" and source.node == node:
             result.append({"dst": destination.address, "src": source.address, "iif": source.ifname})
         elif not (destination.kind == "node" and destination.node == node):
-            result.append({"dst": destination.address})
+            result.append({"dst": destination.address, **({"src": source.address} if to_own_pod(source, destination) else {})})
     peers = list(node_addresses(cluster))
     result += [{"dst": address} for name, address in peers if name != node and (name in scope.asked_nodes or len(peers) <= MOST_PEERS)]
     result += [{"dst": address} for address in dns_and_target(cluster, node)]

@@ -78,6 +78,11 @@ def fib_fact(local: str, source: Endpoint, destination: Endpoint) -> FactId:
     return FactId("fib", local, f"{source.address}>{destination.address}")
 
 
+def to_own_pod(source: Endpoint, destination: Endpoint) -> bool:
+    """Whether a node itself sends to a pod of its own, from its own address: no tunnel gives it another."""
+    return source.kind == "node" and destination.kind == "pod" and source.node == destination.node
+
+
 def hop_facts(cluster: Cluster, question: Question) -> tuple[FactId, ...]:
     """What the hops of both directions rest on."""
     path = walk(cluster, question)

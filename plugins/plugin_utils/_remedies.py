@@ -34,6 +34,7 @@ if t.TYPE_CHECKING:
 RESTART_TIME = 120  # seconds: BIRD's own, real peers kept the routes for 121 to 126 s
 RECOVERY = 240  # seconds: BIRD's "graceful restart wait"
 FOR_GOOD = "IP_AUTODETECTION_METHOD=kubernetes-internal-ip, or nodeAddressAutodetectionV4 of the operator's Installation"
+CLOUD_RULES, CLOUD_SETUP = range(30000, 31000), "nm-cloud-setup writes such rules."  # their priorities
 FELIX_REFRESH = 100  # seconds: it looks at its routes, neighbours and FDB entries every 90 s (measured: at most 88)
 
 
@@ -360,9 +361,8 @@ def delete_cloud_rule(node: str, rule: Mapping[str, Json], text: str) -> list[Re
     ]  # fmt: skip
 
 
-def reload_session(node: str, peer: str, family: Family, protocol: str, prefix: str) -> Remedy:
+def reload_in(node: str, peer: str, family: Family, protocol: str, prefix: str) -> Remedy:
     """Ask a BGP peer for all of its routes again (R1)."""
-    return Remedy(
     given = f"{protocol} gave {node} no route to {prefix}"
     return _reload("in", node, node, family, protocol, prefix, f"none: {peer} sends its routes once more", given)
 
@@ -373,6 +373,7 @@ def reload_out(node: str, peer: str, needs: str, family: Family, protocol: str, 
 
 
 def _reload(way: str, node: str, needs: str, family: Family, protocol: str, prefix: str, blast_radius: str, given: str) -> Remedy:
+    return Remedy(
         "reload_protocol", "R1", f'birdc reload {way} "{protocol}" on {node}', "none needed: the session and its routes stay", node=node, object=protocol,
         change=(f"no route to {prefix} on {needs}", f"reloaded {way}"), verify=f"{needs} has a route to {prefix}", blast_radius=blast_radius,
         parameters={"protocol": protocol, "family": family, "prefix": prefix, "direction": way}, wait_seconds=30,

@@ -19,14 +19,13 @@ from .._packet_blame import Blame, blame, calico_chain, untracked_by
 from .._packet_walk import Way, walk_question
 from .._policy import Verdict, asked_flow, worst
 from .._question import Question, Scope
-from .._remedies import dead_felix, delete_cloud_rule, restart_calico_node
+from .._remedies import CLOUD_RULES, CLOUD_SETUP, dead_felix, delete_cloud_rule, restart_calico_node
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._diagnosis import Diagnosis
 
-CLOUD_RULES = range(30000, 31000)  # the priorities of nm-cloud-setup
 REQUESTS, ANSWERS = ("request", "next request"), ("answer", "next answer")
 CHECKS = {
     "policy": "policy.denied", "tier": "policy.denied", "profile": "policy.denied", "host endpoint": "hostendpoint.denied",
@@ -176,7 +175,7 @@ def way_back(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
             cloud = int(rule.get("priority") or 0) in CLOUD_RULES
             yield Cause("nm_cloud_setup_rules" if cloud else "alien_policy_rule_shadows_main", "F10" if cloud else "F32", node,
                         f"On {node} the {text} sends answers to {asked['src']} elsewhere, so its packets are dropped.", [finding], objects=[text],
-                        why=[f"They are dropped in {found.where}.", *(["nm-cloud-setup writes such rules."] if cloud else [])],
+                        why=[f"They are dropped in {found.where}.", *([CLOUD_SETUP] if cloud else [])],
                         remedies=delete_cloud_rule(node, rule, text) if is_cloud_rule(rule) else [
                             Remedy("advise_ip_rule", "R0", f"on {node}, switch off what writes it (nm-cloud-setup.timer), and delete the {text}" if cloud
                                    else f"on {node}, take out the {text}, or let it leave out the pods", "", node=node, object=text)])  # fmt: skip

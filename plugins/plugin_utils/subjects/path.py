@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.podnet.doctor.plugins.module_utils._steps import is_cloud_rule
+
 from .._catalogue import Cause, cause, check, expects
 from .._cluster import Cluster
 from .._confront import agreement_fact, direction_of, object_of
@@ -16,8 +18,9 @@ from .._flannel import bridged, carries, direct_routing
 from .._flannel import tunnel_device as flannel_device
 from .._graph import Fact, FactId, Finding, NotApplicable
 from .._json import NotCollected, as_mapping, family_of, parse_address, parse_network, tagged
-from .._path import delivery_fact, echo_from, fib_fact, service_facts, walk
+from .._path import delivery_fact, echo_from, fib_fact, service_facts, to_own_pod, walk
 from .._question import Endpoint, Scope, aliens, pod_endpoint
+from .._remedies import CLOUD_RULES, CLOUD_SETUP, delete_cloud_rule
 from .._topology import encapsulation, tunnel_device
 
 if t.TYPE_CHECKING:
@@ -65,7 +68,7 @@ def asked_flows(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
     for source, destination in (ends, ends[::-1]):
         for local in scope.question.nodes:
             iif = source.ifname if source.kind == "pod" and source.node == local else None
-            value = {"dst": destination.address, "src": source.address, "iif": iif, "destination": destination.label}
+            value = {"dst": destination.address, "src": source.address, "iif": iif, "destination": destination.label, "own": to_own_pod(source, destination)}
             if iif is None and local != destination.node and source.kind != "node":
                 continue
             needs = _needs(cluster, scope, local, source, destination)
@@ -87,6 +90,8 @@ def kernel_route(fact: Fact, documents: Documents, scope: Scope) -> Finding | No
     query = {"dst": wanted["dst"]}
     if wanted["iif"]:
         query.update(src=wanted["src"], iif=wanted["iif"])
+    elif wanted.get("own"):
+        query.update(src=wanted["src"])
     answer = facts.lookup(**query)
     asked = f"ip route get {wanted['dst']}" + (f" from {wanted['src']}" if "src" in query else "") + (f" iif {wanted['iif']}" if wanted["iif"] else "")
     source = (f"fib {fact.node}",)
@@ -247,8 +252,11 @@ def policy_rule(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause
             rule = foreign[0]
             text = f"ip rule {rule.get('priority')} (from {rule.get('src') or 'all'} lookup {rule.get('table')})"
             dns = [f for f in diagnosis.findings if f.check == "dns.endpoint.unreachable" and f.fact.node == node and _covers(rule, f.fact.value["address"])]
-            yield Cause("alien_policy_rule_shadows_main", "F32", node, f"On {node} the {text} decides before Calico's routes.", mine, objects=[text],
-                        also=dns, heuristic=len(foreign) > 1)  # fmt: skip
+            cloud = int(rule.get("priority") or 0) in CLOUD_RULES
+            yield Cause("nm_cloud_setup_rules" if cloud else "alien_policy_rule_shadows_main", "F10" if cloud else "F32", node,
+                        f"On {node} the {text} decides before Calico's routes.", mine, objects=[text], also=dns, heuristic=len(foreign) > 1,
+                        why=[CLOUD_SETUP] if cloud else [],
+                        remedies=delete_cloud_rule(node, rule, text) if len(foreign) == 1 and is_cloud_rule(rule) else [])  # fmt: skip
 
 
 def _covers(rule: t.Mapping[str, t.Any], address: str) -> bool:

@@ -37,6 +37,7 @@ def test_the_kernel_is_asked_with_the_real_source_and_interface():
     assert {"dst": "10.2.7.202"} in wave[0].flows
     assert {"dst": "169.254.1.1"} in wave[0].flows
     assert {"dst": "10.2.7.201"} not in wave[0].flows
+    assert {"dst": "10.253.1.5", "src": "10.2.7.201"} in first_wave(*asked("node/k8s01", "shop/web-0"))[0].flows
 
 
 def test_every_check_finds_its_answer():

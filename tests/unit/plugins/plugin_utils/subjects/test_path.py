@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface
+from ansible_collections.podnet.doctor.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.podnet.doctor.plugins.plugin_utils._question import host_interface, resolve
 from ansible_collections.podnet.doctor.tests.unit import small
 
 WEB = host_interface("shop", "web-0")
@@ -78,6 +79,21 @@ def test_a_policy_rule_before_calicos_routes():
     assert not small.diagnose(k8s01=wrong).causes  # no rule, no name
     assert small.diagnose(k8s01=wrong).unexplained
     assert not small.diagnose(k8s01=small.together(wrong, small.lost("rules"))).causes
+
+
+@pytest.mark.parametrize(("others", "remedies"), [([], ["delete_rule", "advise_cloud_setup"]), ([{"family": "inet", "priority": 30410, "table": 7}], [])])
+def test_what_a_node_sends_to_its_own_pod_has_its_own_address(others, remedies):
+    mine = {"family": "inet", "priority": 30400, "action": "to_tbl", "src": "10.2.7.201/32", "table": 30400}
+
+    def rules(document):
+        document["rules"] = [mine, *others, {"family": "inet", "priority": 32766, "table": 254, "action": "to_tbl"}]
+        document["routes"].append(small.route("0.0.0.0/0", "eth0", gateway="10.2.7.254", table=30400))
+
+    found = small.documents(k8s01=rules)
+    (cause,) = Diagnosis(resolve(found.cluster, "node/k8s01", "shop/web-0", "tcp", 8080), found).causes
+    assert (cause.id, cause.fault, cause.node, cause.heuristic) == ("nm_cloud_setup_rules", "F10", "k8s01", bool(others))
+    assert "ip route get 10.253.1.5 from 10.2.7.201: via 10.2.7.254 dev eth0" in cause.roots[0].evidence
+    assert [remedy.id for remedy in cause.remedies] == remedies
 
 
 def test_policy_is_said_to_be_unread():
