@@ -102,7 +102,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 NOWHERE = {
     "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
     "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
-    "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel, this machine's own",
+    "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel; test__repairs.py raises this machine's by one, and takes it back",
 }
 STATE = {
     "addresses": ["ip", "-o", "addr"],

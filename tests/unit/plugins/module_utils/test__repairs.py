@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import typing as t
 
 import pytest
 
 from ansible_collections.podnet.doctor.plugins.module_utils import _netfilter, _repairs, _steps
+from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Deadline
 from ansible_collections.podnet.doctor.plugins.module_utils._steps import Refused
 from ansible_collections.podnet.doctor.tests.unit.small_node import NOTHING, Node
 
@@ -133,6 +136,27 @@ def test_limits_are_only_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.before, state.after) == ("net.netfilter.nf_conntrack_max = 262144", "net.netfilter.nf_conntrack_max = 524288")
     assert state.back == [{"sysctl": wanted["path"], "value": "262144"}]
     assert _repairs.set_sysctl(t.cast("t.Any", None), {**wanted, "value": "131072"}) == _repairs.AS_IT_MUST_BE
+
+
+@pytest.mark.parametrize("path", ["net/netfilter/nf_conntrack_max", "net/ipv4/neigh/default/gc_thresh3"])
+def test_a_limit_of_the_whole_kernel(path: str) -> None:
+    """No namespace has one of its own, so this machine's is raised by one, and taken back."""
+    file, name = pathlib.Path("/proc/sys", path), path.replace("/", ".")
+    if not os.access(file, os.W_OK):
+        pytest.skip(f"{file} cannot be written here")
+    was = file.read_text(encoding="ascii")
+    wanted = {"path": path, "value": str(int(was) + 1)}
+    shown = {"changed": True, "before": f"{name} = {was.strip()}", "after": f"{name} = {wanted['value']}"}
+    try:
+        assert _repairs.carry_out("set_sysctl", wanted, Deadline(10), True) == {**NOTHING, **shown}
+        assert file.read_text(encoding="ascii") == was, "check mode only looks"
+        done = _repairs.carry_out("set_sysctl", wanted, Deadline(10), False, 60)
+        assert done["guard"] and shown.items() <= done.items() and file.read_text(encoding="ascii").strip() == wanted["value"]
+        assert _repairs.carry_out("set_sysctl", wanted, Deadline(10), False, 60) == NOTHING
+        assert _repairs.take_back({"steps": done["back"], "guard": done["guard"]}, Deadline(10), False)["changed"]
+        assert file.read_text(encoding="ascii") == was
+    finally:
+        file.write_text(was, encoding="ascii")
 
 
 def test_one_tracked_flow(node: Node) -> None:
