@@ -49,7 +49,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "noencap", {}),
     ("reload_protocol", "remote_block_route_missing_not_learned.soft", "noencap", {}),
-    ("reload_protocol", "remote_block_route_missing_not_learned.router", "noencap", {}),
+    ("reload_protocol", "remote_block_route_missing_not_learned.router", None, {}),
     ("delete_rule", "nm_cloud_setup_rules", "ipip", {}),
     ("restart_protocol", "bgp_session_one_sided", "noencap", {"podnet_at_once": True}),
     ("delete_connection", "stale_conntrack_udp", "ipip", {}),
@@ -72,6 +72,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "duplicate_tunnel_ip", None, {}),
     ("restart_calico_node", "tunnel_address_missing_or_mismatch.device", None, {}),
     ("restart_calico_node", "felix_not_ready", None, {}),
+    ("restart_kube_controllers", "kube_controllers_down", "noencap", {}),
     ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
     ("delete_route", "remote_block_route_missing_bird_has_it.host_route", None, {}),
     ("delete_route", "remote_block_route_missing_bird_has_it.unlearned", None, {}),
@@ -101,7 +102,6 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
 # not proven here: printed
 NOWHERE = {
     "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
-    "restart_kube_controllers": "tests/integration/test_remediate.py restarts them",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel; test__repairs.py raises this machine's by one, and takes it back",
 }
 STATE = {

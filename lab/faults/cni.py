@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Iterator
 
 from lab.api.client import Json
 from lab.cluster import Lab
 from lab.faults import CALICO, FELIX, fault
+from lab.processes import wait_for
 
 NODE, NAMESPACE, LATE = "k8s02", "shop", "late"
 POD = f"{NAMESPACE}/{LATE}"
@@ -70,12 +72,46 @@ def strict_affinity(lab: Lab) -> Iterator[None]:
     lab.client.patch("ipamconfigs", name, {"spec": {"strictAffinity": before}})
 
 
+CONTROLLERS = "calico-kube-controllers"
+
+
 @fault("kube_controllers_down", number="F66", node="", breaks="kube_controllers.available", modes=FELIX, question=QUESTION, works=True)
 def no_controllers(lab: Lab) -> Iterator[None]:
-    """calico-kube-controllers has no available replica."""
-    about = ("deployments", "calico-kube-controllers")
-    before = lab.client.get(*about, "kube-system")["status"]
-    gone = {"replicas": 1, "availableReplicas": None, "readyReplicas": None, "unavailableReplicas": 1}
-    lab.client.patch(*about, {"status": gone}, "kube-system", part="status")
-    yield
-    lab.client.patch(*about, {"status": {**before, "unavailableReplicas": None}}, "kube-system", part="status")
+    """calico-kube-controllers fails its readiness probe, so that its Deployment has no available replica until another pod takes its place."""
+    (pod,) = _controllers(lab)
+    well = pod["status"]["conditions"]
+    failed = [{**condition, "status": "False"} if condition["type"] in ("Ready", "ContainersReady") else condition for condition in well]
+    lab.client.patch("pods", pod["metadata"]["name"], {"status": {"conditions": failed}}, "kube-system", part="status")
+    before = lab.client.get("deployments", CONTROLLERS, "kube-system").get("status", {})
+    enough = threading.Event()
+    counting = threading.Thread(target=_count, args=(lab, enough))
+    counting.start()
+    try:
+        wait_for(lambda: lab.client.get("deployments", CONTROLLERS, "kube-system")["status"].get("unavailableReplicas") == 1, "it is seen", 20)
+        yield
+    finally:
+        enough.set()
+        counting.join()
+    if any(each["metadata"]["uid"] == pod["metadata"]["uid"] for each in _controllers(lab)):
+        lab.client.patch("pods", pod["metadata"]["name"], {"status": {"conditions": well}}, "kube-system", part="status")
+    lab.client.patch("deployments", CONTROLLERS, {"status": {**_status(1), **before}}, "kube-system", part="status")
+
+
+def _controllers(lab: Lab) -> list[Json]:
+    return [item for item in lab.client.list("pods", "kube-system") if item["metadata"]["name"].startswith(f"{CONTROLLERS}-")]
+
+
+def _status(available: int) -> Json:
+    counted = {"availableReplicas": available, "readyReplicas": available, "unavailableReplicas": 1 - available}
+    return {"replicas": 1, **{name: count or None for name, count in counted.items()}}
+
+
+def _count(lab: Lab, enough: threading.Event) -> None:
+    """What the Deployment's controller does: the status says how many pods are ready."""
+    told = -1
+    while not enough.wait(0.2):
+        conditions = [condition for item in _controllers(lab) for condition in item["status"].get("conditions", [])]
+        ready = sum(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+        if ready != told:
+            told = ready
+            lab.client.patch("deployments", CONTROLLERS, {"status": _status(told)}, "kube-system", part="status")
