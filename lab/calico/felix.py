@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from lab.kernel import ip_batch, ip_json, sysctl
 from lab.pod import ipv6_sysctls
 
 RETRY = 10.0  # seconds until Felix tries again to make a device
+BACKENDS = {"NFT": "iptables-nft", "Legacy": "iptables-legacy"}
+CONFIGURED_ANEW = 129  # how the real one ends when its configuration has changed
 REPORT = """+---------------------------+---------+----------------+-----------------+--------+
 |         COMPONENT         | TIMEOUT |    LIVENESS    |    READINESS    | DETAIL |
 +---------------------------+---------+----------------+-----------------+--------+
@@ -132,6 +135,14 @@ def apply_policy(client: Client, settings: Settings, dataplane: Dataplane) -> No
         log("felix", "int_dataplane.go 2305", f"Finished applying updates to dataplane. policies={told}")
 
 
+def backend_of(client: Client, settings: Settings) -> str:
+    """What Felix writes its rules with: what the FelixConfiguration of the node says, or the default one, or else what the lab was made with."""
+    if settings.dataplane not in BACKENDS.values():
+        return settings.dataplane
+    named = {item["metadata"]["name"]: item.get("spec", {}).get("iptablesBackend") for item in client.list("felixconfigurations")}
+    return BACKENDS.get(named.get(f"node.{settings.node}") or named.get("default") or "", settings.dataplane)
+
+
 def follow_links(woken: threading.Event) -> None:
     """Wake up whenever an interface appears or changes."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as monitor:
@@ -160,9 +171,10 @@ def felix(settings: Settings) -> None:
         client.follow("ipamblocks", lambda event: woken.set())
     else:
         client.follow("nodes", lambda event: woken.set(), fieldSelector=f"metadata.name={settings.node}")
-    dataplane = Dataplane(settings.dataplane) if settings.dataplane else None
-    if dataplane:
-        for resource in policy.POLICED:
+    dataplane = None
+    if settings.dataplane:
+        dataplane = Dataplane(backend_of(client, settings))
+        for resource in (*policy.POLICED, "felixconfigurations"):
             client.follow(resource, lambda event: woken.set())
     patience = settings.felix_refresh
     log("felix", "daemon.go 358", f'Felix starting up hostname="{settings.node}"')
@@ -184,6 +196,9 @@ def felix(settings: Settings) -> None:
             if settings.calico.felix_routes and not apply_cluster_routes(client, settings):
                 patience = RETRY
             if dataplane:
+                if backend_of(client, settings) != dataplane.kind:
+                    log("felix", "daemon.go 1010", "Felix configuration changed. Need to restart.", "WARNING")
+                    os._exit(CONFIGURED_ANEW)  # it is started again, and leaves the rules that it has written
                 apply_policy(client, settings, dataplane)
         except (ApiError, OSError, RuntimeError) as error:
             log("felix", "watchercache.go 190", f"Failed to reach the datastore: {error}", "WARNING")

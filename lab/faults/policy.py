@@ -10,18 +10,20 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab import kernel, pod
+from lab import kernel, kube_proxy, pod
 from lab.api.client import Json
 from lab.api.objects import labels_of
 from lab.calico import policy
 from lab.calico.dataplane import Dataplane
+from lab.calico.felix import BACKENDS
 from lab.cluster import Lab
-from lab.faults import FELIX, fault
+from lab.faults import FELIX, Modes, fault
 from lab.faults.steps import cut_off, deployed
 from lab.plan import GATEWAY, hashed
 from lab.processes import send, wait_for
 
 USUAL = "iptables-nft"
+BEFORE_DROP = Modes(("noencap",), "what it shows is the same in every mode")
 OPEN = 9  # the only port that the policies leave open
 NOBODY = {"podSelector": {"matchLabels": {"app": "nobody"}}}
 QUESTION = ("shop/web-2", "shop/web-0", 8080)
@@ -159,6 +161,45 @@ def leftovers(lab: Lab) -> Iterator[None]:
         cut_off(lab, "shop/web-2", "shop/web-0")
         yield
         _remove(lab, ["k8s01"], kind="iptables-legacy")
+
+
+ELSEWHERE = "iptables-legacy"
+
+
+def _felix_writes(lab: Lab, node: str, program: str) -> bool:
+    """Are Felix's rules in a backend of iptables, the last ones that it writes, too?"""
+    return "-j cali-FORWARD" in lab.run(node, f"{program}-save", "-t", "filter", check=False)
+
+
+def _say_backend(lab: Lab, value: str | None) -> None:
+    lab.client.patch("felixconfigurations", "default", {"spec": {"iptablesBackend": value}})
+    program = BACKENDS[value] if value else _dataplane(lab)
+    for node in lab.nodes:
+        wait_for(lambda name=node.name: _felix_writes(lab, name, program), f"Felix of {node.name} writes into {program}", 30)  # type: ignore[misc]
+
+
+@fault(
+    "iptables_backend_split.elsewhere", number="F07", node="k8s03", breaks="netfilter.backend.apart", modes=BEFORE_DROP, question=QUESTION,
+    objects=("FelixConfiguration default",),
+)  # fmt: skip
+def elsewhere(lab: Lab) -> Iterator[None]:
+    """FelixConfiguration says Legacy, and since the nodes were started anew Felix writes nowhere else; kube-proxy and docker's policy DROP are in nft."""
+    names = [node.name for node in lab.nodes]
+    with kube_proxy.running(lab):
+        if lab.description.dataplane:
+            _say_backend(lab, "Legacy")
+            _remove(lab, names, kind=USUAL)
+        else:
+            _write(lab, names, kind=ELSEWHERE)
+        for name in names:
+            lab.run(name, "iptables", "-w", "-P", "FORWARD", "DROP")
+        cut_off(lab, "shop/web-2", "shop/web-0")
+        yield
+        for name in names:
+            lab.run(name, "iptables", "-w", "-P", "FORWARD", "ACCEPT")
+        if lab.description.dataplane:
+            _say_backend(lab, None)
+        _remove(lab, names, kind=ELSEWHERE)
 
 
 UNTRACKED = ("PREROUTING", "!", "-i", "cali+", "-p", "tcp", "--dport", "8080", "-j", "NOTRACK")

@@ -94,6 +94,7 @@ def needed(document: Mapping[str, Json]) -> list[dict[str, Json]]:
         wanted += [
             {"verb": "delete", "resource": "blockaffinities", "group": calico, "optional": "delete a BlockAffinity (R3)"},
             {"verb": "create", "resource": "ippools", "group": calico, "optional": "create an IPPool (R3)"},
+            {"verb": "patch", "resource": "felixconfigurations", "group": calico, "optional": "set the iptables backend of Felix (R3)"},
         ]
     for daemonset, optional in owners:
         if daemonset is not None and optional == "restart calico-node" and daemonset["metadata"].get("name") == "calico-node":

@@ -26,6 +26,9 @@ CREATED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/blockaff
 NODE = re.compile(r"/api/v1/nodes/[a-z0-9.-]{1,253}\Z")
 POOL_DELETED = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/ippools/podnet-doctor-[0-9a-f-]{{1,60}}\Z")
 TUNNEL_MODES = ("Never", "Always", "CrossSubnet")
+FELIX = re.compile(rf"/apis/({'|'.join(map(re.escape, CALICO_APIS))})/felixconfigurations/(default|node\.[a-z0-9.-]{{1,253}})\Z")
+FELIX_BACKEND, FELIX_BACKENDS = "/spec/iptablesBackend", ("Legacy", "NFT")
+NAMED_BACKEND = re.compile(r"(auto|legacy|nft)\Z", re.IGNORECASE)
 GIVEN_BY_API = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
@@ -225,6 +228,44 @@ def create_pool(api: Api, params: Params) -> State:
     return State("", json.dumps(body, sort_keys=True), {"create": folder, "body": body}, [{"delete": f"{folder}/{name}"}])
 
 
+def set_felix_backend(api: Api, params: Params) -> State:
+    """parameters: api (group and version of Calico's resources), name (default, or node.NAME), value (Legacy or NFT), was (None: the object names none)."""
+    served, name, value, was = text_of(params, "api"), text_of(params, "name"), text_of(params, "value"), params.get("was")
+    path = f"/apis/{served}/felixconfigurations/{quote(name, safe='')}"
+    if not FELIX.match(path):
+        raise Refused(f"{name} of {served} is no FelixConfiguration that a repair changes")
+    if value not in FELIX_BACKENDS or not (was is None or _is_backend_name(was)):
+        raise Refused(f"{value} or {was} is no backend of iptables")
+    spec = api.get_json(path).get("spec")
+    if not isinstance(spec, dict):
+        raise Refused(f"FelixConfiguration {name} says nothing")
+    now = spec.get("iptablesBackend")
+    if str(now).lower() == value.lower():
+        return AS_IT_MUST_BE
+    if now != was:
+        raise Refused(f"iptablesBackend of FelixConfiguration {name} is {now} by now, not {was}")
+    if str(spec.get("nftablesMode")).lower() == "enabled":
+        raise Refused(f"FelixConfiguration {name} lets Felix work without iptables (nftablesMode)")
+    there = {"op": "test", "path": FELIX_BACKEND, "value": was}, {"op": "add" if was is None else "replace", "path": FELIX_BACKEND, "value": value}
+    undone = {"op": "remove", "path": FELIX_BACKEND} if was is None else {"op": "replace", "path": FELIX_BACKEND, "value": was}
+    back = {"op": "test", "path": FELIX_BACKEND, "value": value}, undone
+    before = "" if was is None else f"iptablesBackend: {was}"
+    return State(before, f"iptablesBackend: {value}", {"patch": path, "body": list(there)}, [{"patch": path, "body": list(back)}])
+
+
+def _is_backend_name(value: t.Any) -> bool:
+    return isinstance(value, str) and bool(NAMED_BACKEND.match(value))
+
+
+def _is_felix_backend(body: list[dict[str, t.Any]]) -> bool:
+    """The backend that a FelixConfiguration named before, or none, instead of a repair's."""
+    words = [(part.get("op"), part.get("path")) for part in body]
+    test = ("test", FELIX_BACKEND)
+    if words not in ([test, ("replace", FELIX_BACKEND)], [test, ("remove", FELIX_BACKEND)]) or body[0].get("value") not in FELIX_BACKENDS:
+        return False
+    return words[1][0] == "remove" or _is_backend_name(body[1].get("value"))
+
+
 def _network(text: t.Any) -> t.Any:
     try:
         return ipaddress.ip_network(text) if isinstance(text, str) else None
@@ -234,7 +275,9 @@ def _network(text: t.Any) -> t.Any:
 
 REMEDIES: dict[str, t.Callable[[Api, Params], State]] = {
     remedy.__name__: remedy
-    for remedy in (clear_node_address, create_pool, delete_block_affinity, _detection.set_autodetection, set_flannel_address, set_node_address)
+    for remedy in (
+        clear_node_address, create_pool, delete_block_affinity, _detection.set_autodetection, set_felix_backend, set_flannel_address, set_node_address,
+    )
 }
 
 
@@ -291,8 +334,8 @@ def _is_way_back(step: t.Any) -> bool:
     path, body = str(step.get("patch")), step.get("body")
     if not isinstance(body, list) or not all(isinstance(part, dict) for part in body):
         return False
-    if NODE.match(path):
-        return set(step) == {"patch", "body"} and _is_address(body)
+    if NODE.match(path) or FELIX.match(path):
+        return set(step) == {"patch", "body"} and (_is_address(body) if NODE.match(path) else _is_felix_backend(body))
     rollout = step.get("rollout")
     if set(step) != {"patch", "body", "rollout"} or not isinstance(rollout, dict) or set(rollout) != {"daemonset", "method"}:
         return False

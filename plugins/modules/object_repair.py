@@ -29,7 +29,7 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [clear_node_address, create_pool, delete_block_affinity, set_autodetection, set_flannel_address, set_node_address, take_back]
+    choices: [clear_node_address, create_pool, delete_block_affinity, set_autodetection, set_felix_backend, set_flannel_address, set_node_address, take_back]
   parameters:
     description:
       - For V(set_node_address), C(node), C(annotation) (C(projectcalico.org/IPv4Address) or C(IPv6Address)), C(value), an address of this Node with its
@@ -44,6 +44,8 @@ options:
         V(kubernetes-internal-ip), in the DaemonSet, or in the operator's Installation where that makes it.
       - For V(create_pool), C(api), C(cidr), that of a block which is in no IP pool, C(ipip), C(vxlan) and C(nat), which must be those of all other pools of
         its family. The pool is disabled, so that nothing is given out from it.
+      - For V(set_felix_backend), C(api), C(name) (V(default), or V(node.NAME)) of a FelixConfiguration, C(value) (V(NFT) or V(Legacy)) for its
+        C(iptablesBackend), and C(was), what it says now; without C(was) only if it says nothing.
       - For V(take_back), C(steps), what the change returned in RV(back).
     type: dict
     required: true

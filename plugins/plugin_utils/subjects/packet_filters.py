@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the packet filters of the nodes on the path do to the asked flow, and whose rule it is (calico.md 5, F07, F08, F12, F16, F46, F57, F58, F60).
+# What the packet filters of the nodes on the path do to the asked flow, and whose rule it is (calico.md 5, F08, F12, F16, F46, F57, F58, F60).
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from .._documents import Documents
 from .._fib import LOCAL_TABLE, MAIN_TABLE
 from .._graph import Fact, Finding
 from .._json import NotCollected
-from .._packet_blame import Blame, blame, calico_chain, untracked_by
+from .._packet_blame import Blame, blame, untracked_by
 from .._packet_walk import Way, walk_question
 from .._policy import Verdict, asked_flow, worst
 from .._question import Question, Scope
 from .._remedies import CLOUD_RULES, CLOUD_SETUP, dead_felix, delete_cloud_rule, restart_calico_node
+from .iptables_backends import is_split
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def _dropped(fact: Fact, documents: Documents, question: Question, way: Way) -> 
     wanted = _intended(documents, question)
     check_id = CHECKS.get(found.owner, "netfilter.dropped")
     sources: tuple[str, ...] = (f"netfilter {fact.node}",)
-    if found.step.base.backend == "iptables (legacy)" and _calico_elsewhere(documents, fact.node, found):
+    if is_split(documents.node(fact.node), "inet6" if ":" in fact.value["dst"] else "inet", found):
         check_id = "netfilter.backend.split"
     elif check_id == "policy.denied" and wanted is not None and wanted.outcome == "works":
         check_id = "policy.lags"
@@ -67,13 +68,6 @@ def _dropped(fact: Fact, documents: Documents, question: Question, way: Way) -> 
     evidence = f"{fact.node}: {found.line}, in {found.where}"
     hint = {"blame": found, "verdict": way.verdict, "wanted": wanted, "phase": way.phase, "untracked": untracked_by(way.steps)}
     return Finding(check_id, fact, found.line, evidence, sources, hint=hint)
-
-
-def _calico_elsewhere(documents: Documents, node: str, found: Blame) -> bool:
-    """Whether the chains of Felix are (also) in another backend than the rule."""
-    family = "inet6" if found.step.base.table.startswith("ip6 ") else "inet"
-    bases = documents.node(node).filters(family).bases
-    return any(base.backend != found.step.base.backend and any(calico_chain(name) for name in base.chains) for base in bases)
 
 
 def _intended(documents: Documents, question: Question) -> Verdict | None:
@@ -103,40 +97,6 @@ def dataplane_lags(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Ca
                     why=[f"The policies in the API let {diagnosis.question.service} from {flow} pass; the rules on {node} end it in {found.where}.",
                          "A Felix that hangs, or has lost the API, keeps the sets of an earlier time."],
                     remedies=restart_calico_node(diagnosis.documents, node, f"policy.allows on {node}"))  # fmt: skip
-
-
-@cause(roots=("netfilter.backend.split",))
-def backend_split(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cause]:
-    for finding, found, _flow in _each(findings):
-        node = finding.fact.node
-        advice = f"on {node}, flush the rules that are left in iptables-legacy (a reboot does){_pinned_backend(diagnosis.documents)}"
-        yield Cause("iptables_backend_split", "F07", node, f"{node} still has rules in iptables-legacy, and they drop the packet: {found.line}",
-                    [finding], objects=[found.rule],
-                    why=[f"It is in {found.where}.", "The kernel runs the rules of both backends; what one accepts the other may drop."],
-                    remedies=[Remedy("advise_backend", "R0", advice, "", node=node, object=found.rule)])  # fmt: skip
-
-
-BACKENDS = {"iptables (nft)": "NFT", "iptables (legacy)": "Legacy"}
-
-
-def _pinned_backend(documents: Documents) -> str:
-    """How Felix is kept to the backend of kube-proxy, where all nodes that were read show one; empty where it is, or where they show none."""
-    found: set[str] = set()
-    for facts in documents.collected():
-        try:
-            bases = facts.filters("inet").bases
-        except NotCollected:
-            continue
-        found |= {base.backend for base in bases if any(name.startswith("KUBE-") for name in base.chains)}
-    backend = BACKENDS.get(found.pop()) if len(found) == 1 else None
-    try:
-        present, served = documents.cluster.felix_configuration().get("iptablesBackend"), documents.cluster.document.get("calico_api")
-    except NotCollected:
-        return ""
-    if backend is None or str(present).upper() == backend.upper() or not served:
-        return ""
-    name, value = f"felixconfigurations.{str(served).partition('/')[0]} default", f'{{"spec":{{"iptablesBackend":"{backend}"}}}}'
-    return f"; before that, so that Felix keeps to the backend of kube-proxy: kubectl patch {name} --type=merge -p '{value}'"
 
 
 @cause(roots=("netfilter.dropped",))

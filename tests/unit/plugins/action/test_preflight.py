@@ -85,7 +85,8 @@ def test_rights_follow_what_is_read(calico: str | None, groups: str | None) -> N
     assert ({"verb": "list", "resource": "ippools", "group": groups} in rights) is (groups is not None)
     assert [right["namespace"] for right in rights if right.get("optional") == "restart calico-node"] == ["calico-system"]
     of_objects = [(right["verb"], right["resource"]) for right in rights if str(right.get("optional")).endswith("(R3)")]
-    assert of_objects == [("patch", "nodes"), *([("delete", "blockaffinities"), ("create", "ippools")] if calico else []), ("patch", "daemonsets")]
+    of_calico = [("delete", "blockaffinities"), ("create", "ippools"), ("patch", "felixconfigurations")]
+    assert of_objects == [("patch", "nodes"), *(of_calico if calico else []), ("patch", "daemonsets")]
     operated = {**DAEMONSET, "metadata": {**DAEMONSET["metadata"], "ownerReferences": [{"kind": "Installation"}]}}
     made = preflight.needed({**CLUSTER, "daemonsets": [operated]})
     assert {"verb": "patch", "resource": "installations", "group": "operator.tigera.io", "optional": "change the address autodetection (R3)"} in made

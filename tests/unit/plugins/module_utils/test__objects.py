@@ -404,6 +404,79 @@ def test_only_its_own_pool_is_deleted(step: t.Any, known: bool) -> None:
     assert _objects._is_way_back(step) is known
 
 
+# ---- the backend of Felix
+
+FELIX = "/apis/crd.projectcalico.org/v1/felixconfigurations/default"
+BACKEND = {"api": "crd.projectcalico.org/v1", "name": "default", "value": "NFT"}
+
+
+def configured(name: str = "default", **spec: t.Any) -> Patched:
+    made = Patched()
+    made.objects[FELIX.replace("default", name)] = {"metadata": {"name": name}, "spec": spec}
+    return made
+
+
+@pytest.mark.parametrize(("name", "was"), [("default", None), ("default", "Auto"), ("node.k8s02", "Legacy")])
+def test_the_backend_of_felix_is_set_once_and_taken_back(name: str, was: str | None) -> None:
+    api: t.Any = configured(name, logSeverityScreen="Info", **({"iptablesBackend": was} if was else {}))
+    path, params = FELIX.replace("default", name), {**BACKEND, "name": name, "was": was}
+    before = json.dumps(api.objects[path]["spec"])
+    looked = _objects.carry_out(api, "set_felix_backend", params, check_mode=True)
+    assert (looked["before"], looked["after"]) == (f"iptablesBackend: {was}" if was else "", "iptablesBackend: NFT")
+    assert json.dumps(api.objects[path]["spec"]) == before
+    done = _objects.carry_out(api, "set_felix_backend", params, check_mode=False)
+    assert done["changed"] and api.objects[path]["spec"]["iptablesBackend"] == "NFT"
+    assert not _objects.carry_out(api, "set_felix_backend", params, check_mode=False)["changed"]
+    steps = json.loads(json.dumps(done["back"]))
+    _objects.take_back(api, {"steps": steps}, check_mode=False)
+    assert json.dumps(api.objects[path]["spec"]) == before
+    with pytest.raises(Refused, match="changed meanwhile"):
+        _objects.take_back(api, {"steps": steps}, check_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("api", "params", "sentence"),
+    [
+        (configured(iptablesBackend="Auto"), {}, "iptablesBackend of FelixConfiguration default is Auto by now, not None"),
+        (configured(), {"was": "Legacy"}, "is None by now, not Legacy"),
+        (configured(nftablesMode="Enabled"), {}, "lets Felix work without iptables"),
+        (configured(), {"value": "Auto"}, "is no backend of iptables"),
+        (configured(), {"was": "x"}, "is no backend of iptables"),
+        (configured(), {"name": "node.a/b"}, "is no FelixConfiguration that a repair changes"),
+        (configured(), {"name": "other"}, "is no FelixConfiguration that a repair changes"),
+        (configured(), {"api": "v1"}, "is no FelixConfiguration that a repair changes"),
+    ],
+)
+def test_the_backend_of_felix_stays(api: t.Any, params: dict[str, t.Any], sentence: str) -> None:
+    before = json.dumps(api.objects)
+    with pytest.raises(Refused) as refused:
+        _objects.carry_out(api, "set_felix_backend", {**BACKEND, **params}, check_mode=False)
+    assert sentence in str(refused.value) and json.dumps(api.objects) == before
+
+
+def test_a_felix_configuration_that_changes_meanwhile_is_not_changed() -> None:
+    api: t.Any = configured()
+    state = _objects.set_felix_backend(api, BACKEND)
+    api.objects[FELIX]["spec"]["iptablesBackend"] = "Legacy"
+    with pytest.raises(ApiError):
+        api.patch(FELIX, state.step["body"], "json")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        ({}, True), ({"value": None, "op": "remove"}, True), ({"value": "x"}, False), ({"op": "add"}, False), ({"path": "/spec/bpfEnabled"}, False),
+        ({"value": True}, False),
+    ],
+)  # fmt: skip
+def test_only_the_backend_of_felix_is_taken_back(change: dict[str, t.Any], known: bool) -> None:
+    body = [{"op": "test", "path": "/spec/iptablesBackend", "value": "NFT"}, {"op": "replace", "path": "/spec/iptablesBackend", "value": "Auto", **change}]
+    assert _objects._is_way_back({"patch": FELIX, "body": body}) is known
+    assert not _objects._is_way_back({"patch": FELIX.replace("default", "other"), "body": body})
+    assert not _objects._is_way_back({"patch": FELIX, "body": body[:1]}) and not _objects._is_way_back({"patch": NODE, "body": body})
+    assert not _objects._is_way_back({"patch": FELIX, "body": [{**body[0], "value": "Legacy2"}, body[1]]})
+
+
 # ---- what flannel announces
 
 FLANNEL = {"node": "k8s02", "value": "10.2.7.202", "was": "10.2.7.99"}

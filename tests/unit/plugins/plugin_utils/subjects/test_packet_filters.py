@@ -114,43 +114,6 @@ def test_a_foreign_rule_that_ends_the_answer():
     assert small.verdict(diagnosis, "policy", "k8s02", REVERSE).finding.check == "netfilter.dropped"
 
 
-def test_left_over_in_the_other_backend():
-    live = felix("k8s02", "tw", MARK)
-    for left in (iptables(policy="DROP", backend="legacy"), iptables('-A FORWARD -m comment --comment "Unknown interface" -j DROP', backend="legacy")):
-        (cause,) = small.diagnose(k8s02=filters(live, left)).causes
-        assert (cause.id, cause.fault) == ("iptables_backend_split", "F07")
-    (cause,) = small.diagnose(k8s02=filters(iptables(policy="DROP", backend="legacy"))).causes
-    assert cause.fault == "F08"  # there is no other
-
-
-def kube_proxy(backend):
-    return iptables("-A FORWARD -j KUBE-FORWARD", "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP", backend=backend)
-
-
-def served(**spec):
-    def change(document):
-        document.update(calico_api="crd.projectcalico.org/v1", felixconfigurations=[{"metadata": {"name": "default"}, "spec": spec}])
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "near", "far", "pinned"),
-    [
-        (served(), "nft", "nft", "NFT"), (served(iptablesBackend="Auto"), "nft", "nft", "NFT"), (served(iptablesBackend="NFT"), "nft", "nft", None),
-        (served(), "nft", "legacy", None), (served(), None, None, None), (None, "nft", "nft", None), (small.lost("felixconfigurations"), "nft", "nft", None),
-    ],
-)  # fmt: skip
-def test_felix_is_kept_to_the_backend_of_kube_proxy_where_the_nodes_agree(change, near, far, pinned):
-    left = iptables('-A FORWARD -m comment --comment "Unknown interface" -j DROP', backend="legacy")
-    first, second = ([kube_proxy(backend)] if backend else [] for backend in (near, far))
-    more = {"cluster": change} if change else {}
-    causes = small.diagnose(k8s01=filters(*first), k8s02=filters(felix("k8s02", "tw", MARK), *second, left), **more).causes
-    (advice,) = next(cause for cause in causes if cause.id == "iptables_backend_split").remedies
-    assert advice.risk == "R0" and ("iptablesBackend" in advice.action) is (pinned is not None)
-    assert pinned is None or f'{{"spec":{{"iptablesBackend":"{pinned}"}}}}' in advice.action
-
-
 def test_unknown_interface():
     rules = ("-A FORWARD -j cali-to-wl-dispatch", '-A cali-to-wl-dispatch -m comment --comment "Unknown interface" -j DROP')
     (cause,) = small.diagnose(k8s02=filters(iptables(*rules))).causes
