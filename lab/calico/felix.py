@@ -197,7 +197,7 @@ def felix(settings: Settings) -> None:
                 patience = RETRY
             if dataplane:
                 if backend_of(client, settings) != dataplane.kind:
-                    log("felix", "daemon.go 1010", "Felix configuration changed. Need to restart.", "WARNING")
+                    log("felix", "daemon.go 669", 'Felix is shutting down reason="config changed"', "WARNING")
                     os._exit(CONFIGURED_ANEW)  # it is started again, and leaves the rules that it has written
                 apply_policy(client, settings, dataplane)
         except (ApiError, OSError, RuntimeError) as error:

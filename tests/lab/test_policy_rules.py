@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lab.calico import dataplane, policy
+from lab.calico import dataplane, felix, policy
+from lab.calico.common import Settings
 from lab.calico.rules import AddressSet, iptables_lines, nft_lines, nft_set_name
 from lab.errors import LabError
 from lab.plan import plan
@@ -162,3 +163,31 @@ def test_many_ports_and_names_go_by_blocks() -> None:
 def test_where_nothing_enforces_policies_nothing_is_promised(mode: str) -> None:
     with pytest.raises(LabError, match="nothing enforces policies"):
         plan("lab", mode, 3, dataplane="nftables")
+
+
+class Told:
+    """An API with FelixConfigurations."""
+
+    def __init__(self, **specs: Json) -> None:
+        self.items = [{"metadata": {"name": name.replace("_", ".")}, "spec": spec} for name, spec in specs.items()]
+
+    def list(self, resource: str) -> list[Json]:
+        assert resource == "felixconfigurations"
+        return self.items
+
+
+@pytest.mark.parametrize(
+    ("made", "specs", "writes"),
+    [
+        ("iptables-nft", {"default": {}}, "iptables-nft"),
+        ("iptables-nft", {}, "iptables-nft"),
+        ("iptables-nft", {"default": {"iptablesBackend": "Legacy"}}, "iptables-legacy"),
+        ("iptables-legacy", {"default": {"iptablesBackend": "Auto"}}, "iptables-legacy"),
+        ("iptables-nft", {"default": {"iptablesBackend": "Legacy"}, "node_k8s01": {"iptablesBackend": "NFT"}}, "iptables-nft"),
+        ("nftables", {"default": {"iptablesBackend": "Legacy"}}, "nftables"),
+        ("", {"default": {"iptablesBackend": "Legacy"}}, ""),
+    ],
+)
+def test_felix_writes_into_the_backend_that_its_configuration_names(made: str, specs: Json, writes: str) -> None:
+    settings = Settings("lab", "k8s01", "noencap", "", "", 10, 30, 1500, made)
+    assert felix.backend_of(Told(**specs), settings) == writes  # type: ignore[arg-type]

@@ -70,7 +70,16 @@ def is_split(facts: NodeFacts, family: str, found: Blame) -> bool:
     if base.backend == "iptables (legacy)" and any(backend != base.backend for backend in _with(facts, family, _of_felix)):
         return True
     apart = _apart(facts, family)
-    return apart is not None and found.step.rule is None and base.hook == "forward" and base.backend == apart.kube_proxy
+    return apart is not None and _by_policy_of_forward(found) and base.backend == apart.kube_proxy
+
+
+def _by_policy_of_forward(found: Blame) -> bool:
+    return found.step.rule is None and found.step.base.hook == "forward"
+
+
+def _families(cluster: Cluster) -> list[str]:
+    """As the packet filters name them."""
+    return [FAMILIES[family] for family in families(cluster)]
 
 
 @expects("felix.backend")
@@ -82,8 +91,7 @@ def one_backend(cluster: Cluster, scope: Scope) -> Iterator[Fact]:
 @check("netfilter.backend.apart", fact="felix.backend")
 def in_one_backend(fact: Fact, documents: Documents, scope: Scope) -> Finding | None:
     """Only where what is forwarded ends in the backend that Felix does not write into."""
-    facts = documents.node(fact.node)
-    read = [FAMILIES[family] for family in families(documents.cluster)]
+    facts, read = documents.node(fact.node), _families(documents.cluster)
     if not any(_with(facts, family, _of_felix) and _with(facts, family, _of_kube_proxy) for family in read):
         raise NotApplicable(f"{fact.node} does not have the chains of both Felix and kube-proxy")
     for family in read:
@@ -103,8 +111,7 @@ def backend_split(findings: list[Finding], diagnosis: Diagnosis) -> Iterator[Cau
     ended = []
     for finding in findings:
         if finding.check == "netfilter.backend.split":
-            apart = finding.fact.node in places and finding.hint["blame"].step.rule is None
-            if apart:
+            if finding.fact.node in places and _by_policy_of_forward(finding.hint["blame"]):
                 ended.append(finding)
             else:
                 yield _leftover(finding, diagnosis.documents)
@@ -203,7 +210,7 @@ def _kube_proxies(documents: Documents, backend: str) -> tuple[str, list[str]]:
     agree, objections = [], []
     for facts in documents.collected():
         try:
-            found = _with(facts, "inet", _of_kube_proxy)
+            found = {one for family in _families(documents.cluster) for one in _with(facts, family, _of_kube_proxy)}
         except NotCollected:
             continue
         if found == {backend}:
