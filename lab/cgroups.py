@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 
 from lab.plan import Description, Pod, mark
@@ -86,8 +87,8 @@ def leftovers(name: str) -> Iterator[Path]:
     ending = mark(name)
     new = unified()
     for place in [*legacy(), *([new] if new else [])]:
-        yield from place.glob(f"kubepods/burstable/pod*/*{ending}")
-        yield from place.glob(f"kubepods.slice/kubepods-burstable.slice/*/cri-containerd-*{ending}.scope")
+        for pattern in (f"kubepods/burstable/pod*/*{ending}", f"kubepods.slice/kubepods-burstable.slice/*/cri-containerd-*{ending}.scope"):
+            yield from map(Path, glob(f"{place}/{pattern}"))  # pathlib's fails where another lab goes at the same moment
 
 
 def remove_all(lab: Description | str) -> None:

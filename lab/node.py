@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -142,7 +143,8 @@ def _mounts(spec: dict[str, str]) -> None:
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         target = line.split()[4]
         if target.startswith("/run/netns/"):
-            kernel.unmount(target)  # or this node would hold other namespaces alive
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, and its mounts with it
+                kernel.unmount(target)  # or this node would hold other namespaces alive
     kernel.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for name in ("sys", "layers", "sshd", "calico", "netns", "lock"):
         Path("/run", name).mkdir()
