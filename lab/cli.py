@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--autodetection", default="", metavar="METHOD", help="IP_AUTODETECTION_METHOD")
     up.add_argument("--second-nic", action="store_true", help="Calico runs on eth1, on purpose")
     up.add_argument("--dataplane", default="", choices=["", *POLICED], help="policies are enforced, with this (default: they are not)")
+    up.add_argument("--operator", action="store_true", help="calico-node is made from an Installation, by a stand-in of the operator")
     up.add_argument("--keep", action="store_true", help="keep what there is if it fails")
     command("down", "take a lab away")
     command("status", "what a lab consists of, and what is wrong in it")
@@ -66,6 +67,7 @@ def _up(arguments: argparse.Namespace) -> None:
         monitor_interval=arguments.monitor_interval,
         felix_refresh=arguments.felix_refresh,
         dataplane=arguments.dataplane,
+        operator=arguments.operator,
     )
     known = lifecycle.traces(arguments.name) or (plan.state_parent() / arguments.name / "lab.json").exists()
     try:
@@ -86,6 +88,8 @@ def _status(name: str) -> int:
     say(f"API        {about.api} on 127.0.0.1:{about.port} ({about.api_reason})")
     if about.api == "emulator":
         say("stand-in   the API is an emulator: no validation, no admission, no RBAC")
+    if about.operator:
+        say("stand-in   the operator: it carries the autodetection of the Installation into calico-node, and nothing else")
     if about.calico.tunnel == "ipip":
         if about.ipip == "stand-in":
             say("stand-in   tunl0 is a TUN device with a program behind it: this kernel has no ipip module")

@@ -126,6 +126,9 @@ def up(lab: Description, api: str, say: Say) -> Lab:
         lab.name, "lab.kubelet", str(folder), log=folder / "logs" / "kubelet.log", title="lab-kubelet"
     )
     lab.pids["kubelet"] = watcher.pid
+    if lab.operator:
+        log = folder / "logs" / "operator.log"
+        lab.pids["operator"] = processes.start_python(lab.name, "lab.tigera_operator", str(folder), log=log, title="lab-operator").pid
     if lab.api == "real" and lab.calico.backend:
         log = folder / "logs" / "container-exec.log"
         runner = processes.start_python(lab.name, "lab.container_exec", str(folder), log=log, title="lab-container-exec", site=True)

@@ -26,6 +26,7 @@ class Mode:
     subnets: int = 1  # in how many the nodes are, with a router between them
     reflectors: int = 0  # how many nodes reflect routes, instead of a mesh of all
     families: tuple[int, ...] = (4,)
+    operator: bool = False  # does the operator make calico-node? An option of every lab with calico-node
 
     @property
     def bird(self) -> bool:
@@ -75,7 +76,7 @@ class Mode:
         if not self.backend:
             return Agent("kube-flannel-ds", "kube-flannel", {"app": "flannel", "tier": "node"})
         name = "canal" if self.flannel else "calico-node"
-        return Agent(name, "kube-system", {"k8s-app": name})
+        return Agent(name, "calico-system" if self.operator else "kube-system", {"k8s-app": name})
 
     @property
     def device(self) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +119,14 @@ class Description:
     ipip: str = ""
     dns: str = ""
     dataplane: str = ""  # what policies are enforced with; "" where they are not
+    operator: bool = False  # is calico-node made by the operator?
     nodes: list[Node] = field(default_factory=list)
     pods: list[Pod] = field(default_factory=list)
     pids: dict[str, int] = field(default_factory=dict)
 
     @property
     def calico(self) -> Mode:
-        return MODES[self.mode]
+        return replace(MODES[self.mode], operator=self.operator)
 
     @property
     def prefix(self) -> str:
@@ -274,6 +275,7 @@ def plan(
     monitor_interval: float = 10.0,
     felix_refresh: float = 30.0,
     dataplane: str = "",
+    operator: bool = False,
 ) -> Description:
     """All names, ids and addresses of a new lab."""
     if mode not in MODES:
@@ -282,9 +284,11 @@ def plan(
         raise LabError(f"a lab has 1 to 50 nodes, not {count}")
     if dataplane and (not MODES[mode].backend or MODES[mode].ipv6):
         raise LabError(f"in the mode {mode} nothing enforces policies: {'Felix does not run' if not MODES[mode].backend else 'the rules are for IPv4'}")
+    if operator and (not MODES[mode].backend or MODES[mode].flannel):
+        raise LabError(f"in the mode {mode} there is no calico-node that an operator would make")
     if second_nic and not autodetection:
         autodetection = "interface=eth1"
-    lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh, dataplane=dataplane)
+    lab = Description(check_name(name), mode, autodetection or "first-found", monitor_interval, felix_refresh, dataplane=dataplane, operator=operator)
     names = [f"k8s{number:02d}" for number in range(1, count + 1)]
     for number, (node, block) in enumerate(zip(names, pod_networks(names) if lab.calico.flannel else blocks(names), strict=True), 1):
         network = ipaddress.ip_network(block)

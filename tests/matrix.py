@@ -35,6 +35,7 @@ SERVICE, NAME = ("shop/web-2", "svc/shop/api", 80), ("shop/web-2", "dns/web.shop
 PROXIES = {"noencap": "iptables", "vxlan": "nftables"}  # how kube-proxy works where a Service is asked for without a fault
 MODES: dict[str, list[str]] = {
     **{mode: ["--mode", mode] for mode in modes.MODES},
+    "operator": ["--mode", "ipip", "--operator"],
     "second-nic": ["--mode", "noencap", "--second-nic", "--autodetection", "interface=eth1"],
     **{f"policed-{kind.rpartition('-')[2]}": ["--mode", mode, "--dataplane", kind] for kind, mode in modes.POLICED.items()},
 }

@@ -64,6 +64,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("create_pool", "pool_outside_cluster_cidr", "noencap", {"podnet_allow_r3": True}),
     ("set_felix_backend", "iptables_backend_split.elsewhere", "policed-nft", {"podnet_allow_r3": True}),
     ("set_autodetection", "node_ip_wrong_nic", "ipip", {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
+    ("set_autodetection", "node_ip_wrong_nic", "operator", {"podnet_allow_r3": True}),  # in the Installation: the DaemonSet is written over
     ("recreate_pod", "pod_side_broken", "flannel", {}),
     ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),
     ("recreate_pod", "duplicate_pod_ip", "ipip", {}),
@@ -75,6 +76,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "felix_not_ready", None, {}),
     ("restart_kube_controllers", "kube_controllers_down", "noencap", {}),
     ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
+    ("restart_typha", "typha_unreachable.not_ready", None, {}),
     ("delete_route", "remote_block_route_missing_bird_has_it.host_route", None, {}),
     ("delete_route", "remote_block_route_missing_bird_has_it.unlearned", None, {}),
     ("delete_route", "route_wrong_encap", None, {}),

@@ -16,7 +16,7 @@ def _from_config(key: str) -> Json:
 def environment(lab: Description) -> list[Json]:
     """The container's environment, in the manifest's order."""
     autodetection = (
-        [] if lab.autodetection == "first-found" else [{"name": "IP_AUTODETECTION_METHOD", "value": lab.autodetection}]
+        [] if lab.autodetection == "first-found" and not lab.operator else [{"name": "IP_AUTODETECTION_METHOD", "value": lab.autodetection}]
     )
     return [
         {"name": "DATASTORE_TYPE", "value": "kubernetes"},
@@ -49,7 +49,7 @@ def config_map(lab: Description) -> Json:
         "typha_service_name": "none",
         "veth_mtu": "0",
     }
-    meta = {"name": "calico-config", "namespace": "kube-system"}
+    meta = {"name": "calico-config", "namespace": lab.calico.agent.namespace}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
 
 
@@ -63,7 +63,7 @@ def _probe(lab: Description, kind: str) -> Json:
 
 
 def daemonset(lab: Description) -> Json:
-    """DaemonSet kube-system/calico-node."""
+    """The DaemonSet calico-node."""
     labels = {"k8s-app": "calico-node"}
     volumes = {
         "var-run-calico": "/var/run/calico",
@@ -111,7 +111,7 @@ def daemonset(lab: Description) -> Json:
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": "calico-node", "namespace": "kube-system", "labels": labels},
+        "metadata": {"name": "calico-node", "namespace": lab.calico.agent.namespace, "labels": labels},
         "spec": {
             "selector": {"matchLabels": labels},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},

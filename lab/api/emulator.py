@@ -34,7 +34,7 @@ KINDS = {
     "serviceaccounts": "ServiceAccount", "secrets": "Secret", "nodes": "Node", "namespaces": "Namespace",
     "daemonsets": "DaemonSet", "deployments": "Deployment", "replicasets": "ReplicaSet",
     "statefulsets": "StatefulSet", "endpointslices": "EndpointSlice", "networkpolicies": "NetworkPolicy",
-    "customresourcedefinitions": "CustomResourceDefinition", "networksets": "NetworkSet", **CALICO_RESOURCES,
+    "customresourcedefinitions": "CustomResourceDefinition", "networksets": "NetworkSet", **CALICO_RESOURCES, "installations": "Installation",
 }
 RESOURCES: dict[str, list[str]] = {
     "v1": ["nodes", "namespaces", *NAMESPACED["v1"].split()],
@@ -44,6 +44,7 @@ RESOURCES: dict[str, list[str]] = {
     "apiextensions.k8s.io/v1": ["customresourcedefinitions"],
     "authorization.k8s.io/v1": [],
     CALICO: [*CALICO_RESOURCES, "networksets"],
+    "operator.tigera.io/v1": ["installations"],
 }
 
 

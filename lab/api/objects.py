@@ -200,7 +200,7 @@ def calico_node_pod(item: Node, name: str, owner: Json) -> Json:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            **metadata(name, "kube-system", labels),
+            **metadata(name, owner["metadata"]["namespace"], labels),
             "generateName": "calico-node-",
             "ownerReferences": [reference(owner)],
         },

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from lab import dns
+from lab import dns, tigera_operator
 from lab.api import calico, calico_node, crds, objects
 from lab.api.client import CALICO, CALICO_RESOURCES, ApiError, Client, Json
 from lab.flannel import objects as flannel
@@ -56,7 +56,7 @@ def create_calico_node_pod(client: Client, lab: Description, node: str, owner: J
     made = client.create("pods", objects.calico_node_pod(host, f"calico-node-{random_name()}", owner))
     image = objects.image(lab, "calico-node")
     status = objects.status(host, host.addresses, secrets.token_hex(32), image, "calico-node")
-    return client.patch("pods", made["metadata"]["name"], status, "kube-system", part="status")
+    return client.patch("pods", made["metadata"]["name"], status, made["metadata"]["namespace"], part="status")
 
 
 def owners(client: Client, lab: Description) -> dict[str, Json]:
@@ -72,6 +72,8 @@ def owners(client: Client, lab: Description) -> dict[str, Json]:
         else:
             found[app] = {**made, "kind": body["kind"]}
     body = flannel.daemonset(lab) if lab.calico.flannel else calico_node.daemonset(lab)
+    if lab.operator:
+        body["metadata"]["ownerReferences"] = [objects.reference(tigera_operator.installation(client, lab))]
     found["agent"] = {**ensure(client, "daemonsets", body), "kind": "DaemonSet"}
     return found
 
@@ -106,12 +108,14 @@ def write_ipam(client: Client, lab: Description, node: str) -> None:
         client.patch("ipamblocks", calico.cidr_name(block), {"spec": calico.block_spec(lab, host, block)})
 
 
-def _wait_calico(client: Client) -> None:
+def _wait_served(client: Client, group: str, wanted: Iterable[str]) -> None:
     limit = time.monotonic() + 20
     while time.monotonic() < limit:
         try:
-            names = {r["name"] for r in client.request("GET", f"/apis/{CALICO}").get("resources", [])}
-            if set(CALICO_RESOURCES) <= names:
+            names = {r["name"] for r in client.request("GET", f"/apis/{group}").get("resources", [])}
+            if set(wanted) <= names:
+                for resource in wanted:  # known, but its storage may still be made
+                    client.list_raw(resource, "", group, limit="1")
                 return
         except ApiError:
             pass
@@ -122,7 +126,7 @@ def _wait_calico(client: Client) -> None:
 def fill(client: Client, lab: Description) -> None:
     """Everything but the pods' statuses comes from the plan; uids that the API gave come back into it."""
     if lab.calico.backend:
-        _each(lambda body: ensure(client, "customresourcedefinitions", body), crds.all_crds())
+        _each(lambda body: ensure(client, "customresourcedefinitions", body), [*crds.all_crds(), *([tigera_operator.CRD] if lab.operator else [])])
     for name in dict.fromkeys(("shop", "ops", lab.calico.agent.namespace)):
         meta = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
         ensure(client, "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
@@ -132,6 +136,8 @@ def fill(client: Client, lab: Description) -> None:
         client.patch("nodes", item.name, status, part="status")
         client.patch("nodes", item.name, {"spec": {"taints": None}})
     ensure(client, "configmaps", flannel.config_map(lab) if lab.calico.flannel else calico_node.config_map(lab))
+    if lab.operator:
+        _wait_served(client, tigera_operator.GROUP, ["installations"])
     made = owners(client, lab)
 
     def create(item: Pod) -> None:
@@ -139,7 +145,7 @@ def fill(client: Client, lab: Description) -> None:
 
     _each(create, lab.pods)
     if lab.calico.backend:
-        _wait_calico(client)
+        _wait_served(client, CALICO, CALICO_RESOURCES)
         plurals = {kind: plural for plural, kind in CALICO_RESOURCES.items()}
         _each(lambda body: ensure(client, plurals[body["kind"]], body, CALICO), calico.calico_objects(lab))
     for host in lab.nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ class Settings:
     felix_refresh: float
     mtu: int
     dataplane: str = ""  # what policies are enforced with; "" where they are not
+    operator: bool = False  # is calico-node made by the operator?
 
     @property
     def calico(self) -> Mode:
-        return MODES[self.mode]
+        return replace(MODES[self.mode], operator=self.operator)
 
     @classmethod
     def read(cls, text: str) -> Settings:

@@ -42,6 +42,7 @@ def start(lab: Description, node: Node, folder: Path) -> None:
         felix_refresh=lab.felix_refresh,
         mtu=lab.calico.mtu,
         dataplane=lab.dataplane,
+        operator=lab.operator,
     )
     command = processes.python_command("lab.calico.node", json.dumps(asdict(settings)))
     pod.start_in_node(lab, node, command, folder / "logs" / f"{node.name}-calico.log", "calico-node")

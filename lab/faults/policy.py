@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -262,6 +263,40 @@ def no_updates(lab: Lab) -> Iterator[None]:
     """Felix gets its data from Typha, and k8s02 has not heard of its newest pod."""
     with _typha(lab):
         yield from unknown_interface(lab)
+
+
+@fault(
+    "typha_unreachable.not_ready", number="F44", node="k8s02", breaks="endpoint.unknown", objects=(UNKNOWN,), modes=FELIX,
+    question=("shop/web-0", UNKNOWN, 8080),
+)  # fmt: skip
+def no_updates_before_another(lab: Lab) -> Iterator[None]:
+    """As typha_unreachable, and the one pod of Typha is not Ready, as the API has it. k8s02 hears of its newest pod from the next one.
+
+    The lab has no Typha: the pod of that name tells nobody anything, and its successor's part is played here.
+    """
+    over = threading.Event()
+
+    def hears_of_it() -> None:
+        while not over.wait(0.5):
+            if first not in (there := _typha_pods(lab)) and there:
+                _write(lab, ["k8s02"])
+                return
+
+    with _typha(lab):
+        (first,) = _typha_pods(lab)
+        known = lab.client.get("pods", first, "kube-system")["status"]["conditions"]
+        conditions = [{**condition, "status": "False"} if condition["type"].endswith("Ready") else condition for condition in known]
+        lab.client.patch("pods", first, {"status": {"conditions": conditions}}, "kube-system", part="status")
+        hearing = threading.Thread(target=hears_of_it, daemon=True)
+        with contextmanager(unknown_interface)(lab):
+            hearing.start()
+            yield
+            over.set()
+            hearing.join()
+
+
+def _typha_pods(lab: Lab) -> list[str]:
+    return [item.name for item in lab.pods if item.app == "calico-typha"]
 
 
 @fault("stale_typha_data", number="F45", node="k8s01", breaks="route.local.missing", objects=(UNKNOWN,), modes=FELIX, question=("shop/web-0", UNKNOWN, 8080))

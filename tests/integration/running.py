@@ -27,8 +27,9 @@ def say(text: str) -> None:
 class Running:
     """Takes its lab down at the end of the `with`."""
 
-    def __init__(self, purpose: str, mode: str, nodes: int = 3) -> None:
+    def __init__(self, purpose: str, mode: str, nodes: int = 3, options: tuple[str, ...] = ()) -> None:
         self.name, self.mode = f"{purpose}{os.getpid() % 10000}", mode
+        self.options = options
         self.nodes = nodes
         self.up = False
 
@@ -63,7 +64,7 @@ class Running:
                 say(f"the last test left its lab broken, so there is a new one: {error}")
                 self.take_down()
         for attempt in (1, 2):
-            done = self._lab("up", "--mode", self.mode, "--nodes", str(self.nodes))
+            done = self._lab("up", "--mode", self.mode, "--nodes", str(self.nodes), *self.options)
             self.up = done.returncode == 0
             if self.up:
                 break
