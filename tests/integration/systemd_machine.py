@@ -94,8 +94,11 @@ class Machine:
 
     def _running(self) -> bool:
         """Its first process, which is the only child of the one that waits for it."""
-        children = pathlib.Path(f"/proc/{self.starter.pid}/task/{self.starter.pid}/children").read_text().split()
-        if not children or pathlib.Path(f"/proc/{children[0]}/comm").read_text().strip() != "systemd":
+        try:
+            children = pathlib.Path(f"/proc/{self.starter.pid}/task/{self.starter.pid}/children").read_text().split()
+            if not children or pathlib.Path(f"/proc/{children[0]}/comm").read_text().strip() != "systemd":
+                return False
+        except OSError:  # it is just ending
             return False
         self.init = int(children[0])
         return self.run("systemctl", "is-active", "machine.target", "machine-sshd.service", "systemd-logind.service", check=False).split() == ["active"] * 3
