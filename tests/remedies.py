@@ -5,7 +5,7 @@
 """Remedies in the modes of the lab. For each: the fault is put in, the plan is refused without approval and nothing changes, the change is made and taken
 back and the state is as before, then the approved plan repairs it, the diagnosis and the lab's own traffic say so, and there is nothing left to do.
 
-make remedies [REMEDY=set_sysctl] [MODE=ipip]     writes build/remedies.json: [{remedy, fault, mode, planned, refused, back, repaired, again, right}]
+make remedies [REMEDY=set_sysctl] [MODE=ipip]     writes build/remedies.json: a row for each remedy, fault and mode; see Row
 make remedies-cover                               every remedy once, as in `make test`
 """
 
@@ -124,11 +124,14 @@ class Row:
     remedy: str
     fault: str
     mode: str
+    injected: bool = False  # the fault showed
     planned: list[str] = field(default_factory=list)
-    refused: bool = False
-    back: bool | None = None  # None: it cannot be taken back, as a restart
-    repaired: bool = False
-    again: bool | None = None
+    refused: bool = False  # without approval: exit code 2, and nothing changed
+    applied: bool | None = None  # by its module alone; None: only the playbook makes it, as a restart
+    back: bool | None = None  # and taken back, the state as before; None: it has no way back, or what belongs there is put in its place at once
+    repaired: bool = False  # by the approved plan; the diagnosis says so
+    packets: bool = False  # the lab's own traffic says so
+    again: bool = False  # at the second time there was nothing to change
     right: bool = False
     seconds: float = 0.0
     note: str = ""
@@ -235,6 +238,7 @@ def module(lab: Lab, action: dict[str, t.Any], remedy: str, parameters: dict[str
 def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder: pathlib.Path, brief: bool) -> None:
     if not fault.shows(lab):
         raise Wrong("the fault does not show")
+    row.injected = True
     before = at_rest(lab)
     code, screen, plan = remediate(lab, fault, folder, **variables)
     row.planned = [action["remedy"] for action in plan["actions"]]
@@ -250,17 +254,18 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
         again = module(lab, action, row.remedy, action["parameters"])
         module(lab, action, "take_back", {"steps": done["back"]})
         different = same(lab, before)
-        row.back, row.again = bool(done["changed"]) and not different, not again["changed"]
-        if not (row.back and row.again):
-            raise Wrong(f"taken back: {row.back}, changed again: {again['changed']}; {different}")
+        row.applied, row.back, row.again = bool(done["changed"]), not different, not again["changed"]
+        if not (row.applied and row.back and row.again):
+            raise Wrong(f"applied: {row.applied}, taken back: {row.back}, changed again: {again['changed']}; {different}")
     if row.fault in OF_WRITTEN_RULES and row.back:
         fault.heal(lab)
         fault.inject(lab)
     approval = {"podnet_approve": plan["id"]} if action["class"] == "R3" else {"podnet_auto_approve": ["R1", "R2"]}  # R3 is approved by nobody beforehand
     code, screen, _plan = remediate(lab, fault, folder, **approval, **variables)
-    row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen and fault_is_gone(lab, fault)
-    if not row.repaired:
-        raise Wrong(f"ended with {code}: {screen[-2500:]}")
+    row.repaired = code == 0 and "OUTCOME  REPAIRED" in screen
+    row.packets = fault_is_gone(lab, fault)
+    if not (row.repaired and row.packets):
+        raise Wrong(f"ended with {code}, packets {'arrive' if row.packets else 'do not arrive'}: {screen[-2500:]}")
     if asked(lab, fault) != fault.question and "BECAME" not in screen:
         raise Wrong(f"it does not say which pod took the place of the one that was asked about: {screen[-1500:]}")
     if brief and row.again:
@@ -268,7 +273,7 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     code, screen, plan = remediate(lab, fault, folder, podnet_auto_approve=["R1", "R2"], **variables)
     if code != 0 or plan["actions"]:
         raise Wrong(f"at the second run there were still {[action['remedy'] for action in plan['actions']]} ({code})")
-    row.again = row.again is not False
+    row.again = True
 
 
 # As soon as it is gone the address monitor, or BIRD, puts what belongs there in its place, and the way back leaves that alone; or there is no way back.
