@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab import kernel
 from lab.cluster import Lab
-from lab.faults import CALICO, FELIX, MESH, Modes, fault
+from lab.faults import CALICO, DIRECT, FELIX, MESH, Modes, fault
 from lab.faults.steps import cut_off, removed_machine, started, stop
 from lab.modes import MODES
 
 QUESTION = ("shop/web-0", "shop/web-1", 8080)
 NEIGHBOURS = Modes(tuple(name for name in CALICO.names if MODES[name].subnets == 1 and 4 in MODES[name].families), "a router stands between the nodes")
 DEFAULT = Modes(NEIGHBOURS.names, "the other subnet is reached over the default route")
+SECOND_NIC = Modes(tuple(name for name in DIRECT.names if MODES[name].bird), "a tunnel carries the packets, or Calico does not write the routes")
 OTHER_MAC = "52:54:00:00:00:99"
 
 
@@ -41,6 +43,21 @@ def second_default(lab: Lab) -> Iterator[None]:
     lab.run("k8s02", "ip", "link", "del", "docker0")
     lab.run("k8s02", "ip", "route", "add", *old)
     lab.run("k8s02", "ip", "route", "del", *old, "metric", "100")
+
+
+@fault("rp_filter_strict_underlay", number="F15", breaks="rp_filter.strict", question=QUESTION, objects=("net.ipv4.conf.veth9.rp_filter",), modes=SECOND_NIC)
+def strict(lab: Lab) -> Iterator[None]:
+    """k8s01 sends what is meant for the pods of k8s02 over a second network, by which k8s02 would not send the answer; autodetection passes over a veth."""
+    sender, receiver = lab.node("k8s01"), lab.node("k8s02")
+    kernel.ip_batch([f"link add veth9 type veth peer name veth9 netns {receiver.netns}"], sender.netns)
+    for node, address in ((sender, "198.51.100.1/30"), (receiver, "198.51.100.2/30")):
+        lab.run(node.name, "ip", "addr", "add", address, "dev", "veth9")
+        lab.run(node.name, "ip", "link", "set", "veth9", "up")
+    lab.run(receiver.name, "sysctl", "-qw", "net.ipv4.conf.veth9.rp_filter=1")
+    lab.run(sender.name, "ip", "route", "add", receiver.block, "via", "198.51.100.2", "dev", "veth9", "proto", "static", "metric", "10")
+    cut_off(lab, *QUESTION[:2])
+    yield
+    lab.run(sender.name, "ip", "link", "del", "veth9")
 
 
 @fault("node_renamed", number="x", breaks="node.address.duplicate", node="old02", question=QUESTION, modes=MESH, works=True)

@@ -34,7 +34,7 @@ def outcome(
     if as_mapping(report.get("api")).get("error"):
         texts.append("not verified: what only the Kubernetes API knows, as it is silent")
     if came.others:
-        texts.append(f"now named: {listed(came.others)}")
+        texts.append(f"{'still' if came.outcome == 'repaired' else 'now'} named: {listed(came.others)}")
     if came.outcome != "repaired":
         texts.append(f"next: ansible-playbook podnet.doctor.remediate -e report={report_path}")
     stopped = labelled("STOPPED", [f"no further step was taken: {trouble}"]) if trouble else []
