@@ -33,7 +33,7 @@ from lab.faults import Fault, find  # noqa: E402
 from lab.faults.connection_tracking import CLIENT, PORT  # noqa: E402
 from lab.faults.dns import CONTROL  # noqa: E402
 from lab.plan import DNS_ADDRESS  # noqa: E402
-from tests.matrix import MODES, broken, down, possible, up  # noqa: E402
+from tests.matrix import MODES, POLICED, broken, down, possible, up  # noqa: E402
 
 BIN = pathlib.Path(sys.executable).parent
 # remedy, the fault that it mends, the mode in which `make test` proves it (None: only make remedies does), what is given beside the approval
@@ -84,9 +84,9 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_sysctl", "proxy_arp_or_forwarding_cleared.forwarding", None, {}),
     ("set_sysctl", "rp_filter_strict_underlay", "noencap", {}),
     ("restart_calico_node", "dataplane_lags_intent", "policed-nft", {}),
-    ("restart_calico_node", "unknown_interface_drop", "policed-legacy", {}),
-    ("restart_calico_node", "policy_not_enforced", "policed-nft", {}),
-    ("restart_calico_node", "nat_outgoing_missing", "policed-nftables", {}),
+    ("restart_calico_node", "unknown_interface_drop", None, {}),
+    ("restart_calico_node", "policy_not_enforced", None, {}),
+    ("restart_calico_node", "nat_outgoing_missing", None, {}),
     ("restart_calico_node", "local_pod_route_missing", None, {}),
     ("restart_calico_node", "pod_route_wrong_iface", None, {}),
     ("restart_calico_node", "felix_owned_route_missing", None, {}),
@@ -112,6 +112,8 @@ NOWHERE = {
     "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel; test__repairs.py raises this machine's by one, and takes it back",
 }
+# a restart mends them where the lab's Felix writes rules, and not where the fault itself did
+RENDERED = ("dataplane_lags_intent", "unknown_interface_drop", "policy_not_enforced", "nat_outgoing_missing")
 STATE = {
     "addresses": ["ip", "-o", "addr"],
     "routes": ["ip", "-4", "route", "show", "table", "all"],
@@ -358,7 +360,8 @@ def chosen(remedy: str | None, mode: str | None, cover: bool) -> dict[str, list[
     for name, fault, first, variables in CASES:
         if remedy is not None and name != remedy:
             continue
-        for place in ([first] if first is not None else []) if cover else [place for place in MODES if not possible(find(fault), place)]:
+        everywhere = [place for place in (POLICED if fault in RENDERED else MODES) if not possible(find(fault), place)]
+        for place in ([first] if first is not None else []) if cover else everywhere:
             if mode in (None, place) and (place == first or fault not in OF_WRITTEN_RULES):
                 found.setdefault(place, []).append((name, fault, variables))
     return found
