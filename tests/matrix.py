@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from lab import kube_proxy, modes  # noqa: E402
 from lab.cluster import Lab  # noqa: E402
 from lab.faults import Fault, catalogue  # noqa: E402
+from tests.remedy_cases import PROVEN  # noqa: E402
 
 QUESTION = ("shop/web-2", "shop/web-0", 8080)
 SERVICE, NAME = ("shop/web-2", "svc/shop/api", 80), ("shop/web-2", "dns/web.shop", 53)
@@ -76,7 +77,6 @@ Asked = tuple[list[Fault], Question | None]  # None: an audit, which names no pa
 AUDITED = ("node_ip_wrong_nic", "bgp_tcp179_blocked", "bird_down_or_config_rejected.stopped", "proxy_arp_or_forwarding_cleared.ip_forward",
            "local_pod_route_missing", "pod_side_broken", "host_veth_missing.down", "vxlan_fdb_or_neigh_drift.fdb", "duplicate_pod_ip",
            "alien_policy_rule_shadows_main", "flannel_vtep_stale.fdb")  # fmt: skip
-REPAIRED = ("iptables_backend_split.elsewhere",)  # not in the selection: it is diagnosed where its remedy is proven, tests/remedies.py
 AUDIT_ONLY = ("leaked_ips",)  # a question about a pair reads only the pods that it is about
 
 
@@ -258,7 +258,8 @@ def asked(fault: Fault) -> Question | None:
 def covering() -> dict[str, list[Asked]]:
     """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other.
 
-    Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all.
+    Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all. What the selection of tests/remedies.py diagnoses and repairs
+    is left to that.
     """
     ways: set[str] = set()
     chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
@@ -266,7 +267,7 @@ def covering() -> dict[str, list[Asked]]:
         places = [mode for mode in MODES if not possible(fault, mode)]
         places = [mode for mode in places if mode in POLICED] or places
         name = fault.name.partition(".")[0]
-        if places and name not in ways and fault.name not in REPAIRED:
+        if places and name not in ways and name not in PROVEN:
             ways.add(name)
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], asked(fault)))
     chosen["ipip"].append(([], None))

@@ -36,80 +36,10 @@ from lab.faults.connection_tracking import CLIENT, PORT  # noqa: E402
 from lab.faults.dns import CONTROL  # noqa: E402
 from lab.plan import DNS_ADDRESS, GATEWAY  # noqa: E402
 from tests.matrix import MODES, POLICED, broken, down, possible, up  # noqa: E402
+from tests.remedy_cases import CASES  # noqa: E402
 
 DISCARD = 9  # its port (RFC 863)
 BIN = pathlib.Path(sys.executable).parent
-# remedy, the fault that it mends, the mode in which `make test` proves it (None: only make remedies does), what is given beside the approval
-CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
-    ("set_sysctl", "proxy_arp_or_forwarding_cleared.ip_forward", "ipip", {}),
-    ("delete_route", "remote_block_route_missing_bird_has_it.alien", "ipip", {}),
-    ("delete_neighbour", "stale_host_neighbour", "noencap", {}),
-    ("set_link_up", "host_veth_missing.down", "noencap", {}),
-    ("add_gateway_route", "no_route_to_169_254_1_1", "ipip", {}),
-    ("leave_unmanaged", "networkmanager_manages_cali", "ipip", {"podnet_persistent": True}),
-    ("delete_address", "node_ip_wrong_nic", "ipip", {}),
-    ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
-    ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
-    ("restart_bird", "bird_down_or_config_rejected.hung", "noencap", {}),
-    ("reload_protocol", "remote_block_route_missing_not_learned.soft", "noencap", {}),
-    ("reload_protocol", "remote_block_route_missing_not_learned.router", None, {}),
-    ("delete_rule", "nm_cloud_setup_rules", "ipip", {}),
-    ("restart_protocol", "bgp_session_one_sided", "noencap", {"podnet_at_once": True}),
-    ("delete_connection", "stale_conntrack_udp", "ipip", {}),
-    ("delete_route", "second_default_route", None, {}),
-    ("set_offload", "vxlan_checksum_offload", "vxlan", {}),
-    ("clear_node_address", "node_renamed", "ipip", {"podnet_allow_r3": True}),
-    ("delete_link", "vxlan_conflicting_device", None, {"podnet_delete_interface": True}),
-    ("wait", "vxlan_fdb_or_neigh_drift.hung", None, {}),
-    ("set_node_address", "node_mask_32", "ipip", {"podnet_allow_r3": True}),
-    ("delete_block_affinity", "affinity_without_block", None, {"podnet_allow_r3": True}),
-    ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
-    ("create_pool", "pool_outside_cluster_cidr", "noencap", {"podnet_allow_r3": True}),
-    ("set_felix_backend", "iptables_backend_split.elsewhere", "policed-nft", {"podnet_allow_r3": True}),
-    ("set_autodetection", "node_ip_wrong_nic", "ipip", {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
-    ("set_autodetection", "node_ip_wrong_nic", "operator", {"podnet_allow_r3": True}),  # in the Installation: the DaemonSet is written over
-    ("recreate_pod", "pod_side_broken", "flannel", {}),
-    ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),
-    ("recreate_pod", "duplicate_pod_ip", "ipip", {}),
-    ("recreate_pod", "tunnel_ip_equals_pod_ip.pod", "ipip", {}),
-    ("recreate_pod", "used_not_allocated", None, {}),
-    ("restart_calico_node", "tunnel_ip_equals_pod_ip", None, {}),
-    ("restart_calico_node", "duplicate_tunnel_ip", None, {}),
-    ("restart_calico_node", "tunnel_address_missing_or_mismatch.device", None, {}),
-    ("restart_calico_node", "felix_not_ready", None, {}),
-    ("restart_kube_controllers", "kube_controllers_down", "noencap", {}),
-    ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
-    ("restart_typha", "typha_unreachable.not_ready", None, {}),
-    ("delete_route", "remote_block_route_missing_bird_has_it.host_route", None, {}),
-    ("delete_route", "remote_block_route_missing_bird_has_it.unlearned", None, {}),
-    ("delete_route", "route_wrong_encap", None, {}),
-    ("set_sysctl", "proxy_arp_or_forwarding_cleared.proxy_arp", None, {}),
-    ("set_sysctl", "proxy_arp_or_forwarding_cleared.forwarding", None, {}),
-    ("set_sysctl", "rp_filter_strict_underlay", "noencap", {}),
-    ("restart_calico_node", "dataplane_lags_intent", "policed-nft", {}),
-    ("restart_calico_node", "unknown_interface_drop", None, {}),
-    ("restart_calico_node", "policy_not_enforced", None, {}),
-    ("restart_calico_node", "nat_outgoing_missing", None, {}),
-    ("restart_calico_node", "local_pod_route_missing", None, {}),
-    ("restart_calico_node", "pod_route_wrong_iface", None, {}),
-    ("restart_calico_node", "felix_owned_route_missing", None, {}),
-    ("restart_calico_node", "vxlan_fdb_or_neigh_drift.fdb", None, {}),
-    ("restart_calico_node", "bird_down_or_config_rejected.killed", None, {}),
-    ("recreate_pod", "dns_unanswered", "flannel", {}),
-    ("set_flannel_address", "flannel_public_ip_wrong", "flannel", {"podnet_allow_r3": True}),
-    ("add_route", "flannel_peer_route_missing.vxlan", "flannel", {}),
-    ("set_fdb", "flannel_vtep_stale.fdb", "flannel", {}),
-    ("set_neighbour", "flannel_vtep_stale.neighbour", "flannel", {}),
-    ("set_bridge_port", "veth_not_on_bridge", "flannel", {}),
-    ("set_bridge_port", "bridge_port_disabled", "flannel", {}),
-    ("restart_flannel", "flannel_vtep_stale.recreated", "flannel", {}),
-    ("restart_flannel", "flanneld_not_running", "flannel", {}),
-    ("restart_flannel", "flannel_device_down", None, {}),
-    ("restart_flannel", "flannel_device_missing", None, {}),
-    ("restart_flannel", "flannel_vtep_stale.mac", None, {}),
-    ("restart_flannel", "subnet_env_missing", None, {}),
-    ("set_link_up", "bridge_down", None, {}),
-]
 # not proven here: printed
 NOWHERE = {
     "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
@@ -252,7 +182,7 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
     before = at_rest(lab)
     code, screen, plan = remediate(lab, fault, folder, **variables)
     row.planned = [action["remedy"] for action in plan["actions"]]
-    if row.remedy not in row.planned:
+    if (row.remedy, fault.cause) not in [(action["remedy"], action["cause"]) for action in plan["actions"]]:
         raise Wrong(f"not planned: {screen[-1500:]}")
     changed = same(lab, before)
     row.refused = code == 2 and "NOT APPROVED" in screen and not changed
@@ -376,8 +306,9 @@ def chosen(remedy: str | None, mode: str | None, cover: bool) -> dict[str, list[
         if remedy is not None and name != remedy:
             continue
         everywhere = [place for place in (POLICED if fault in RENDERED else MODES) if not possible(find(fault), place)]
-        for place in ([first] if first is not None else []) if cover else everywhere:
-            if mode in (None, place) and (place == first or fault not in OF_WRITTEN_RULES):
+        only = first is not None and (cover or first not in everywhere or fault in OF_WRITTEN_RULES)
+        for place in [str(first)] if only else [] if cover else everywhere:
+            if mode in (None, place):
                 found.setdefault(place, []).append((name, fault, variables))
     return found
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import faults  # noqa: E402
 from lab.modes import MODES, Mode  # noqa: E402
-from tests.remedies import CASES  # noqa: E402
+from tests.remedy_cases import CASES  # noqa: E402
 
 README = ROOT / "README.md"
 PAGES = ROOT / "docs" / "findings"
