@@ -152,7 +152,8 @@ def _action(
         sessions = 0
     asked = _asked_as(report, str(remedy["parameters"].get("pod")))
     action = {
-        "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "fault": cause["fault"], "summary": cause["summary"],
+        "id": f"{cause['id']}.{cause['node']}.{number}", "cause": cause["id"], "cause_node": cause["node"] or "", "fault": cause["fault"],
+        "summary": cause["summary"],
         "remedy": remedy["id"], "class": remedy["class"], "node": remedy["node"], "host": host, "object": remedy["object"], "change": dict(remedy["change"]),
         "action": remedy["action"], "parameters": dict(remedy["parameters"]),
         "blast_radius": {"pods": pods, "sessions": sessions, "text": remedy["blast_radius"] + (GOES_ON if asked else "")},

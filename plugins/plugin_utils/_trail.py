@@ -79,26 +79,35 @@ def came_of(plan: Mapping[str, Json], report: Mapping[str, Json], trouble: str =
     whose causes are those of the pods before them, wherever they run."""
     successors = successors or {}
 
-    def key(cause: Mapping[str, Json], name: str) -> str:
-        return f"{cause[name]} on {cause['node']}" if cause["node"] else str(cause[name])
+    def key(cause: Mapping[str, Json]) -> str:
+        return _at(cause["id"], cause["node"])
 
     def of_successor(cause: Mapping[str, Json]) -> bool:
         return any((cause["id"], str(pod)) in made_again for pod in as_list(cause.get("objects")))
 
-    planned = {key(action, "cause") for action in plan["actions"]}
+    planned = {_of_cause(action) for action in plan["actions"]}
     pods = [(action["cause"], str(as_mapping(action.get("parameters")).get("pod"))) for action in plan["actions"]]
     made_again = {(cause, successors[pod]) for cause, pod in pods if pod in successors}
     named = report["verdict"]["causes"]
-    left = [key(cause, "id") for cause in named if key(cause, "id") in planned or of_successor(cause)]
-    others = [name for cause in named if cause.get("affects_path", True) and (name := key(cause, "id")) not in left]
+    left = [key(cause) for cause in named if key(cause) in planned or of_successor(cause)]
+    others = [name for cause in named if cause.get("affects_path", True) and (name := key(cause)) not in left]
     undone = trouble and any(action["cause"] == ASKED for action in plan["actions"])  # no diagnosis names what was only asked for
     outcome = "not repaired" if left or undone else "repaired" if report["verdict"]["outcome"] == "healthy" else "partly"
     return Came(outcome, left, others)
 
 
+def _at(cause: Json, node: Json) -> str:
+    return f"{cause} on {node}" if node else str(cause)
+
+
+def _of_cause(action: Mapping[str, Json]) -> str:
+    """The cause that an action is for; it may be made on another node than the cause is found on."""
+    return _at(action["cause"], action["cause_node"])
+
+
 def offered(plan: Mapping[str, Json], came: Came) -> list[str]:
     """Ways back that a person may take: those of steps that are not taken back by themselves, where the cause is left."""
-    left = [a for a in plan["actions"] if f"{a['cause']} on {a['node']}" in came.left or a["cause"] in came.left]
+    left = [action for action in plan["actions"] if _of_cause(action) in came.left]
     return [f"{a['action']}: {a['way_back']}" for a in left if a["class"] not in ("R0", "R1") and a["way_back"]]
 
 

@@ -99,7 +99,19 @@ def test_an_established_session_is_restarted_only_if_it_is_still_the_same(node: 
         session.update(change)
         assert _repairs.carry_out("restart_protocol", asked, Deadline(10), False) == NOTHING
         session.update(was)
-    assert _repairs.carry_out("restart_protocol", asked, Deadline(10), False)["changed"] and Birdc.said == ['restart "Mesh_10_2_7_202"']
+    for same in ("10:00:00", "10:00:01", "09:59:59"):
+        session["since"] = same
+        Birdc.said.clear()
+        assert _repairs.carry_out("restart_protocol", asked, Deadline(10), False)["changed"] and Birdc.said == ['restart "Mesh_10_2_7_202"'], same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("00:00:00", "23:59:59", True), ("00:00:00", "23:59:58", False), ("2026-11-21", "2026-11-21", True), ("2026-11-21", "2026-11-20", False), ("", "", True),
+     ("10:00:00.312", "10:00:01.311", True), ("10:00:00", "2026-11-21", False)],
+)  # fmt: skip
+def test_the_moment_of_a_session(one: str, other: str, same: bool) -> None:
+    assert _repairs_bird._same_moment(one, other) is same
 
 
 def test_a_peer_is_told_what_bird_has_and_may_announce(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.podnet.doctor.plugins.plugin_utils import _trail
 from ansible_collections.podnet.doctor.plugins.plugin_utils.render import _plan_text
 
-PLAN = {"actions": [{"cause": "a", "node": "n1"}]}
+PLAN = {"actions": [{"cause": "a", "cause_node": "n1", "node": "n3"}]}  # repaired on another node than it is found on
 
 
 def test_each_event_is_a_line_that_only_the_owner_reads(tmp_path):
@@ -56,7 +56,7 @@ def test_what_came_of_it(outcome, causes, came, says):
 
 
 def test_a_cause_at_the_successor_is_the_cause_at_the_pod_before_it():
-    plan = {"actions": [{"cause": "pod_side_broken", "node": "n1", "parameters": {"pod": "shop/cart-x"}}]}
+    plan = {"actions": [{"cause": "pod_side_broken", "cause_node": "n1", "node": "n1", "parameters": {"pod": "shop/cart-x"}}]}
     cause = {"id": "pod_side_broken", "node": "n2", "objects": ["shop/cart-y"]}
     report = {"verdict": {"outcome": "broken", "causes": [cause]}}
     assert _trail.came_of(plan, report, "", {"shop/cart-x": "shop/cart-y"}) == ("not repaired", ["pod_side_broken on n2"], [])
@@ -84,9 +84,9 @@ def test_a_step_that_failed_is_said_before_the_outcome():
 
 def test_ways_back_are_taken_or_offered():
     actions = [
-        {"cause": "a", "node": "n1", "class": "R1", "action": "delete x", "way_back": "add x"},
-        {"cause": "a", "node": "n1", "class": "R2", "action": "restart y", "way_back": "none needed"},
-        {"cause": "b", "node": "n1", "class": "R2", "action": "restart z", "way_back": "none needed"},
+        {"cause": "a", "cause_node": "n1", "node": "n1", "class": "R1", "action": "delete x", "way_back": "add x"},
+        {"cause": "a", "cause_node": "n1", "node": "n1", "class": "R2", "action": "restart y", "way_back": "none needed"},
+        {"cause": "b", "cause_node": "n1", "node": "n1", "class": "R2", "action": "restart z", "way_back": "none needed"},
     ]
     assert _trail.offered({"actions": actions}, _trail.Came("not repaired", ["a on n1"], [])) == ["restart y: none needed"]
     results = [
