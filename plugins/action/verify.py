@@ -37,7 +37,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "timeout": {"type": "float", "default": 20.0},
     "wait_seconds": {"type": "float", "default": 0.0},
 }
-PAUSE = 2.0
+PAUSE, LONGER, LONGEST = 2.0, 1.5, 6.0  # a node that recovers is not asked for everything all the time
 
 
 class ActionModule(NodeAction):
@@ -45,13 +45,15 @@ class ActionModule(NodeAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         _spec, arguments = self.validate_argument_spec(argument_spec={**ARGUMENTS, **_kube.ARGUMENT_SPEC})
-        end, attempts = time.monotonic() + arguments["wait_seconds"], 0
+        end, attempts, pause = time.monotonic() + arguments["wait_seconds"], 0, PAUSE
         while True:
             result, attempts = self._look(arguments, task_vars or {}), attempts + 1
-            if result["done"] or time.monotonic() + PAUSE > end:
+            left = end - time.monotonic()
+            if result["done"] or left <= 0:
                 return {**result, "attempts": attempts}
             self._display.v(f"{arguments['node']}: {'; '.join(result['left'])[:160]}")
-            time.sleep(PAUSE)
+            time.sleep(min(pause, left))
+            pause = min(pause * LONGER, LONGEST)
 
     def _look(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         result: dict[str, t.Any] = {"changed": False}

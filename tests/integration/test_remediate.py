@@ -163,15 +163,11 @@ def test_calico_node_is_restarted_only_if_its_monitor_does_not_help(site, lab):
 
 
 def test_at_once_does_not_wait_for_the_monitor(site, lab):
+    """Only the plan: tests/remedies.py carries such plans out."""
     with broken(lab, "node_ip_wrong_nic") as fault:
-        calico_node = lab.calico_pod("k8s02")
         site.remediate(*ends(fault), "--check", podnet_at_once=True)
         plan = plan_of(site)
         assert [action["wait_seconds"] for action in plan["actions"]] == [0, 120]
-        run = site.remediate(*ends(fault), podnet_approve=plan["id"], podnet_at_once=True)
-        assert run.code == 0, run.screen
-        assert lab.calico_pod("k8s02") != calico_node
-        assert run.last["verdict"]["outcome"] == "healthy"
 
 
 @contextmanager
