@@ -257,15 +257,16 @@ def covering() -> dict[str, list[Asked]]:
     """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other.
 
     Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all. What the selection of tests/remedies.py diagnoses and repairs
-    is left to that.
+    is left to that, with what breaks the same check of the same cause.
     """
     ways: set[str] = set()
+    proven = {(fault.cause, fault.breaks, fault.family) for fault in catalogue() if fault.name in PROVEN}
     chosen: dict[str, list[Asked]] = {mode: healthy(mode) for mode in MODES}
     for fault in sorted(catalogue(), key=lambda item: (len(item.modes.names), item.number, item.name)):
         places = [mode for mode in MODES if not possible(fault, mode)]
         places = [mode for mode in places if mode in POLICED] or places
         name = fault.name.partition(".")[0]
-        if places and name not in ways and name not in PROVEN:
+        if places and name not in ways and (name, fault.breaks, fault.family) not in proven:
             ways.add(name)
             chosen[min(places, key=lambda mode: len(chosen[mode]))].append(([fault], asked(fault)))
     chosen["ipip"].append(([], None))

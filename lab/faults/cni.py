@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from lab.api.client import Json
 from lab.cluster import Lab
 from lab.faults import CALICO, FELIX, fault
+from lab.faults.steps import fails_its_probe
 from lab.processes import wait_for
 
 NODE, NAMESPACE, LATE = "k8s02", "shop", "late"
@@ -80,8 +81,7 @@ def no_controllers(lab: Lab) -> Iterator[None]:
     """calico-kube-controllers fails its readiness probe, so that its Deployment has no available replica until another pod takes its place."""
     (pod,) = _controllers(lab)
     well = pod["status"]["conditions"]
-    failed = [{**condition, "status": "False"} if condition["type"] in ("Ready", "ContainersReady") else condition for condition in well]
-    lab.client.patch("pods", pod["metadata"]["name"], {"status": {"conditions": failed}}, "kube-system", part="status")
+    fails_its_probe(lab, pod)
     before = lab.client.get("deployments", CONTROLLERS, "kube-system").get("status", {})
     enough = threading.Event()
     counting = threading.Thread(target=_count, args=(lab, enough))

@@ -19,7 +19,7 @@ from lab.calico.dataplane import Dataplane
 from lab.calico.felix import BACKENDS
 from lab.cluster import Lab
 from lab.faults import FELIX, Modes, fault
-from lab.faults.steps import cut_off, deployed
+from lab.faults.steps import cut_off, deployed, fails_its_probe
 from lab.plan import GATEWAY, hashed
 from lab.processes import send, wait_for
 
@@ -284,9 +284,7 @@ def no_updates_before_another(lab: Lab) -> Iterator[None]:
 
     with _typha(lab):
         (first,) = _typha_pods(lab)
-        known = lab.client.get("pods", first, "kube-system")["status"]["conditions"]
-        conditions = [{**condition, "status": "False"} if condition["type"].endswith("Ready") else condition for condition in known]
-        lab.client.patch("pods", first, {"status": {"conditions": conditions}}, "kube-system", part="status")
+        fails_its_probe(lab, lab.client.get("pods", first, "kube-system"))
         hearing = threading.Thread(target=hears_of_it, daemon=True)
         with contextmanager(unknown_interface)(lab):
             hearing.start()

@@ -165,3 +165,10 @@ def _run(command: list[str], given: str = "") -> None:
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def fails_its_probe(lab: Lab, pod: Json) -> None:
+    """The API says of a pod that it is not Ready, as the kubelet tells it of a failed readiness probe."""
+    about, known = pod["metadata"], pod["status"]["conditions"]
+    conditions = [{**condition, "status": "False"} if condition["type"] in ("Ready", "ContainersReady") else condition for condition in known]
+    lab.client.patch("pods", about["name"], {"status": {"conditions": conditions}}, about["namespace"], part="status")
