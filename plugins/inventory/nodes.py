@@ -224,7 +224,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             with _kube.Api(options, float(self.get_option("timeout"))) as api:
                 server = api.server
                 nodes = [reduced(item) for item in api.items("/api/v1/nodes", {"labelSelector": selector} if selector else None)]
-        except (_kube.KubeError, TimeoutError) as error:
+        except _kube.KubeError as error:
             if place is None:
                 raise AnsibleParserError(f"{path}: {error}; with the option last_known, the nodes that it told last would be used") from error
             try:

@@ -13,7 +13,6 @@ import time
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 
 LABELS = {
@@ -209,7 +208,7 @@ def _made_again(api: Api, component: str, node: str | None, pod: Pod) -> str:
             for successor in _successors(api, component, node, pod):
                 if _metadata(successor).get("uid") not in there and ready(successor):
                     return _name(successor)
-        except (ApiError, Expired):  # asked again until the time is up
+        except ApiError:  # asked again until the time is up
             pass
         if api.deadline.expired():
             raise Refused(f"{_name(pod)} was deleted, but no successor was ready within {api.deadline.seconds:g} s")

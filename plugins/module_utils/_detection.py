@@ -14,7 +14,6 @@ import time
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.podnet.doctor.plugins.module_utils._deadline import Expired
 from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api, ApiError
 from ansible_collections.podnet.doctor.plugins.module_utils._object_steps import AS_IT_MUST_BE, Params, Refused, State, Step, Unfinished, part_of, text_of
 
@@ -153,7 +152,7 @@ def await_rollouts(api: Api, rollouts: list[dict[str, str]]) -> None:
                 if method == rollout["method"] and _rolled_out(daemonset) and status.get("numberAvailable", 0) == status.get("desiredNumberScheduled"):
                     break
                 said = _progress(daemonset) if method == rollout["method"] else f"calico-node's method still is {method}"
-            except (ApiError, Expired):  # asked again until the time is up
+            except ApiError:  # asked again until the time is up
                 pass
             if api.deadline.expired():
                 raise Unfinished(f"it was changed, but after {api.deadline.seconds:g} s {said}")

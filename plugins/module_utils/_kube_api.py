@@ -155,7 +155,8 @@ class Api:
     ) -> dict[str, t.Any]:
         """One request; its JSON answer."""
         urllib3 = __import__("urllib3")
-        self.deadline.check()
+        if self.deadline.expired():
+            raise ApiError(f"the API at {self.server} was not asked for {path}: {self.deadline.seconds:g} s had passed")
         url = self.server.rstrip("/") + path + (f"?{urlencode(params)}" if params else "")
         headers = urllib3.HTTPHeaderDict(self._headers)
         for name, value in self._groups:

@@ -154,12 +154,15 @@ class Pods:
 
         self.fake, self.pods, self.successor, self.deleted = FakeApi(), pods, None, []  # type: ignore[var-annotated]
         self.fake.lists["/api/v1/pods"] = pods
+        self.left_after_deleting: float | None = None  # of the time that the last client was given, in seconds
         find = self.fake.find
 
         def answer(method: str, target: str, body: t.Any) -> tuple[int, t.Any]:
             if method != "DELETE" or target in self.fake.refused:
                 return find(method, target, body)
             self.deleted.append((target, body))
+            if self.left_after_deleting is not None:
+                self.deadline.end = time.monotonic() + self.left_after_deleting
             successor = self.successor.pop(0) if isinstance(self.successor, list) and self.successor else self.successor
             pods[:] = [pod for pod in pods if not target.endswith("/" + pod["metadata"]["name"])] + ([successor] if successor else [])
             return 200, {}
@@ -170,7 +173,9 @@ class Pods:
         """The collection's own client."""
         from ansible_collections.podnet.doctor.plugins.module_utils._kube_api import Api
 
-        return Api({"host": self.fake.url}, timeout=timeout)
+        made = Api({"host": self.fake.url}, timeout=timeout)
+        self.deadline = made.deadline
+        return made
 
     def close(self) -> None:
         """No more."""

@@ -56,7 +56,7 @@ class Listing:
         self.stderr = self.stdout = ""
 
     def __call__(self, **options):
-        given = {"plugin": "podnet.doctor.nodes", "host": self.url, "timeout": 2, **options}
+        given = {"plugin": "podnet.doctor.nodes", "host": self.url, "timeout": 20, **options}
         self.file.write_text(json.dumps(given))
         done = subprocess.run(
             [str(pathlib.Path(sys.executable).parent / "ansible-inventory"), "-i", str(self.file), "--list"],
@@ -113,6 +113,8 @@ def test_the_last_known_nodes_serve_while_the_api_does_not(listing, api, tmp_pat
     api.refused["/api/v1/nodes"] = 503
     assert listing(last_known=str(last)) == before
     assert "the 3 nodes that it told at 20" in listing.stderr
+    assert listing(last_known=str(last), timeout=0.000001) == before
+    assert "was not asked for /api/v1/nodes" in listing.stderr
 
 
 @pytest.mark.parametrize(

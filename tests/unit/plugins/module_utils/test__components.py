@@ -21,7 +21,7 @@ def api() -> t.Iterator[Pods]:
     made.close()
 
 
-def restart(api: Pods, node: str | None = "k8s01", component: str = "calico-node", check: bool = False, timeout: float = 5.0) -> dict[str, t.Any]:
+def restart(api: Pods, node: str | None = "k8s01", component: str = "calico-node", check: bool = False, timeout: float = 30.0) -> dict[str, t.Any]:
     with api.client(timeout) as client:
         return _components.restart(client, component, node, check)
 
@@ -50,8 +50,9 @@ def test_a_successor_counts_only_when_it_is_ready(api: Pods) -> None:
 @pytest.mark.parametrize("wrong", [{"ready": "False"}, {"node": "k8s02"}, {"phase": "Pending"}, {"leaving": True}, None])
 def test_no_successor_in_time(api: Pods, wrong: t.Any) -> None:
     api.successor = None if wrong is None else calico_pod(**{"name": "c", "node": "k8s01", **wrong})
-    with pytest.raises(_components.Refused, match=r"kube-system/calico-node-a was deleted, but no successor was ready within 0\.6 s"):
-        restart(api, timeout=0.6)
+    api.left_after_deleting = 0.6
+    with pytest.raises(_components.Refused, match=r"kube-system/calico-node-a was deleted, but no successor was ready within 30 s"):
+        restart(api)
     assert len(api.deleted) == 1
 
 
@@ -96,8 +97,9 @@ def test_pods_of_a_deployment_are_restarted_one_by_one_those_first_that_are_not_
 def test_where_one_does_not_come_back_the_next_is_not_touched(api: Pods) -> None:
     api.pods[:] = [of_deployment("a"), of_deployment("b")]
     api.successor = [of_deployment("c", ready="False"), of_deployment("d")]
+    api.left_after_deleting = 0.6
     with pytest.raises(_components.Refused, match="kube-system/a was deleted, but no successor was ready"):
-        restart(api, None, "typha", timeout=0.6)
+        restart(api, None, "typha")
     assert len(api.deleted) == 1
 
 
@@ -154,7 +156,7 @@ BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 
 
 def recreate(
-    api: Pods, pods: list[t.Any], budgets: list[t.Any] | None = None, node: str = "k8s01", key: str = "shop/web-1", timeout: float = 5.0
+    api: Pods, pods: list[t.Any], budgets: list[t.Any] | None = None, node: str = "k8s01", key: str = "shop/web-1", timeout: float = 30.0
 ) -> dict[str, t.Any]:
     api.pods[:] = pods
     api.fake.lists["/api/v1/namespaces/shop/pods"] = api.pods
@@ -183,9 +185,11 @@ def of_daemonset(name: str, uid: str, node: str) -> t.Any:
 
 def test_the_successor_of_a_daemonset_s_pod_is_the_one_on_its_node(api: Pods) -> None:
     api.successor = of_daemonset("web-y", "new", "k8s02")
+    api.left_after_deleting = 0.6
     with pytest.raises(_components.Refused, match="no successor was ready"):
-        recreate(api, [of_daemonset("web-x", "old", "k8s01")], key="shop/web-x", timeout=1.0)
+        recreate(api, [of_daemonset("web-x", "old", "k8s01")], key="shop/web-x")
     api.deleted.clear()
+    api.left_after_deleting = None
     api.successor = of_daemonset("web-z", "new", "k8s01")
     assert recreate(api, [of_daemonset("web-x", "old", "k8s01")], key="shop/web-x")["after"] == "shop/web-z"
 
