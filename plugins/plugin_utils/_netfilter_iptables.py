@@ -65,12 +65,31 @@ def chains(entry: Mapping[str, Json], ground: Ground) -> Iterator[Base]:
     for name, table in found.tables.items():
         if not table.complete or table.unknown:
             raise NotCollected(f"the table {name} of {backend} cannot be understood as a whole")
-        compiled = {chain: [_rule(rule, table, ground, place) for place, rule in enumerate(held.rules, 1)] for chain, held in table.chains.items()}
+        compiled = Chains(table, ground)
         for chain, held in table.chains.items():
             priority = NAT_PRIORITIES.get(chain) if name == "nat" else PRIORITIES.get(name)
             if chain in HOOKS and priority is not None:
                 kind = "nat" if name == "nat" else "route" if (name, chain) == ("mangle", "OUTPUT") else "filter"
                 yield Base(backend, name, chain, HOOKS[chain], priority, kind, (held.policy or "ACCEPT").lower(), held.packets, compiled)
+
+
+class Chains(Mapping[str, list[Rule]]):
+    """The chains of a table; the rules of one are made when it is asked for, as a packet meets few of them."""
+
+    def __init__(self, table: _iptables.Table, ground: Ground) -> None:
+        self._table, self._ground = table, ground
+        self._made: dict[str, list[Rule]] = {}
+
+    def __getitem__(self, chain: str) -> list[Rule]:
+        if chain not in self._made:
+            self._made[chain] = [_rule(rule, self._table, self._ground, place) for place, rule in enumerate(self._table.chains[chain].rules, 1)]
+        return self._made[chain]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.chains)
+
+    def __len__(self) -> int:
+        return len(self._table.chains)
 
 
 def _rule(parsed: _iptables.Rule, table: _iptables.Table, ground: Ground, place: int) -> Rule:

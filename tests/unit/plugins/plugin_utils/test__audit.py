@@ -138,12 +138,27 @@ def everything(name):
 
 
 @pytest.mark.parametrize("name", recorded.names() or ["absent"])
-def test_recorded_clusters(name):
-    """The truth of the ground is named first, nothing else is misnamed, and none is healthy: the recordings hold no echoes."""
+def test_recorded_clusters(name, monkeypatch):
+    """The truth of the ground is named first, nothing else is misnamed, and none is healthy: the recordings hold no echoes.
+
+    And looking only at pairs in doubt finds the same.
+    """
     if recorded.folder() is None:
         pytest.skip(recorded.ABSENT)
-    truth = recorded.about(name).get("truth")
-    diagnosis = everything(name)
+    whole = everything(name)
+    named_rightly(recorded.about(name).get("truth"), whole, name)
+    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
+    monkeypatch.setattr(_question, "PART", 1)
+    pruned = everything(name)
+    assert [(cause.id, cause.node) for cause in pruned.causes] == [(cause.id, cause.node) for cause in whole.causes]
+    assert {finding.id for finding in pruned.findings} == {finding.id for finding in whole.findings}
+    unread = [sorted(json.dumps(entry) for entry in one.not_checked()) for one in (pruned, whole)]
+    assert unread[0] == unread[1]
+    if not whole.findings and pruned.scope.doubts is not None:
+        assert not pruned.scope.doubts.pairs
+
+
+def named_rightly(truth, diagnosis, name):
     support.valid("report", diagnosis.report())
     expected = set(re.findall(r"F\d+", truth["fault"])) if truth else set()
     faults = [cause.fault for cause in diagnosis.causes]
@@ -154,22 +169,6 @@ def test_recorded_clusters(name):
         assert faults and faults[0] in expected
     else:
         assert {fault for fault in faults if fault} <= expected
-
-
-@pytest.mark.parametrize("name", recorded.names() or ["absent"])
-def test_looking_only_at_pairs_in_doubt_finds_the_same(name, monkeypatch):
-    if recorded.folder() is None:
-        pytest.skip(recorded.ABSENT)
-    whole = everything(name)
-    monkeypatch.setattr(_doubts, "ALL_PAIRS", 0)
-    monkeypatch.setattr(_question, "PART", 1)
-    pruned = everything(name)
-    assert [(cause.id, cause.node) for cause in pruned.causes] == [(cause.id, cause.node) for cause in whole.causes]
-    assert {finding.id for finding in pruned.findings} == {finding.id for finding in whole.findings}
-    unread = [sorted(json.dumps(entry) for entry in one.not_checked()) for one in (pruned, whole)]
-    assert unread[0] == unread[1]
-    if not whole.findings and pruned.scope.doubts is not None:
-        assert not pruned.scope.doubts.pairs
 
 
 def by_rows(name, wide):
