@@ -11,6 +11,7 @@ make incident [NODES=10]
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import subprocess
@@ -50,6 +51,7 @@ def up(name: str, nodes: int) -> Lab:
 
 def incident(lab: Lab, folder: pathlib.Path, clock: Clock) -> None:
     fault, before = find(FAULT), state(lab)
+    calico_nodes = {node.name: lab.calico_pod(node.name) for node in lab.nodes}
     with broken(lab, [fault]):
         clock.done(f"the incident: {fault.text}")
         damaged = state(lab)
@@ -59,10 +61,19 @@ def incident(lab: Lab, folder: pathlib.Path, clock: Clock) -> None:
             raise Wrong(f"planned: {steps}\n{screen[-2000:]}")
         if code != 2 or "NOT APPROVED" not in screen or same(lab, damaged, 5):
             raise Wrong(f"without approval it ended with {code}; changed: {same(lab, damaged, 5)}")
+        if f"-e podnet_approve={plan['id']}" not in screen:
+            raise Wrong(f"it does not say how to approve: {screen[-1000:]}")
         clock.done(f"diagnosed, planned ({plan['id']}), and refused without approval: nothing was changed")
         code, screen, _plan = remediate(lab, fault, folder, podnet_approve=plan["id"])
         if code != 0 or "OUTCOME  REPAIRED" not in screen or not fault_is_gone(lab, fault):
             raise Wrong(f"ended with {code}: {screen[-3000:]}")
+        if calico_nodes != {node.name: lab.calico_pod(node.name) for node in lab.nodes}:
+            raise Wrong("the monitor corrects the address, so no calico-node had to be restarted")
+        trail = max(folder.glob("trail-*.jsonl"), key=lambda path: path.stat().st_mtime_ns).read_text()
+        events = [json.loads(line) for line in trail.splitlines()]
+        told = [event["event"] for event in events], events[1]["by"]["how"], events[2]["results"]["change"]["changed"], events[-1]["outcome"]
+        if told != (["plan", "approval", "step", "step", "outcome"], "id", True, "repaired") or str(lab.kubeconfig) in trail:
+            raise Wrong(f"written down: {told}")
         clock.done("repaired, and verified")
         left = lab.run(fault.node, "ip", "-br", "link", "show", "br0")
         lab.run(fault.node, "ip", "link", "del", "br0")  # the repair takes its address and leaves the interface

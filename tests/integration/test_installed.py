@@ -41,7 +41,7 @@ def newer():
 
 CORES = {"2.17": sys.executable, "2.18": sys.executable, "2.19": sys.executable, "2.20": newer()}  # with the Python that each is run by
 if os.environ.get("PODNET_CORES") != "all":  # `make cores` has them all; 2.19 is what everything else runs on
-    CORES = {name: CORES[name] for name in ("2.17", "2.20" if CORES["2.20"] else "2.18")}
+    CORES = {"2.17": CORES["2.17"]}
 USER = 48213  # nobody's
 BIN = pathlib.Path(sys.executable).parent
 

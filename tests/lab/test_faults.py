@@ -41,6 +41,7 @@ def cluster(request: pytest.FixtureRequest, state: Path) -> Iterator[Lab]:
 
 
 @needs_root
+@pytest.mark.thorough
 @pytest.mark.parametrize(("cluster", "name"), HOMES, indirect=["cluster"])
 def test_breaks_and_heals(cluster: Lab, name: str) -> None:
     found = faults.find(name)
