@@ -16,7 +16,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("set_link_up", "host_veth_missing.down", "noencap", {}),
     ("add_gateway_route", "no_route_to_169_254_1_1", "ipip", {}),
     ("leave_unmanaged", "networkmanager_manages_cali", "ipip", {"podnet_persistent": True}),
-    ("delete_address", "node_ip_wrong_nic", "ipip", {}),
+    ("delete_address", "node_ip_wrong_nic", None, {}),  # in `make test` with ten nodes: tests/integration/test_incident.py
     ("delete_link", "node_ip_wrong_nic", "ipip", {"podnet_delete_interface": True}),
     ("restart_calico_node", "bird_down_or_config_rejected.stopped", "ipip", {}),
     ("restart_bird", "bird_down_or_config_rejected.hung", "noencap", {}),
@@ -35,7 +35,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("delete_block_affinity", "blackhole_wrong_block.two_owners", "ipip", {"podnet_allow_r3": True}),
     ("create_pool", "pool_outside_cluster_cidr", "noencap", {"podnet_allow_r3": True}),
     ("set_felix_backend", "iptables_backend_split.elsewhere", "policed-nft", {"podnet_allow_r3": True}),
-    ("set_autodetection", "node_ip_wrong_nic", "ipip", {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
+    ("set_autodetection", "node_ip_wrong_nic", None, {"podnet_allow_r3": True}),  # the last one of its fault: the lab detects otherwise from then on
     ("set_autodetection", "node_ip_wrong_nic", "operator", {"podnet_allow_r3": True}),  # in the Installation: the DaemonSet is written over
     ("recreate_pod", "pod_side_broken", None, {}),
     ("recreate_pod", "pod_side_broken.replicaset", "ipip", {}),

@@ -32,7 +32,7 @@ HARM = "net.ipv4.ip_forward"
 def set_up(awx, **variables):
     command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "podnet.doctor.awx", "-e", json.dumps({**GIVEN, **variables})]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/build/collections:{OTHERS}", "CONTROLLER_HOST": awx.url,
-                   "CONTROLLER_OAUTH_TOKEN": "token", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}  # fmt: skip
+                   "CONTROLLER_OAUTH_TOKEN": "token", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_PIPELINING": "1"}  # fmt: skip
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

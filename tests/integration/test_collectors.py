@@ -99,7 +99,7 @@ def test_doors(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t.Any]) -
     assert task(node, "calico_node_info", timeout=20)["bird"]["ipv4"]["protocols"]
 
 
-@pytest.mark.parametrize(("source", "destination"), [("web-0", "api-0"), ("api-0", "web-0")])
+@pytest.mark.parametrize(("source", "destination"), [("web-0", "api-0"), pytest.param("api-0", "web-0", marks=pytest.mark.thorough)])
 def test_probe(task: t.Callable[..., dict[str, t.Any]], api: dict[str, t.Any], source: str, destination: str) -> None:
     one, two = pod_of(api, source), pod_of(api, destination)
     near, far = one["spec"]["nodeName"], two["spec"]["nodeName"]

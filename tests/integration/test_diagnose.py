@@ -114,12 +114,13 @@ def test_serial_says_what_it_could_not_watch(site):
     assert "not watched at the same time" in " ".join(entry["reason"] for entry in run.last["not_checked"])
 
 
+@pytest.mark.thorough
 def test_forks_1(site):
     run = site.diagnose("shop/web-0", "shop/api-0:8080", "--forks", "1")
     assert run.report["verdict"]["outcome"] == "healthy"
 
 
-@pytest.mark.parametrize("limit", ["k8s01", "k8s03"])
+@pytest.mark.parametrize("limit", ["k8s01", pytest.param("k8s03", marks=pytest.mark.thorough)])
 def test_limit_cuts_nodes_away(site, limit):
     run = site.diagnose("shop/web-0", "shop/api-0:8080", "--limit", limit)
     assert run.code == 0
@@ -261,7 +262,7 @@ def interpreter(version):
     return shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin") or (str(installed[-1]) if installed else None)
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.13"])
+@pytest.mark.parametrize("version", ["3.9", pytest.param("3.13", marks=pytest.mark.thorough)])
 def test_nodes_with_an_older_or_a_newer_python(site, version):
     path = interpreter(version)
     if path is None:

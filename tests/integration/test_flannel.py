@@ -20,7 +20,7 @@ def running():
         yield here
 
 
-@pytest.mark.parametrize("destination", ["shop/web-1:8080", "shop/api-2:8080"], ids=["another node", "the same node"])
+@pytest.mark.parametrize("destination", ["shop/web-1:8080", pytest.param("shop/api-2:8080", marks=pytest.mark.thorough)], ids=["another node", "the same node"])
 def test_a_healthy_path_is_seen_to_be_healthy(site, lab, destination):
     assert {lab.pod(name).node for name in ("shop/web-0", "shop/api-2")} == {"k8s01"}
     report = site.diagnose("shop/web-0", destination).report
