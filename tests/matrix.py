@@ -259,8 +259,8 @@ def asked(fault: Fault) -> Question | None:
 def covering() -> dict[str, list[Asked]]:
     """Each mode healthy, and each fault once, in that mode of its own that has the fewest rows yet; those of packet filters with one dataplane or the other.
 
-    Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all, and sends packets for each. What the selection of tests/remedies.py diagnoses and repairs
-    is left to that, with what breaks the same check of the same cause.
+    Of the ways in which a fault is put in (`name.way`) the first: `make matrix` has them all, and sends packets for each. What the selection of
+    tests/remedies.py diagnoses and repairs is left to that, with what breaks the same check of the same cause.
     """
     ways: set[str] = set()
     proven = {(fault.cause, fault.breaks, fault.family) for fault in catalogue() if fault.name in PROVEN}
