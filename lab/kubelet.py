@@ -11,7 +11,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from lab import agent, cgroups, dns, kernel, pod, processes
+from lab import agent, cgroups, cni_token, dns, kernel, pod, processes
 from lab.api import calico, objects, seed
 from lab.api.client import ApiError, Client, Json
 from lab.cluster import Lab
@@ -84,6 +84,9 @@ class Kubelet:
         app = labels.get("app") or labels.get("k8s-app", "")
         if known or owners[0].get("kind") != "ReplicaSet" or objects.OWNERS.get(app) != "Deployment":
             return
+        if cni_token.is_refused(self.client, node):
+            self.waits(item, "error getting ClusterInformation: connection is unauthorized: Unauthorized")
+            return
         fresh = new_pod(self.lab, meta["namespace"], meta["name"], node.name, app, free_address(self.lab, node), address6=free_address(self.lab, node, 6))
         fresh.uid = meta["uid"]
         owner = {"kind": "ReplicaSet", "metadata": owners[0]}
@@ -93,6 +96,21 @@ class Kubelet:
         self.client.patch("pods", fresh.name, {"metadata": {"annotations": annotations}}, fresh.namespace)
         self.start(node, fresh)
         seed.tell_status(self.client, self.lab, fresh)
+
+    def waits(self, item: Json, said: str) -> None:
+        """The CNI plugin has failed: an Event tells it, and it is called again."""
+        seed.ensure(self.client, "events", objects.sandbox_failed(item, said))
+
+        def again() -> None:
+            try:
+                now = self.client.get("pods", item["metadata"]["name"], item["metadata"]["namespace"])
+            except ApiError:
+                return  # it is gone
+            self.changed({"type": "ADDED", "object": now})
+
+        later = threading.Timer(1.0, again)
+        later.daemon = True
+        later.start()
 
     def deleted(self, item: Json) -> None:
         meta = item["metadata"]
@@ -113,6 +131,8 @@ class Kubelet:
         owner = {**self.client.get("daemonsets", known.name, known.namespace), "kind": "DaemonSet"}
         seed.create_agent_pod(self.client, self.lab, node.name, owner)
         agent.start(self.lab, node, self.folder)
+        if cni_token.file(node).exists():
+            cni_token.write(self.client, node)
 
     def wanted(self, old: Pod) -> bool:
         """Is there still somebody who makes the pod again?"""

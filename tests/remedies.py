@@ -42,7 +42,6 @@ DISCARD = 9  # its port (RFC 863)
 BIN = pathlib.Path(sys.executable).parent
 # not proven here: printed
 NOWHERE = {
-    "restart_calico_node for cni_unauthorized": "no kubelet of the lab calls the CNI plugin again",
     "set_sysctl of nf_conntrack_max and gc_thresh3": "one limit for the whole kernel; test__repairs.py raises this machine's by one, and takes it back",
 }
 # a restart mends them where the lab's Felix writes rules, and not where the fault itself did
@@ -258,6 +257,8 @@ def fault_is_gone(lab: Lab, fault: Fault) -> bool:
     if destination == "svc/kube-system/kube-dns":
         name = "kubernetes.default.svc.cluster.local"
         return all(dns.ask(lab.pod_pid(source), pod.address, name) == 0 for pod in lab.pods if pod.app == "coredns")
+    if fault.cause == "cni_unauthorized":
+        return soon(lambda: lab.answers(source, fault.objects[0], 3.0), 30)
     if destination == GATEWAY:
         return refused(lab, source, destination)  # it has no route to pods
     return lab.answers(source, destination, 3.0)

@@ -46,6 +46,7 @@ CASES: list[tuple[str, str, str | None, dict[str, t.Any]]] = [
     ("restart_calico_node", "duplicate_tunnel_ip", None, {}),
     ("restart_calico_node", "tunnel_address_missing_or_mismatch.device", None, {}),
     ("restart_calico_node", "felix_not_ready", None, {}),
+    ("restart_calico_node", "cni_unauthorized", None, {}),
     ("restart_kube_controllers", "kube_controllers_down", "noencap", {}),
     ("restart_typha", "stale_typha_data", None, {"podnet_at_once": True}),
     ("restart_typha", "typha_unreachable.not_ready", None, {}),

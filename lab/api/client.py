@@ -59,7 +59,8 @@ class Client:
         config = json.loads(kubeconfig.read_text(encoding="utf-8"))
         self.server = server or config["clusters"][0]["cluster"]["server"]
         folder = kubeconfig.parent
-        self.context = ssl.create_default_context(cafile=str(folder / "pki" / "ca.crt"))
+        self.authority = folder / "pki" / "ca.crt"
+        self.context = ssl.create_default_context(cafile=str(self.authority))
         self.context.load_cert_chain(folder / "pki" / "admin.crt", folder / "pki" / "admin.key")
         self._local = threading.local()
 

@@ -14,6 +14,9 @@ OWNERS = {
     "web": "StatefulSet", "api": "StatefulSet", "cart": "Deployment", "coredns": "Deployment", "calico-typha": "Deployment",
     "calico-kube-controllers": "Deployment",
 }  # fmt: skip
+NOT_SET_UP = (
+    'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "5c0c": plugin type="calico" failed (add): '
+)
 NAMESPACE = {"web": "shop", "api": "shop", "cart": "shop", "probe": "ops"}
 IMAGES = {
     "web": "registry.example.com/shop/web:1.4.2",
@@ -190,6 +193,17 @@ REVISION = "controller-revision-hash"
 def revision(template: Json) -> str:
     """By which the pods of a DaemonSet's template are told from those of another one."""
     return hashed(json.dumps(template, sort_keys=True))
+
+
+def sandbox_failed(item: Json, said: str, count: int = 1) -> Json:
+    """The Event that kubelet writes where the CNI plugin does not set a pod up."""
+    meta, moment = item["metadata"], now()
+    about = {"apiVersion": "v1", "kind": "Pod", "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}
+    return {
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{meta['name']}.17c0", "namespace": meta["namespace"]}, "involvedObject": about,
+        "reason": "FailedCreatePodSandBox", "message": f"{NOT_SET_UP}{said}", "type": "Warning",
+        "source": {"component": "kubelet", "host": item["spec"]["nodeName"]}, "firstTimestamp": moment, "lastTimestamp": moment, "count": count,
+    }  # fmt: skip
 
 
 def calico_node_pod(item: Node, name: str, owner: Json) -> Json:

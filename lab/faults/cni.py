@@ -1,22 +1,23 @@
-"""Faults of the CNI plugin: a new pod is not set up. The lab has no kubelet, so the Event that it writes is written here, in its words."""
+"""Faults of the CNI plugin: a new pod is not set up. The lab has no CNI plugin, so what it tells kubelet is written here, in its words."""
 
 from __future__ import annotations
 
-import datetime
 import threading
 from collections.abc import Iterator
 
+from lab import cni_token
+from lab.api import objects
 from lab.api.client import Json
 from lab.cluster import Lab
+from lab.errors import LabError
 from lab.faults import CALICO, FELIX, fault
-from lab.faults.steps import fails_its_probe
+from lab.faults.pods import CART
+from lab.faults.steps import deployed, fails_its_probe
 from lab.processes import wait_for
 
 NODE, NAMESPACE, LATE = "k8s02", "shop", "late"
 POD = f"{NAMESPACE}/{LATE}"
 QUESTION = ("shop/web-0", "shop/web-1", 8080)
-FAILED = 'Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "5c0c": plugin type="calico" failed (add): '
-NOT_AUTHORIZED = "error getting ClusterInformation: connection is unauthorized: Unauthorized"
 NO_SUCH_NODE = 'resource does not exist: Node(k8s02.internal) with error: nodes "k8s02.internal" not found'
 LOCKED = "Calico is currently not ready to process requests"
 NO_ADDRESS = "failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No IPs available in pools: [10.253.0.0/16]"
@@ -28,21 +29,31 @@ def _not_set_up(lab: Lab, said: str) -> Iterator[None]:
     pod: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": LATE, "namespace": NAMESPACE},
                  "spec": {"nodeName": NODE, "containers": [container], "automountServiceAccountToken": False}}  # fmt: skip
     made = lab.client.create("pods", pod)
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    about = {"apiVersion": "v1", "kind": "Pod", "namespace": NAMESPACE, "name": LATE, "uid": made["metadata"]["uid"]}
-    event: Json = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": f"{LATE}.17c0", "namespace": NAMESPACE}, "involvedObject": about,
-                   "reason": "FailedCreatePodSandBox", "message": FAILED + said, "type": "Warning", "source": {"component": "kubelet", "host": NODE},
-                   "firstTimestamp": now, "lastTimestamp": now, "count": 3}  # fmt: skip
-    lab.client.create("events", event)
+    event = lab.client.create("events", objects.sandbox_failed(made, said, 3))
     yield
-    lab.client.delete("events", f"{LATE}.17c0", NAMESPACE)
+    lab.client.delete("events", event["metadata"]["name"], NAMESPACE)
     lab.client.delete("pods", LATE, NAMESPACE)
 
 
-@fault("cni_unauthorized", number="F48", node=NODE, breaks="cni.unauthorized", objects=(POD,), modes=FELIX, question=QUESTION, works=True)
+@fault("cni_unauthorized", number="F48", node=NODE, breaks="cni.unauthorized", objects=(CART,), modes=FELIX, question=QUESTION, works=True)
 def unauthorized(lab: Lab) -> Iterator[None]:
-    """The API refuses the token of the CNI plugin of k8s02."""
-    return _not_set_up(lab, NOT_AUTHORIZED)
+    """The API does not know the token of the CNI plugin of k8s02 any more, and a new pod waits; a calico-node that starts gets another one."""
+    if lab.description.api != "real":
+        raise LabError("the emulator looks at no token: this needs the real API server")
+    node = lab.node(NODE)
+    cni_token.create_account(lab.client)
+    cni_token.write(lab.client, node)
+    cni_token.create_account(lab.client)
+    wait_for(lambda: cni_token.is_refused(lab.client, node), "the API refuses the token", 30)
+    namespace, name = CART.split("/")
+    try:
+        with deployed(lab, CART, NODE, until=lambda: bool(lab.client.list("events", namespace, fieldSelector=f"involvedObject.name={name}"))):
+            yield
+    finally:
+        cni_token.file(node).unlink(missing_ok=True)
+        lab.client.delete("serviceaccounts", cni_token.ACCOUNT, cni_token.NAMESPACE)
+        for event in lab.client.list("events", namespace, fieldSelector=f"involvedObject.name={name}"):
+            lab.client.delete("events", event["metadata"]["name"], namespace)
 
 
 @fault("nodename_mismatch", number="F47", node=NODE, breaks="cni.node_unknown", objects=(POD,), modes=FELIX, question=QUESTION, works=True)

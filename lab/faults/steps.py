@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lab.api import objects
@@ -70,8 +70,8 @@ def move(lab: Lab, pod: Pod, address: str) -> None:
 
 
 @contextmanager
-def deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
-    """A Deployment of one pod, which has this name until somebody deletes it."""
+def deployed(lab: Lab, name: str, node: str, until: Callable[[], bool] | None = None) -> Iterator[None]:
+    """A Deployment of one pod, which has this name until somebody deletes it; until: what is waited for, if not that the pod runs."""
     namespace, pod = name.split("/")
     app = pod.rsplit("-", 2)[0]
     deployment = {**lab.client.create("deployments", objects.controller(lab.description, app, 1)), "kind": "Deployment"}
@@ -84,10 +84,11 @@ def deployed(lab: Lab, name: str, node: str) -> Iterator[None]:
         },
     }  # fmt: skip
     lab.client.create("pods", body)
-    wait_for(lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and answers_itself(lab, name), f"{name} runs", 20)
+    wait_for(until or (lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and answers_itself(lab, name)), f"{name} runs", 20)
     yield
     lab.client.delete("replicasets", owner["metadata"]["name"], namespace)
     lab.client.delete("deployments", app, namespace)
+    lab.client.delete("pods", pod, namespace)
     for each in lab.pods:
         if each.app == app:
             lab.client.delete("pods", each.name, each.namespace)
