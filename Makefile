@@ -3,7 +3,7 @@
 #   make test     everything that has to be green (needs root: the lab is made of network namespaces)
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-# the system's own, which distributions build with profiles: a fifth faster than one that was built by hand
+# the system's own where it will do: distributions build it with profile-guided optimization
 ifndef PYTHON
 PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 endif

@@ -33,10 +33,10 @@ def works(python):
 
 
 def newer():
-    """A Python that ansible-core 2.20 runs on: in the PATH, or beside this one."""
+    """A Python that ansible-core 2.20 runs on: in the PATH, or a version manager's."""
     found = [shutil.which(f"python3.{minor}") for minor in (14, 13, 12)]
-    beside = pathlib.Path(sys.base_prefix).parent.glob("3.1[2-4]*/bin/python3")
-    return next((python for python in [*filter(None, found), *map(str, beside)] if works(python)), None)
+    managed = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"), "versions").glob("3.1[2-4]*/bin/python3")
+    return next((python for python in [*filter(None, found), *map(str, managed)] if works(python)), None)
 
 
 CORES = {"2.17": sys.executable, "2.18": sys.executable, "2.19": sys.executable, "2.20": newer()}  # with the Python that each is run by
