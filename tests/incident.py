@@ -51,10 +51,9 @@ def up(name: str, nodes: int) -> Lab:
 
 def incident(lab: Lab, folder: pathlib.Path, clock: Clock) -> None:
     fault, before = find(FAULT), state(lab)
-    calico_nodes = {node.name: lab.calico_pod(node.name) for node in lab.nodes}
     with broken(lab, [fault]):
         clock.done(f"the incident: {fault.text}")
-        damaged = state(lab)
+        damaged, calico_nodes = state(lab), {node.name: lab.calico_pod(node.name) for node in lab.nodes}
         code, screen, plan = remediate(lab, fault, folder)
         steps = [(action["cause"], action["remedy"], action["node"]) for action in plan["actions"]]
         if steps != [(FAULT, "delete_address", fault.node), (FAULT, "restart_calico_node", fault.node)]:

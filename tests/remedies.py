@@ -35,7 +35,7 @@ from lab.faults import Fault, find  # noqa: E402
 from lab.faults.connection_tracking import CLIENT, PORT  # noqa: E402
 from lab.faults.dns import CONTROL  # noqa: E402
 from lab.plan import DNS_ADDRESS, GATEWAY  # noqa: E402
-from tests.matrix import MODES, POLICED, broken, down, possible, up  # noqa: E402
+from tests.matrix import BY_PACKETS, MODES, POLICED, broken, down, possible, up  # noqa: E402
 from tests.remedy_cases import CASES  # noqa: E402
 
 DISCARD = 9  # its port (RFC 863)
@@ -201,7 +201,7 @@ def prove(lab: Lab, row: Row, fault: Fault, variables: dict[str, t.Any], folder:
         raise Wrong("the fault does not show")
     row.injected = True
     before = at_rest(lab)
-    code, screen, plan = remediate(lab, fault, folder, **{"probe": False, **variables})  # what the nodes say is enough to plan
+    code, screen, plan = remediate(lab, fault, folder, probe=fault.name in BY_PACKETS, **variables)  # else what the nodes say is enough to plan
     row.planned = [action["remedy"] for action in plan["actions"]]
     if (row.remedy, fault.cause) not in [(action["remedy"], action["cause"]) for action in plan["actions"]]:
         raise Wrong(f"not planned: {screen[-1500:]}")
