@@ -11,8 +11,8 @@ PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
-BESIDE := lint unit docs sanity galaxy truth remedies-cover cover
-IN_LABS := hops-cover integration
+BESIDE := lint unit docs sanity galaxy truth remedies-cover cover hops-cover
+IN_LABS := integration
 TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections

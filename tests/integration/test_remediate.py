@@ -140,6 +140,7 @@ def test_calico_node_is_restarted_only_if_its_monitor_does_not_help(site, lab):
         assert run.last["verdict"]["outcome"] == "healthy"
 
 
+@pytest.mark.thorough
 def test_at_once_does_not_wait_for_the_monitor(site, lab):
     """Only the plan: tests/remedies.py carries such plans out."""
     with broken(lab, "node_ip_wrong_nic") as fault:
@@ -396,6 +397,7 @@ def on_a_terminal(site, source, destination, answer):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode(errors="replace")
 
 
+@pytest.mark.thorough
 def test_the_interface_is_deleted_only_with_its_own_flag(site, lab):
     """That it is, and that packets cross then, tests/remedies.py proves."""
     with broken(lab, "node_ip_wrong_nic") as fault:
@@ -428,6 +430,7 @@ def test_a_restart_that_would_come_back_wrong_is_refused(site, lab):
             lab.restart_calico("k8s02")
 
 
+@pytest.mark.thorough
 def test_kube_controllers_are_restarted(site, lab):
     old = [pod["metadata"]["uid"] for pod in lab.client.list("pods", "kube-system") if pod["metadata"]["name"].startswith("calico-kube-controllers")]
     play = site.folder / "restart.yml"
