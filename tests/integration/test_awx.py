@@ -60,6 +60,7 @@ def options_behind(variable):
                 yield role, option, specs[option]
 
 
+@pytest.mark.thorough
 def test_run_again_it_changes_nothing(awx):
     awx.writes.clear()
     set_up(awx)

@@ -30,6 +30,7 @@ def test_a_healthy_path_is_seen_to_be_healthy(site, lab, destination):
     assert "bridge" in {hop["kind"] for hop in report["path"]["forward"]}
 
 
+@pytest.mark.thorough
 def test_a_diagnosis_changes_nothing(site, lab, marker):
     settle(site)
     before = {node.name: state(lab, node.name, marker) for node in lab.nodes}

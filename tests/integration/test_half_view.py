@@ -65,7 +65,13 @@ def daemons(lab, node):
     return [p.pid for p in processes.of_node(lab.node(node).pid) if p.arguments[0].startswith(("/usr/sbin/sshd", "sshd:"))]
 
 
-@pytest.mark.parametrize(("way", "said"), [("401", "Renew the credentials"), ("403", "docs/clusterrole.yml"), ("cut", "See whether its address is reached")])
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("401", "Renew the credentials"), pytest.param("403", "docs/clusterrole.yml", marks=pytest.mark.thorough),
+        ("cut", "See whether its address is reached"),
+    ],
+)  # fmt: skip
 def test_an_api_that_refuses_or_cuts_its_lists_off(broken, way, said):
     with through(broken.lab, way, broken.folder) as kubeconfig:
         run = broken.diagnose(kubeconfig=str(kubeconfig))
@@ -141,7 +147,7 @@ def indirect(run, by):
     assert "INDIRECT" in run.screen and "nothing of it is certain" in " ".join(run.screen.split())
 
 
-@pytest.mark.parametrize("play", ["podnet.doctor.diagnose", "podnet.doctor.audit"])
+@pytest.mark.parametrize("play", ["podnet.doctor.diagnose", pytest.param("podnet.doctor.audit", marks=pytest.mark.thorough)])
 def test_a_node_without_ssh_is_read_through_its_container(broken, play):
     if broken.lab.description.api != "real":
         pytest.skip("needs the real API server: the emulator runs no commands")
