@@ -84,7 +84,12 @@ def deployed(lab: Lab, name: str, node: str, until: Callable[[], bool] | None = 
         },
     }  # fmt: skip
     lab.client.create("pods", body)
-    wait_for(until or (lambda: any(f"{each.namespace}/{each.name}" == name for each in lab.pods) and answers_itself(lab, name)), f"{name} runs", 20)
+
+    def runs() -> bool:
+        made = any(f"{each.namespace}/{each.name}" == name for each in lab.pods)
+        return made and answers_itself(lab, name) and "podIP" in lab.client.get("pods", pod, namespace)["status"]
+
+    wait_for(until or runs, f"{name} runs", 20)
     yield
     lab.client.delete("replicasets", owner["metadata"]["name"], namespace)
     lab.client.delete("deployments", app, namespace)
