@@ -44,7 +44,7 @@ test: setup
 
 # ---- the stages of `make test`
 unit: .venv/.dev $(HOUSE)
-	@tests/tools/pytest_dirs.sh tests/unit
+	@tests/tools/pytest_dirs.sh tests/unit --reruns 1
 
 property: .venv/.dev $(HOUSE)
 	@PODNET_EXPLORE=1 tests/tools/pytest_dirs.sh tests/unit -k property
