@@ -3,10 +3,6 @@
 #   make test     everything that has to be green (needs root: the lab is made of network namespaces)
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
-# the system's own where it will do: distributions build it with profile-guided optimization
-ifndef PYTHON
-PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
-endif
 PY := .venv/bin/python
 HOUSE := build/collections/ansible_collections/podnet/doctor
 HEALTHY ?= 1
@@ -17,7 +13,6 @@ TESTED := $(BESIDE) $(IN_LABS)
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHON
 
 .PHONY: help demo test $(TESTED) thorough matrix hops remedies incident cores property captures policy bench scale format changelog setup setup-lab setup-dev fleet clean distclean
 help:

@@ -75,7 +75,7 @@ Question = tuple[str, str, int]
 Asked = tuple[list[Fault], Question | None]  # None: an audit, which names no pair
 # of the selection: what is found without a pair (in `make matrix` every fault is)
 AUDITED = ("node_ip_wrong_nic", "bgp_tcp179_blocked", "local_pod_route_missing", "vxlan_fdb_or_neigh_drift.fdb", "duplicate_pod_ip", "flannel_vtep_stale.fdb")
-# nothing on a node tells of them, so that the selection, which judges by what the nodes tell and leaves packets to tests/hops.py, sends some here, too
+# no node tells of them: the selection, which asks the nodes only, sends packets for these
 BY_PACKETS = ("unseen_drop", "vxlan_checksum_offload", "dns_search_too_deep", "dns_refused", "dns_upstream_dead", "dns_unanswered")
 AUDIT_ONLY = ("leaked_ips",)  # a question about a pair reads only the pods that it is about
 

@@ -161,16 +161,15 @@ def remediate(lab: Lab, fault: Fault, folder: pathlib.Path, **variables: t.Any) 
     return done.returncode, done.stdout, json.loads(plans[0].read_text())
 
 
-def module(lab: Lab, action: dict[str, t.Any], remedy: str, parameters: dict[str, t.Any], fails: bool = False, **options: t.Any) -> dict[str, t.Any]:
-    """One call of node_repair, or object_repair, as the role makes it."""
-    host, name = ("localhost", "object_repair") if action["by"] == "object" else (action["host"], "node_repair")
-    words = ["-i", str(lab.inventory), "-m", f"podnet.doctor.{name}", "-a", json.dumps({"remedy": remedy, "parameters": parameters, **options})]
+def object_repair(lab: Lab, remedy: str, parameters: dict[str, t.Any], fails: bool = False, **options: t.Any) -> dict[str, t.Any]:
+    """One call of the module, as the role makes it."""
+    words = ["-i", str(lab.inventory), "-m", "podnet.doctor.object_repair", "-a", json.dumps({"remedy": remedy, "parameters": parameters, **options})]
     done = subprocess.run(
-        [str(BIN / "ansible"), host, *words], env={**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "minimal"}, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=120, check=False,
+        [str(BIN / "ansible"), "localhost", *words], env={**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "minimal"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     if (done.returncode != 0) is not fails or "=> {" not in done.stdout:
-        raise Wrong(f"{remedy} on {host}: {done.stdout[-800:]}{done.stderr[-300:]}")
+        raise Wrong(f"{remedy}: {done.stdout[-800:]}{done.stderr[-300:]}")
     return t.cast("dict[str, t.Any]", json.loads(done.stdout[done.stdout.index("=> {") + 3 :]))
 
 

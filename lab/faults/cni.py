@@ -41,12 +41,12 @@ def unauthorized(lab: Lab) -> Iterator[None]:
     if lab.description.api != "real":
         raise LabError("the emulator looks at no token: this needs the real API server")
     node = lab.node(NODE)
-    cni_token.create_account(lab.client)
-    cni_token.write(lab.client, node)
-    cni_token.create_account(lab.client)
-    wait_for(lambda: cni_token.is_refused(lab.client, node), "the API refuses the token", 30)
     namespace, name = CART.split("/")
     try:
+        cni_token.create_account(lab.client)
+        cni_token.write(lab.client, node)
+        cni_token.create_account(lab.client)
+        wait_for(lambda: cni_token.is_refused(lab.client, node), "the API refuses the token", 30)
         with deployed(lab, CART, NODE, until=lambda: bool(lab.client.list("events", namespace, fieldSelector=f"involvedObject.name={name}"))):
             yield
     finally:

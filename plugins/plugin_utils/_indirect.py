@@ -103,7 +103,7 @@ def _statuses(group: Json, options: _kube.Options, deadline: Deadline) -> list[d
     try:
         with _kube.Api(options, deadline=deadline) as api:
             return api.items(f"/apis/{group or GROUP}/caliconodestatuses")
-    except (_kube.KubeError, Expired):  # many clusters have none, and few users may read them
+    except _kube.KubeError:  # many clusters have none, and few users may read them
         return []
 
 

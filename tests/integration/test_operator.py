@@ -14,7 +14,7 @@ from lab.cluster import Lab
 from lab.processes import wait_for
 from lab.tigera_operator import GROUP, METHOD, NAME
 from tests.integration.running import Running
-from tests.remedies import module
+from tests.remedies import object_repair
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def test_the_autodetection_is_set_in_the_installation_and_taken_back(lab):
     agent = lab.description.calico.agent
     params = {"namespace": agent.namespace, "was": "first-found"}
     assert detection(lab) == {"firstFound": True} and environment(lab) == ["first-found"] * 3
-    done = module(lab, {"by": "object"}, "set_autodetection", params)
+    done = object_repair(lab, "set_autodetection", params)
     assert done["changed"] and detection(lab) == {"kubernetes": "NodeInternalIP"} and environment(lab) == ["kubernetes-internal-ip"] * 3
-    assert not module(lab, {"by": "object"}, "set_autodetection", params)["changed"]
-    module(lab, {"by": "object"}, "take_back", {"steps": done["back"]})
+    assert not object_repair(lab, "set_autodetection", params)["changed"]
+    object_repair(lab, "take_back", {"steps": done["back"]})
     assert detection(lab) == {"firstFound": True} and environment(lab) == ["first-found"] * 3
 
     template = lab.client.get("daemonsets", agent.name, agent.namespace)["spec"]["template"]["spec"]

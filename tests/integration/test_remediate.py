@@ -25,7 +25,7 @@ from lab.errors import LabError
 from lab.faults.steps import switch_drops
 from lab.plan import GATEWAY
 from tests.integration.broken_api import through
-from tests.remedies import module
+from tests.remedies import object_repair
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -456,13 +456,13 @@ def test_the_autodetection_is_set_for_all_nodes_and_taken_back(lab):
         return {lab.calico_pod(node.name) for node in lab.nodes}
 
     first, before, params = pods(), environment(), {"namespace": agent.namespace, "was": "first-found"}
-    done = module(lab, {"by": "object"}, "set_autodetection", params)
+    done = object_repair(lab, "set_autodetection", params)
     try:
         second = pods()
         assert done["changed"] and not first & second and {"name": "IP_AUTODETECTION_METHOD", "value": "kubernetes-internal-ip"} in environment()
-        assert not module(lab, {"by": "object"}, "set_autodetection", params)["changed"] and pods() == second
+        assert not object_repair(lab, "set_autodetection", params)["changed"] and pods() == second
     finally:
-        module(lab, {"by": "object"}, "take_back", {"steps": done["back"]})
+        object_repair(lab, "take_back", {"steps": done["back"]})
     assert environment() == before and not pods() & second
 
 
@@ -483,9 +483,9 @@ def test_an_update_of_calico_node_stops_at_a_node_that_does_not_come_back(lab):
 
     failing = {}
     with beside(without_bird):
-        failed = module(lab, {"by": "object"}, "set_autodetection", params, fails=True, wait_seconds=10)
+        failed = object_repair(lab, "set_autodetection", params, fails=True, wait_seconds=10)
         stopped = changed()
-        taken = module(lab, {"by": "object"}, "take_back", {"steps": failed["back"]})
+        taken = object_repair(lab, "take_back", {"steps": failed["back"]})
     assert "it was changed, but after 10 s 1 of 3 pods are new, 2 of 3 are available" in failed["msg"], failed
     assert len(stopped) == 1 and taken["changed"] and changed() == stopped
     lab.wait_healthy(30)
